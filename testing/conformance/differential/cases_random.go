@@ -1,0 +1,3 @@
+package main
+
+func randomScript(s *side, seed uint64, steps int) {}
