@@ -1,0 +1,15 @@
+//! The seam to the machine: disk, clock and randomness as traits, and the real ones.
+//!
+//! Everything between the rim and the disk takes the machine through these traits, so that the same code runs on a simulated
+//! disk from a seed. Deliberately not here: networking (several members bring `Links`), any buffering, any retry.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod disk;
+mod os_disk;
+mod rng;
+
+pub use clock::{Clock, OsClock};
+pub use disk::{Disk, File, LockGuard, Open};
+pub use os_disk::OsDisk;
+pub use rng::{OsRng, Rng};

@@ -1,0 +1,160 @@
+//! The operating system's disk.
+
+use crate::disk::{Disk, File, LockGuard, Open};
+use rustix::fs::{FallocateFlags, FlockOperation};
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsDisk;
+
+#[derive(Debug)]
+struct OsFile(fs::File);
+
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        // Files here are our own: a link in their place is somebody's trick.
+        let file = OpenOptions::new()
+            .read(how.read)
+            .write(how.write)
+            .create(how.create)
+            .create_new(how.create_new)
+            .mode(FILE_MODE)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .open(path)?;
+        Ok(Arc::new(OsFile(file)))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the helper that syncs around it, and its building block")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::File::open(directory)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<LockGuard> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(LockGuard::new(file))
+    }
+
+    fn free_space(&self, directory: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(directory)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        Ok(fs::metadata(path)?.mode() & 0o7777)
+    }
+}
+
+impl File for OsFile {
+    fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
+        let wanted = buffer.len();
+        while !buffer.is_empty() {
+            match self.0.read_at(buffer, offset) {
+                Ok(0) => break,
+                Ok(read) => {
+                    buffer = buffer.get_mut(read..).unwrap_or_default();
+                    offset += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(wanted - buffer.len())
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, length) {
+            // A file system without it gives space when it is written; the error then comes there.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                let grown = offset.saturating_add(length);
+                if self.len()? < grown { self.set_len(grown) } else { Ok(()) }
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_and_a_dropped_one_is_free() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("lock");
+        let held = OsDisk.lock(&path).expect("the first lock is granted");
+        assert_eq!(OsDisk.lock(&path).expect_err("the second is not").kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(OsDisk.lock(&path).is_ok());
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_private_mode() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let (old, new) = (directory.path().join("a"), directory.path().join("a.tmp"));
+        for (path, content) in [(&old, b"old"), (&new, b"new")] {
+            OsDisk.open(path, Open::CREATE_NEW).and_then(|file| file.write_at(content, 0)).expect("a file is written");
+        }
+        OsDisk.replace(&new, &old).expect("the file is replaced");
+        let mut content = [0; 8];
+        let read = OsDisk.open(&old, Open::READ).and_then(|file| file.read_at(&mut content, 0)).expect("it is read");
+        assert_eq!(&content[..read], b"new");
+        assert_eq!(OsDisk.mode(&old).expect("it is there"), FILE_MODE);
+        assert!(!OsDisk.exists(&new).expect("the directory is there"));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link can be made");
+        assert!(OsDisk.open(&link, Open::READ).is_err());
+    }
+}
