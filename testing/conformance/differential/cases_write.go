@@ -170,8 +170,8 @@ func registerDeletes() {
 func registerSizes() {
 	const limit, kilobyte = 1536 << 10, 1 << 10
 	for name, size := range map[string]int{
-		"below-limit": limit - kilobyte,
-		"above-limit": limit + kilobyte,
+		"below-limit":           limit - kilobyte,
+		"above-limit":           limit + kilobyte,
 		"below-transport-limit": 2048<<10 - kilobyte,
 		"above-transport-limit": 2048<<10 + 10*kilobyte,
 		"far-above":             8 << 20,

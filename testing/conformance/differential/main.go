@@ -49,7 +49,7 @@ func parseOptions() (*options, error) {
 	flag.StringVar(&o.binaries[0], "bin-a", os.Getenv("ETCD_BIN"), "the real etcd `program` (default $ETCD_BIN)")
 	flag.StringVar(&o.binaries[1], "bin-b", os.Getenv("BOWLINE_BIN"), "the `program` to compare with it (default $BOWLINE_BIN)")
 	flag.Uint64Var(&o.seed, "seed", 1, "first seed of the random cases")
-	flag.IntVar(&o.randomRuns, "random", 12, "`number` of random cases, with consecutive seeds")
+	flag.IntVar(&o.randomRuns, "random", 24, "`number` of random cases, with consecutive seeds")
 	flag.IntVar(&o.randomSteps, "random-steps", 400, "requests in each random case")
 	flag.IntVar(&o.workers, "workers", 4, "cases run at the same time")
 	pattern := flag.String("run", "", "run only the cases whose name matches this regular `expression`")

@@ -137,7 +137,7 @@ const (
 	messageBytesMax = 1 << 30
 )
 
-// waitReady waits until a linearizable read and /health succeed, then learns
+// waitReady waits until a linearizable read succeeds and /health answers, then learns
 // the server's own ids.
 func (s *server) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
@@ -160,6 +160,7 @@ func (s *server) waitReady(ctx context.Context) error {
 func (s *server) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	// Any answer will do: with an alarm up a serving member is not healthy.
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.clientURL+"/health", nil)
 	if err != nil {
 		return err
@@ -169,9 +170,6 @@ func (s *server) probe(ctx context.Context) error {
 		return err
 	}
 	response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("/health answered %s", response.Status)
-	}
 	answer, err := pb.NewKVClient(s.conn).Range(ctx, &pb.RangeRequest{Key: []byte("\x00")}, grpc.WaitForReady(true))
 	if err != nil {
 		return err
