@@ -81,10 +81,10 @@ async fn main() {
         }
         print!("{}", report.section(work.name));
     }
-    if let Some(path) = &arguments.markdown {
-        if let Err(error) = std::fs::write(path, report.markdown()) {
-            eprintln!("write {}: {error}", path.display());
-            std::process::exit(1);
-        }
+    if let Some(path) = &arguments.markdown
+        && let Err(error) = std::fs::write(path, report.markdown())
+    {
+        eprintln!("write {}: {error}", path.display());
+        std::process::exit(1);
     }
 }
