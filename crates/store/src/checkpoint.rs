@@ -1,0 +1,164 @@
+//! Writing a checkpoint and reading its runs. The order of writes and syncs is `docs/formats/store.md`'s, and is all there is to
+//! crash safety here: until the manifest is replaced the old checkpoint counts, from then on the new one does.
+
+use crate::fault::{Fault, Result};
+use crate::manifest::Manifest;
+use crate::reader::OpenSegment;
+use crate::segments::{FILE_HEADER_BYTES, RUN_MAGIC, check_header, write_header};
+use bytes::Bytes;
+use crc32c::{crc32c, crc32c_append};
+use io::{Disk, File, Open};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What becomes of the runs of earlier checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They stay; the new run holds what came since.
+    Delta,
+    /// The new run holds everything.
+    Full,
+}
+
+/// A checkpoint being written. Dropping it leaves the old checkpoint in force.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    manifest: Manifest,
+    run: u32,
+    to_sync: Vec<Arc<OpenSegment>>,
+}
+
+/// A checkpoint that is durable; for `Store::finish_checkpoint`.
+#[derive(Debug)]
+pub struct Done {
+    pub(crate) manifest: Manifest,
+}
+
+/// Blocks are collected to writes of about this size.
+const WRITE_BYTES: usize = 1 << 20;
+const BLOCK_HEADER_BYTES: usize = 8;
+
+impl CheckpointWriter {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        manifest: Manifest,
+        run: u32,
+        to_sync: Vec<Arc<OpenSegment>>,
+    ) -> CheckpointWriter {
+        CheckpointWriter { disk, directory, manifest, run, to_sync }
+    }
+
+    /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault that
+    /// is a lack of space, with the same blocks.
+    pub fn commit(&mut self, meta: &[u8], blocks: &mut dyn Iterator<Item = Vec<u8>>, mode: Mode) -> Result<Done> {
+        let mut manifest = self.manifest.clone();
+        if mode == Mode::Full {
+            manifest.runs.clear();
+        }
+        let length = self.write_run(blocks)?;
+        manifest.runs.push((self.run, length));
+        manifest.meta = Bytes::copy_from_slice(meta);
+        for segment in &self.to_sync {
+            segment.file.sync_all().map_err(Fault::io("sync", &segment.path))?;
+        }
+        self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+        self.write_manifest(&manifest)?;
+        Ok(Done { manifest })
+    }
+
+    fn write_run(&self, blocks: &mut dyn Iterator<Item = Vec<u8>>) -> Result<u64> {
+        let path = self.directory.join(format!("run-{:08x}", self.run));
+        if self.disk.exists(&path).map_err(Fault::io("look for", &path))? {
+            self.disk.remove(&path).map_err(Fault::io("remove", &path))?;
+        }
+        let file = self.disk.open(&path, Open::CREATE_NEW).map_err(Fault::io("make", &path))?;
+        write_header(&*file, RUN_MAGIC, self.run).map_err(Fault::io("write header of", &path))?;
+        let mut at = FILE_HEADER_BYTES;
+        let mut buffer = Vec::with_capacity(WRITE_BYTES);
+        let mut write = |buffer: &mut Vec<u8>| {
+            file.write_at(buffer, at).map_err(Fault::io("write blocks to", &path))?;
+            at += buffer.len() as u64;
+            buffer.clear();
+            Ok(at)
+        };
+        for block in blocks {
+            let length = u32::try_from(block.len()).expect("index blocks stay below 4 GiB").to_le_bytes();
+            buffer.extend_from_slice(&length);
+            buffer.extend_from_slice(&crc32c_append(crc32c(&length), &block).to_le_bytes());
+            buffer.extend_from_slice(&block);
+            if buffer.len() >= WRITE_BYTES {
+                write(&mut buffer)?;
+            }
+        }
+        let length = write(&mut buffer)?;
+        file.sync_all().map_err(Fault::io("sync", &path))?;
+        Ok(length)
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let (path, temporary) = (self.directory.join("manifest"), self.directory.join("manifest.tmp"));
+        let file = self.disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
+        let content = manifest.encode();
+        file.set_len(0)
+            .and_then(|()| file.write_at(&content, 0))
+            .and_then(|()| file.sync_all())
+            .map_err(Fault::io("write", &temporary))?;
+        self.disk.replace(&temporary, &path).map_err(Fault::io("replace", &path))
+    }
+}
+
+/// The index blocks of one checkpoint.
+#[derive(Debug)]
+pub struct Run {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    length: u64,
+    at: u64,
+}
+
+impl Run {
+    pub(crate) fn open(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Result<Run> {
+        let path = directory.join(format!("run-{id:08x}"));
+        let file = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
+        check_header(&*file, &path, RUN_MAGIC, id)?;
+        let found = file.len().map_err(Fault::io("open", &path))?;
+        if found != length {
+            return Err(Fault::damaged("open", &path, found, "the file has another length than the checkpoint says"));
+        }
+        Ok(Run { path, file, length, at: FILE_HEADER_BYTES })
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.length
+    }
+
+    /// The next block, or `None` behind the last.
+    pub fn next_block(&mut self) -> Result<Option<Bytes>> {
+        if self.at == self.length {
+            return Ok(None);
+        }
+        let damaged = |what| Fault::damaged("read block of", &self.path, self.at, what);
+        let mut header = [0; BLOCK_HEADER_BYTES];
+        if self.length - self.at < BLOCK_HEADER_BYTES as u64 {
+            return Err(damaged("the block is cut short"));
+        }
+        self.file.read_exact_at(&mut header, self.at).map_err(Fault::io("read block of", &self.path))?;
+        let [l0, l1, l2, l3, c0, c1, c2, c3] = header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]);
+        if u64::from(length) > self.length - self.at - BLOCK_HEADER_BYTES as u64 {
+            return Err(damaged("the block is longer than the file"));
+        }
+        let mut block = vec![0; length as usize];
+        let start = self.at + BLOCK_HEADER_BYTES as u64;
+        self.file.read_exact_at(&mut block, start).map_err(Fault::io("read block of", &self.path))?;
+        if crc32c_append(crc32c(&[l0, l1, l2, l3]), &block) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Err(damaged("the block fails its checksum"));
+        }
+        self.at = start + u64::from(length);
+        Ok(Some(block.into()))
+    }
+}

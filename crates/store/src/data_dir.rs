@@ -1,0 +1,177 @@
+//! The data directory: one process at a time, and only with the identity it was made with.
+//!
+//! `member/` holds everything, as etcd's does: `lock`, `identity`, `store/`, `wal/`. The identity file is text, so that a person
+//! can read it; `docs/formats/data-dir.md` has its lines.
+
+use crate::fault::{Fault, Result};
+use crc32c::crc32c;
+use io::{Disk, LockGuard, Open};
+use std::path::{Path, PathBuf};
+
+/// The number of this release's layout of the whole directory.
+const FORMAT: u32 = 1;
+const HEADLINE: &str = "bowline data directory";
+
+/// Whose data a directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pub cluster: u64,
+    pub member: u64,
+}
+
+/// An open, locked directory; the lock is held until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    member: PathBuf,
+    /// True if the directory was made just now.
+    pub is_new: bool,
+    /// Permission bits that let others in, if any: worth a warning.
+    pub loose_mode: Option<u32>,
+    identity: Identity,
+    _lock: LockGuard,
+}
+
+impl DataDir {
+    /// Opens the directory, making it if it is missing. A new one takes `identity`; an existing one keeps its own.
+    /// Refuses a directory that another process uses, a real etcd's, and one of a newer format.
+    pub fn open(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<DataDir> {
+        const OPEN: &str = "open data directory";
+        let member = path.join("member");
+        disk.create_dir(&member).map_err(Fault::io(OPEN, path))?;
+        let mode = disk.mode(path).map_err(Fault::io(OPEN, path))?;
+        let etcd = member.join("snap").join("db");
+        if disk.exists(&etcd).map_err(Fault::io(OPEN, path))? {
+            let why =
+                "it holds the data of a real etcd; take a snapshot of it with etcdctl and choose another directory";
+            return Err(Fault::refused(OPEN, path, why));
+        }
+        let lock_path = member.join("lock");
+        let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                Fault::refused(OPEN, path, "another process uses it; stop that one or choose another directory")
+            }
+            _ => Fault::io("lock", &lock_path)(error),
+        })?;
+        let identity_path = member.join("identity");
+        let is_new = !disk.exists(&identity_path).map_err(Fault::io(OPEN, path))?;
+        let identity = if is_new {
+            write_identity(disk, &identity_path, identity)?;
+            sync_parents(disk, path)?;
+            identity
+        } else {
+            read_identity(disk, &identity_path)?
+        };
+        let loose_mode = (mode & 0o077 != 0).then_some(mode);
+        Ok(DataDir { member, is_new, loose_mode, identity, _lock: lock })
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub fn store_dir(&self) -> PathBuf {
+        self.member.join("store")
+    }
+
+    pub fn wal_dir(&self) -> PathBuf {
+        self.member.join("wal")
+    }
+}
+
+/// The directories made by the first start are durable before anything is acknowledged in them.
+fn sync_parents(disk: &dyn Disk, path: &Path) -> Result<()> {
+    disk.sync_dir(path).map_err(Fault::io("sync directory", path))?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => {
+            disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))
+        }
+        _ => disk.sync_dir(Path::new(".")).map_err(Fault::io("sync directory", Path::new("."))),
+    }
+}
+
+fn write_identity(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let content = encode(identity);
+    let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
+    file.set_len(0)
+        .and_then(|()| file.write_at(content.as_bytes(), 0))
+        .and_then(|()| file.sync_all())
+        .map_err(Fault::io("write", &temporary))?;
+    disk.replace(&temporary, path).map_err(Fault::io("replace", path))
+}
+
+fn encode(identity: Identity) -> String {
+    let lines =
+        format!("{HEADLINE}\nformat {FORMAT}\ncluster {:016x}\nmember {:016x}\n", identity.cluster, identity.member);
+    format!("{lines}crc {:08x}\n", crc32c(lines.as_bytes()))
+}
+
+fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity> {
+    let file = disk.open(path, Open::READ).map_err(Fault::io("open", path))?;
+    let mut content = [0; 256];
+    let read = file.read_at(&mut content, 0).map_err(Fault::io("read", path))?;
+    let damaged = || Fault::damaged("read", path, 0, "not an identity file");
+    let text = content.get(..read).and_then(|content| std::str::from_utf8(content).ok()).ok_or_else(damaged)?;
+    let mut lines = text.lines();
+    if lines.next() != Some(HEADLINE) {
+        return Err(damaged());
+    }
+    let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let format: u32 = field("format").and_then(|value| value.parse().ok()).ok_or_else(damaged)?;
+    if format > FORMAT {
+        let why = format!("it has format {format}, this release knows formats up to {FORMAT}; use a newer release");
+        return Err(Fault::refused("open data directory of", path, why));
+    }
+    let mut number = |name: &str| field(name).and_then(|value| u64::from_str_radix(value, 16).ok());
+    let (cluster, member) = (number("cluster").ok_or_else(damaged)?, number("member").ok_or_else(damaged)?);
+    let identity = Identity { cluster, member };
+    if encode(identity) != text { Err(damaged()) } else { Ok(identity) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use io::OsDisk;
+
+    const OURS: Identity = Identity { cluster: 0xcdf8_1819_4e3a_8c32, member: 0x8e9e_05c5_2164_694d };
+
+    #[test]
+    fn a_directory_keeps_its_identity_and_one_process() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("one.etcd");
+        let first = DataDir::open(&OsDisk, &path, OURS).expect("a new directory opens");
+        assert!(first.is_new && first.loose_mode.is_none());
+        let second = DataDir::open(&OsDisk, &path, OURS).expect_err("it is locked").to_string();
+        assert!(second.ends_with("another process uses it; stop that one or choose another directory"), "{second}");
+        drop(first);
+        let again = DataDir::open(&OsDisk, &path, Identity { cluster: 1, member: 2 }).expect("it opens again");
+        assert_eq!((again.is_new, again.identity()), (false, OURS));
+    }
+
+    #[test]
+    fn a_real_etcds_directory_and_a_newer_format_are_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let (etcd, newer) = (directory.path().join("etcd"), directory.path().join("newer"));
+        std::fs::create_dir_all(etcd.join("member/snap")).expect("directories can be made");
+        std::fs::write(etcd.join("member/snap/db"), b"bolt").expect("a file can be written");
+        let refused = DataDir::open(&OsDisk, &etcd, OURS).expect_err("a real etcd's").to_string();
+        assert!(refused.contains("data of a real etcd"), "{refused}");
+        std::fs::create_dir_all(newer.join("member")).expect("directories can be made");
+        std::fs::write(newer.join("member/identity"), format!("{HEADLINE}\nformat 9\n")).expect("a file is written");
+        let refused = DataDir::open(&OsDisk, &newer, OURS).expect_err("a newer format").to_string();
+        assert!(refused.contains("it has format 9"), "{refused}");
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_identity_is_found() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("identity");
+        let whole = encode(OURS).into_bytes();
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &flipped).expect("a file can be written");
+            assert!(read_identity(&OsDisk, &path).is_err(), "bit {bit}");
+        }
+    }
+}

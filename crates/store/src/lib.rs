@@ -1,0 +1,26 @@
+//! Bytes in append-only segments, found by location; checkpoints of which of them count.
+//!
+//! Invariants:
+//! - A record is written once, never changed, and its checksum is verified at every read: damage is a `Fault`, never an answer.
+//! - Appending never syncs. What must survive is in the raft log until a checkpoint is durable; a checkpoint is durable as a
+//!   whole or not at all.
+//! - A file is removed only after a durable checkpoint stopped naming it.
+//! - Running out of space leaves the store usable: space is allocated before a record is taken.
+//!
+//! Deliberately not here: what records mean, keys, revisions, and threads. Formats: `docs/formats/store.md`.
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod data_dir;
+mod fault;
+mod manifest;
+mod reader;
+mod record;
+mod segments;
+
+pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
+pub use data_dir::{DataDir, Identity};
+pub use fault::{Cause, Fault, Result};
+pub use reader::Reader;
+pub use record::{Location, RECORD_OVERHEAD_BYTES};
+pub use segments::{Checkpoint, Options, SegmentStat, Store};

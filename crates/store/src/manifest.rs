@@ -1,0 +1,112 @@
+//! The manifest: which segments and runs the current checkpoint names, how far they count, and the caller's meta.
+
+use bytes::Bytes;
+use crc32c::{crc32c, crc32c_append};
+use stdx::codec::{DecodeError, Reader, put_bytes, put_varint};
+
+const MAGIC: &[u8; 8] = b"BWLMANI1";
+const HEADER_BYTES: usize = 16;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Manifest {
+    /// 1 for the first checkpoint.
+    pub(crate) sequence: u64,
+    pub(crate) next_segment: u32,
+    pub(crate) next_run: u32,
+    /// Id and the length that counts, by ascending id.
+    pub(crate) segments: Vec<(u32, u64)>,
+    pub(crate) runs: Vec<(u32, u64)>,
+    pub(crate) meta: Bytes,
+}
+
+impl Manifest {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::with_capacity(64 + self.meta.len() + 12 * self.segments.len());
+        put_varint(&mut body, self.sequence);
+        put_varint(&mut body, u64::from(self.next_segment));
+        put_varint(&mut body, u64::from(self.next_run));
+        for files in [&self.segments, &self.runs] {
+            put_varint(&mut body, files.len() as u64);
+            for (id, length) in files {
+                put_varint(&mut body, u64::from(*id));
+                put_varint(&mut body, *length);
+            }
+        }
+        put_bytes(&mut body, &self.meta);
+        let length = u32::try_from(body.len()).expect("a manifest stays below 4 GiB");
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&length.to_le_bytes());
+        let crc = crc32c_append(crc32c(&out), &body);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&body);
+        out
+    }
+
+    pub(crate) fn decode(file: &Bytes) -> Result<Manifest, &'static str> {
+        let header: &[u8; HEADER_BYTES] = file.first_chunk().ok_or("manifest is cut short")?;
+        let (magic, rest) = header.split_at(8);
+        let (length, crc) = rest.split_at(4);
+        if magic != MAGIC {
+            return Err("not a manifest that this release knows");
+        }
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
+        let body = file.slice(HEADER_BYTES..);
+        if body.len() != number(length) as usize {
+            return Err("manifest has another length than it says");
+        }
+        if crc32c_append(crc32c(&header[..12]), &body) != number(crc) {
+            return Err("manifest fails its checksum");
+        }
+        Manifest::decode_body(body).map_err(|_| "manifest cannot be decoded")
+    }
+
+    fn decode_body(body: Bytes) -> Result<Manifest, DecodeError> {
+        let mut reader = Reader::new(body);
+        let sequence = reader.varint()?;
+        let next_segment = id(&mut reader)?;
+        let next_run = id(&mut reader)?;
+        let segments = files(&mut reader)?;
+        let runs = files(&mut reader)?;
+        let meta = reader.bytes()?;
+        reader.finish("manifest")?;
+        Ok(Manifest { sequence, next_segment, next_run, segments, runs, meta })
+    }
+}
+
+fn id(reader: &mut Reader) -> Result<u32, DecodeError> {
+    let id = reader.varint()?;
+    u32::try_from(id).map_err(|_| DecodeError::UnknownTag { what: "file id", tag: id })
+}
+
+fn files(reader: &mut Reader) -> Result<Vec<(u32, u64)>, DecodeError> {
+    let count = reader.count(2)?;
+    (0..count).map(|_| Ok((id(reader)?, reader.varint()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_manifest_is_read_back_and_every_flipped_bit_is_found(
+            sequence: u64, next_segment: u32, next_run: u32, bit: usize,
+            segments in proptest::collection::vec(any::<(u32, u64)>(), 0..5),
+            runs in proptest::collection::vec(any::<(u32, u64)>(), 0..5), meta: Vec<u8>,
+        ) {
+            let manifest = Manifest { sequence, next_segment, next_run, segments, runs, meta: meta.into() };
+            let mut file = manifest.encode();
+            prop_assert_eq!(Manifest::decode(&file.clone().into()), Ok(manifest));
+            let bit = bit % (file.len() * 8);
+            file[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(Manifest::decode(&file.into()).is_err());
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(file: Vec<u8>) {
+            prop_assert!(Manifest::decode(&file.into()).is_err());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Reading records from any thread, without locks. A reader holds the files it knows open: its locations stay readable after
+//! their segment was unlinked.
+
+use crate::fault::{Fault, Result};
+use crate::record::{HEADER_BYTES, Location, check_record};
+use bytes::{Bytes, BytesMut};
+use io::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Records at most this far apart in a segment are read in one go.
+const GAP_BYTES_MAX: u64 = 16 << 10;
+/// Longest read in one go, unless one record is longer.
+const SPAN_BYTES_MAX: u64 = 256 << 10;
+
+#[derive(Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) id: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// See the file's head. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// By ascending id; a new list is made when a segment is added or removed.
+    pub(crate) segments: Arc<Vec<Arc<OpenSegment>>>,
+}
+
+/// Records read together: positions in the caller's list, and what they span in one segment.
+struct Group {
+    segment: u32,
+    from: u64,
+    to: u64,
+    first: usize,
+    count: usize,
+}
+
+impl Reader {
+    pub(crate) fn segment(&self, id: u32) -> Option<&Arc<OpenSegment>> {
+        let position = self.segments.binary_search_by_key(&id, |segment| segment.id).ok()?;
+        self.segments.get(position)
+    }
+
+    fn segment_of(&self, location: Location) -> Result<&Arc<OpenSegment>> {
+        self.segment(location.segment).ok_or_else(|| {
+            let path = PathBuf::from(format!("segment-{:08x}", location.segment));
+            Fault::damaged("read record of segment", &path, u64::from(location.offset), "there is no such segment")
+        })
+    }
+
+    /// The payload of one record.
+    pub fn read(&self, location: Location) -> Result<Bytes> {
+        let segment = self.segment_of(location)?;
+        let mut record = BytesMut::zeroed(location.record_bytes() as usize);
+        read_exact(segment, &mut record, u64::from(location.offset))?;
+        checked(segment, &record.freeze(), location)
+    }
+
+    /// The payloads of many records, appended to `out` in the order of `locations`. Neighbours are read together, and all
+    /// payloads share one buffer: callers bound its size by how many they ask for at a time.
+    pub fn read_many(&self, locations: &[Location], out: &mut Vec<Bytes>) -> Result<()> {
+        if let [location] = locations {
+            out.push(self.read(*location)?);
+            return Ok(());
+        }
+        let mut order: Vec<u32> = (0..locations.len() as u32).collect();
+        if !locations.is_sorted() {
+            order.sort_unstable_by_key(|&position| locations[position as usize]);
+        }
+        let groups = group(locations, &order);
+        let total: u64 = groups.iter().map(|group| group.to - group.from).sum();
+        let mut buffer = BytesMut::zeroed(total as usize);
+        let mut at = 0;
+        for group in &groups {
+            let length = (group.to - group.from) as usize;
+            let segment = self.segment_of(locations[order[group.first] as usize])?;
+            read_exact(segment, &mut buffer[at..at + length], group.from)?;
+            at += length;
+        }
+        let buffer = buffer.freeze();
+        let base = out.len();
+        out.resize(base + locations.len(), Bytes::new());
+        let mut at = 0;
+        for group in &groups {
+            let segment = self.segment_of(locations[order[group.first] as usize])?;
+            for &position in &order[group.first..group.first + group.count] {
+                let location = locations[position as usize];
+                let start = at + (u64::from(location.offset) - group.from) as usize;
+                let record = buffer.slice(start..start + location.record_bytes() as usize);
+                out[base + position as usize] = checked(segment, &record, location)?;
+            }
+            at += (group.to - group.from) as usize;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the ordered locations into groups that are read in one go.
+fn group(locations: &[Location], order: &[u32]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (position, &index) in order.iter().enumerate() {
+        let location = locations[index as usize];
+        let (from, to) = (u64::from(location.offset), location.end());
+        if let Some(group) = groups.last_mut() {
+            let near = from <= group.to + GAP_BYTES_MAX && to.saturating_sub(group.from) <= SPAN_BYTES_MAX;
+            if group.segment == location.segment && near {
+                group.to = group.to.max(to);
+                group.count += 1;
+                continue;
+            }
+        }
+        groups.push(Group { segment: location.segment, from, to, first: position, count: 1 });
+    }
+    groups
+}
+
+fn read_exact(segment: &OpenSegment, buffer: &mut [u8], offset: u64) -> Result<()> {
+    segment.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Fault::damaged("read record of", &segment.path, offset, "the file ends before the record does")
+        }
+        _ => Fault::io("read record of", &segment.path)(error).at(offset),
+    })
+}
+
+fn checked(segment: &OpenSegment, record: &Bytes, location: Location) -> Result<Bytes> {
+    check_record(record, location.length)
+        .map_err(|what| Fault::damaged("read record of", &segment.path, u64::from(location.offset), what))?;
+    Ok(record.slice(HEADER_BYTES..))
+}

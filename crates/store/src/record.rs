@@ -1,0 +1,80 @@
+//! One record: its bytes in a segment and where they are.
+
+use crc32c::{crc32c, crc32c_append};
+
+/// Where a record lies. `length` is the payload's, so that an answer's size is known before anything is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    pub segment: u32,
+    pub offset: u32,
+    pub length: u32,
+}
+
+/// Bytes that a record takes beside its payload.
+pub const RECORD_OVERHEAD_BYTES: u64 = HEADER_BYTES as u64;
+
+pub(crate) const HEADER_BYTES: usize = 9;
+const CODEC_PLAIN: u8 = 0;
+
+impl Location {
+    /// Bytes of the whole record.
+    pub(crate) fn record_bytes(self) -> u64 {
+        RECORD_OVERHEAD_BYTES + u64::from(self.length)
+    }
+
+    pub(crate) fn end(self) -> u64 {
+        u64::from(self.offset) + self.record_bytes()
+    }
+}
+
+/// Appends a record whose payload is the concatenation of `parts`. `length` is their sum.
+pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], length: u32) {
+    let length = length.to_le_bytes();
+    let mut crc = crc32c_append(crc32c(&length), &[CODEC_PLAIN]);
+    for part in parts {
+        crc = crc32c_append(crc, part);
+    }
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.push(CODEC_PLAIN);
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Checks a whole record against the length its location says. The payload is what follows the header.
+pub(crate) fn check_record(record: &[u8], length: u32) -> std::result::Result<(), &'static str> {
+    let Some((header, payload)) = record.split_first_chunk::<HEADER_BYTES>() else {
+        return Err("record is cut short");
+    };
+    let [l0, l1, l2, l3, c0, c1, c2, c3, codec] = *header;
+    if u32::from_le_bytes([l0, l1, l2, l3]) != length || payload.len() != length as usize {
+        return Err("record has another length than the index says");
+    }
+    let crc = crc32c_append(crc32c_append(crc32c(&[l0, l1, l2, l3]), &[codec]), payload);
+    if crc != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err("record fails its checksum");
+    }
+    if codec != CODEC_PLAIN {
+        return Err("record has a codec that this release does not know");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_flipped_bit_is_found(payload: Vec<u8>, bit: usize) {
+            let mut record = Vec::new();
+            put_record(&mut record, &[&payload], payload.len() as u32);
+            prop_assert_eq!(check_record(&record, payload.len() as u32), Ok(()));
+            let bit = bit % (record.len() * 8);
+            record[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(check_record(&record, payload.len() as u32).is_err());
+        }
+    }
+}
