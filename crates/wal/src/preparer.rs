@@ -1,0 +1,137 @@
+//! Makes the files that will be segments, away from the thread that writes the log: recycles segments that were trimmed, or
+//! writes zeros to new files, so that a sync of the log finds its space already on the disk.
+//!
+//! Invariants: a file becomes a spare only when its space is durable; retired segments go oldest first, one at a time, each
+//! durably, so that those left are always contiguous.
+
+use crate::fault::{Fault, Result};
+use crate::files;
+use crate::pool::{SPARES_MAX, SharedPool};
+use io::{Disk, File, Open};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Zeros are written in pieces with a sync after each, so that the log's own syncs never wait for more than one of them.
+const PIECE_BYTES: usize = 1 << 20;
+
+static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// One piece of work was done; call again.
+    More,
+    /// Nothing to do until a segment is taken or trimmed.
+    Idle,
+}
+
+/// See the top of the file. Got from `Wal::preparer`; there is one for each log.
+pub struct Preparer {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    segment_bytes: u64,
+    pool: SharedPool,
+    next_spare: u64,
+    building: Option<Building>,
+}
+
+struct Building {
+    file: Arc<dyn File>,
+    bytes: u64,
+    filled: u64,
+}
+
+impl Preparer {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        directory: PathBuf,
+        segment_bytes: u64,
+        pool: SharedPool,
+        next_spare: u64,
+    ) -> Preparer {
+        Preparer { disk, directory, segment_bytes, pool, next_spare, building: None }
+    }
+
+    /// Does all there is to do.
+    pub fn run(&mut self) -> Result<()> {
+        while self.step()? == Progress::More {}
+        Ok(())
+    }
+
+    /// Does one piece of work, at most about 1 MiB of writing and a sync. After a fault, which may be that no space is left,
+    /// the next call starts again with what is still missing.
+    pub fn step(&mut self) -> Result<Progress> {
+        let retired = self.pool.lock().retired.front().copied();
+        if let Some(sequence) = retired {
+            self.recycle(sequence)?;
+            return Ok(Progress::More);
+        }
+        if self.building.is_none() && self.pool.lock().spares.len() < SPARES_MAX {
+            let bytes = files::segment_bytes(self.pool.lock().active + 1, self.segment_bytes);
+            self.building = Some(self.begin(bytes)?);
+            return Ok(Progress::More);
+        }
+        let Some(mut building) = self.building.take() else { return Ok(Progress::Idle) };
+        if building.filled < building.bytes {
+            self.fill(&mut building)?;
+            self.building = Some(building);
+        } else {
+            self.publish(&building)?;
+        }
+        Ok(Progress::More)
+    }
+
+    fn recycle(&mut self, sequence: u64) -> Result<()> {
+        let path = files::segment_path(&self.directory, sequence);
+        let file = self.disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
+        let length = file.len().map_err(Fault::io("measure", &path))?;
+        let spare =
+            (length == self.segment_bytes && self.pool.lock().spares.len() < SPARES_MAX).then_some(self.next_spare);
+        match spare {
+            Some(spare) => {
+                self.next_spare += 1;
+                let to = files::spare_path(&self.directory, spare);
+                self.disk.rename(&path, &to).map_err(Fault::io("rename", &path))?;
+            }
+            None => self.disk.remove(&path).map_err(Fault::io("remove", &path))?,
+        }
+        self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+        let mut pool = self.pool.lock();
+        pool.retired.pop_front();
+        pool.spares.extend(spare);
+        Ok(())
+    }
+
+    /// Reserves the space first: a full disk shows here, and nothing is left behind.
+    fn begin(&self, bytes: u64) -> Result<Building> {
+        let path = self.directory.join(files::SPARE_TEMPORARY);
+        let file = self.disk.open(&path, Open::CREATE).map_err(Fault::io("create", &path))?;
+        let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
+        if let Err(error) = reserved {
+            drop(file);
+            // What could not be reserved is given back; if that fails too, the next attempt reuses the file.
+            let _ = self.disk.remove(&path);
+            return Err(Fault::io("reserve space for", &path)(error));
+        }
+        Ok(Building { file, bytes, filled: 0 })
+    }
+
+    fn fill(&self, building: &mut Building) -> Result<()> {
+        let path = self.directory.join(files::SPARE_TEMPORARY);
+        let piece = ZEROS.len().min((building.bytes - building.filled) as usize);
+        building.file.write_at(&ZEROS[..piece], building.filled).map_err(Fault::io("write", &path))?;
+        building.file.sync_data().map_err(Fault::io("sync", &path))?;
+        building.filled += piece as u64;
+        Ok(())
+    }
+
+    fn publish(&mut self, building: &Building) -> Result<()> {
+        let from = self.directory.join(files::SPARE_TEMPORARY);
+        let to = files::spare_path(&self.directory, self.next_spare);
+        building.file.sync_all().map_err(Fault::io("sync", &from))?;
+        self.disk.replace(&from, &to).map_err(Fault::io("rename", &from))?;
+        self.pool.lock().spares.push_back(self.next_spare);
+        self.next_spare += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,593 @@
+//! Writing the log.
+//!
+//! ```text
+//! append ─▶ buffer ─▶ write ─▶ page cache ─▶ sync ─▶ durable
+//!           holds everything since the last successful sync, so that it can be written again elsewhere
+//! ```
+
+use crate::batch::{batch_bytes_max, decode_batch, put_batch};
+use crate::fault::{Fault, Result};
+use crate::files::{self, FIRST_TEMPORARY, NEXT_TEMPORARY, Name};
+use crate::format::{HEADER_BYTES, Header, RECORD_HEADER_BYTES, Salt, padded, seal};
+use crate::pool::{SPARES_MAX, SharedPool};
+use crate::preparer::Preparer;
+use crate::recover::{Found, Recovered, SegmentRange, recover};
+use bytes::Bytes;
+use consensus::{Entry, HardState, Position};
+use io::{Disk, File, Open};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Longest data of one entry, in bytes. What proposes must keep to it.
+pub const ENTRY_BYTES_MAX: usize = 64 << 20;
+
+/// A record ends with the entry that takes it beyond this.
+const RECORD_BYTES: u64 = 4 << 20;
+
+/// A buffer that a big group has grown is given back.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a full-grown segment.
+    pub segment_bytes: u64,
+    /// Never sync: what a loss of power leaves may be anything.
+    pub no_sync: bool,
+    /// Names a new log, so that its records cannot be taken for another's; random.
+    pub seed: u64,
+}
+
+impl Options {
+    pub fn new(seed: u64) -> Options {
+        Options { segment_bytes: 64 << 20, no_sync: false, seed }
+    }
+}
+
+/// The log, open for writing. One thread owns it.
+pub struct Wal {
+    disk: Arc<dyn Disk>,
+    directory: PathBuf,
+    options: Options,
+    log_id: u64,
+    run: u32,
+    pool: SharedPool,
+    /// Given to the preparer, which names spares.
+    next_spare: Option<u64>,
+    /// Full segments, oldest first.
+    sealed: VecDeque<SegmentRange>,
+    active: Active,
+    /// The segment that comes next, once its file has been found.
+    next: Option<SegmentFile>,
+    /// The log's end, with what is only in the buffer.
+    tip: Tip,
+    /// The log's end as of the last successful sync. Its `end` is 0 while the active segment's header is not durable.
+    durable: Tip,
+    /// Where the segment before the active one ends.
+    follows: Tip,
+    /// The active segment's bytes from `durable.end` to `tip.end`.
+    buffer: Vec<u8>,
+    /// How much of the buffer is written.
+    written: usize,
+    /// The hard state has changed since the last record.
+    state_pending: bool,
+    /// The group in the buffer holds more than a commit index.
+    group_matters: bool,
+    /// The newest durable group does, and no record behind it proves that it was durable.
+    unproven: bool,
+    health: Health,
+}
+
+/// An end of the log, within the active segment.
+#[derive(Debug, Clone, Copy)]
+struct Tip {
+    end: u64,
+    link: u32,
+    last: Position,
+    hard_state: HardState,
+}
+
+struct SegmentFile {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    bytes: u64,
+    /// The file has grown since its last sync.
+    has_grown: bool,
+}
+
+struct Active {
+    range: SegmentRange,
+    salt: Salt,
+    file: SegmentFile,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// The active file must not be written any more.
+    FileFailed,
+    /// Nothing can be written any more.
+    Lost,
+}
+
+impl Wal {
+    /// Opens the log in `directory`, or begins one there. Refuses a log that is damaged; see `docs/formats/wal.md`.
+    pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Wal, Recovered)> {
+        assert!(
+            (4096..=1 << 30).contains(&options.segment_bytes) && options.segment_bytes.is_multiple_of(4096),
+            "segments of {} bytes",
+            options.segment_bytes
+        );
+        create_directory(&*disk, directory)?;
+        let found = match recover(&*disk, directory)? {
+            Some(found) => found,
+            None => {
+                begin_log(&*disk, directory, options)?;
+                recover(&*disk, directory)?.expect("the first segment was just made")
+            }
+        };
+        let spares = tidy(&*disk, directory, found.unused)?;
+        Wal::resume(disk, directory, options, found, spares)
+    }
+
+    fn resume(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        options: Options,
+        found: Found,
+        spares: Vec<u64>,
+    ) -> Result<(Wal, Recovered)> {
+        let mut sealed = VecDeque::from(found.segments);
+        let range = sealed.pop_back().expect("a log has at least one segment");
+        let path = files::segment_path(directory, range.sequence);
+        let file = disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
+        let bytes = file.len().map_err(Fault::io("measure", &path))?;
+        if !options.no_sync {
+            // A process that was killed leaves records that no sync has covered yet; they are about to be relied on.
+            file.sync_all().map_err(Fault::io("sync", &path))?;
+        }
+        let recovered = found.recovered;
+        let tip = Tip {
+            end: found.end,
+            link: found.link,
+            last: recovered.entries.last().map_or(recovered.trimmed_to, Entry::position),
+            hard_state: recovered.hard_state,
+        };
+        let pool = SharedPool::default();
+        let next_spare = Some(spares.iter().max().map_or(0, |newest| newest.saturating_add(1)));
+        pool.lock().spares.extend(spares);
+        pool.lock().active = range.sequence;
+        let file = SegmentFile { path, file, bytes, has_grown: false };
+        let active = Active { range, salt: Salt::new(found.log_id, range.sequence), file };
+        let wal = Wal {
+            disk,
+            directory: directory.to_path_buf(),
+            options,
+            log_id: found.log_id,
+            run: found.run.saturating_add(1),
+            pool,
+            next_spare,
+            sealed,
+            active,
+            next: None,
+            tip,
+            durable: tip,
+            follows: tip,
+            buffer: Vec::new(),
+            written: 0,
+            state_pending: false,
+            unproven: true,
+            group_matters: false,
+            health: Health::Good,
+        };
+        Ok((wal, recovered))
+    }
+
+    /// The part that makes segments ahead, for another thread. There is one: a second call panics.
+    pub fn preparer(&mut self) -> Preparer {
+        let next_spare = self.next_spare.take().expect("the log has one preparer");
+        Preparer::new(
+            self.disk.clone(),
+            self.directory.clone(),
+            self.options.segment_bytes,
+            self.pool.clone(),
+            next_spare,
+        )
+    }
+
+    /// Whether the preparer has work.
+    pub fn wants_preparing(&self) -> bool {
+        let pool = self.pool.lock();
+        !pool.retired.is_empty() || pool.spares.len() < SPARES_MAX
+    }
+
+    /// Takes in entries and a new hard state. They must follow the log, or replace its end from the first one's index on. What
+    /// is given stays in memory until `write` or `sync`; a full segment is synced here, and the next one begun.
+    /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be repeated.
+    pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
+        self.check_append(entries);
+        self.ensure_room(room_for(entries))?;
+        if let Some(state) = hard_state {
+            let binding = (state.term, state.vote) != (self.tip.hard_state.term, self.tip.hard_state.vote);
+            self.state_pending |= state != self.tip.hard_state;
+            self.group_matters |= binding;
+            self.tip.hard_state = state;
+        }
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (record, later) = rest.split_at(record_entries(rest));
+            self.push_record(record);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that `entries_bytes` of entries, `count` of them, can be appended without running out of space, so that
+    /// proposals can be refused instead.
+    pub fn reserve(&mut self, count: usize, entries_bytes: u64) -> Result<()> {
+        self.ensure_room(entries_bytes + (count as u64 + 1) * 128)
+    }
+
+    /// Hands everything to the operating system without waiting for the disk. To be called whenever there is nothing to sync:
+    /// a record behind the newest group proves later that it was durable. Returns how many bytes were written.
+    pub fn write(&mut self) -> Result<usize> {
+        self.check_health()?;
+        if self.state_pending || (self.unproven && self.buffer.is_empty()) {
+            self.ensure_room(room_for(&[]))?;
+            self.push_record(&[]);
+        }
+        self.write_buffer()
+    }
+
+    /// Makes everything appended durable: at most one write and one sync. After a fault, only `fail_over` helps.
+    /// Returns how many bytes became durable.
+    pub fn sync(&mut self) -> Result<usize> {
+        self.check_health()?;
+        if self.state_pending {
+            self.ensure_room(room_for(&[]))?;
+            self.push_record(&[]);
+        }
+        self.sync_buffer()
+    }
+
+    /// After a failed write or sync: leaves that file alone for good, begins a new segment where the durable part ended, and
+    /// appends everything since again. A `sync` must follow. If this fails too, the member must stop.
+    pub fn fail_over(&mut self) -> Result<()> {
+        if self.health != Health::FileFailed {
+            return self.check_health();
+        }
+        // A segment whose header never became durable is not part of the log: the new file takes its place.
+        let begun = self.durable.end > 0;
+        let next = match self.next.take() {
+            Some(next) if begun => next,
+            _ => self.take_file(self.active.range.sequence + u64::from(begun))?,
+        };
+        let unsynced = std::mem::take(&mut self.buffer);
+        let hard_state = self.tip.hard_state;
+        if begun {
+            self.begin_segment(next, self.durable);
+            self.append_again(&unsynced);
+        } else {
+            self.replace_segment(next);
+            self.append_again(&unsynced[HEADER_BYTES..]);
+        }
+        self.state_pending = self.tip.hard_state != hard_state;
+        self.tip.hard_state = hard_state;
+        self.health = Health::Good;
+        Ok(())
+    }
+
+    /// Forgets segments that hold only entries up to `index`. The files go when the preparer runs.
+    pub fn trim(&mut self, index: u64) {
+        let mut drop_count = 0;
+        for count in 1..=self.sealed.len() {
+            if self.sealed[count - 1].highest > index {
+                break;
+            }
+            let mut kept = self.sealed.iter().skip(count).chain([&self.active.range]);
+            let start = self.sealed.get(count).unwrap_or(&self.active.range).start;
+            let is_whole = kept.all(|segment| segment.lowest > start);
+            // The segment before the active one goes only when the active one's header is durable.
+            if is_whole && (count < self.sealed.len() || self.durable.end > 0) {
+                drop_count = count;
+            }
+        }
+        if drop_count > 0 {
+            self.pool.lock().retired.extend(self.sealed.drain(..drop_count).map(|segment| segment.sequence));
+        }
+    }
+
+    /// Makes the end of the log known to be its end, for a clean stop.
+    pub fn close(mut self) -> Result<()> {
+        self.write()?;
+        self.sync()?;
+        Ok(())
+    }
+
+    /// Where the log ends, with what is not yet durable.
+    pub fn last(&self) -> Position {
+        self.tip.last
+    }
+
+    /// Segments that hold the log; those trimmed are not counted.
+    pub fn segments(&self) -> usize {
+        self.sealed.len() + 1
+    }
+
+    fn check_health(&self) -> Result<()> {
+        if self.health == Health::Good { Ok(()) } else { Err(Fault::Failed) }
+    }
+
+    fn check_append(&self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(first.index >= 1 && first.index <= self.tip.last.index + 1, "entry {} leaves a gap", first.index);
+        for (entry, index) in entries.iter().zip(first.index..) {
+            assert_eq!(entry.index, index, "entries are consecutive");
+            assert!(entry.data.len() <= ENTRY_BYTES_MAX, "entry of {} bytes", entry.data.len());
+        }
+    }
+
+    /// Finds room for `bytes` in the active segment, or begins the next one.
+    fn ensure_room(&mut self, bytes: u64) -> Result<()> {
+        self.check_health()?;
+        if self.tip.end + bytes <= self.active.file.bytes {
+            return Ok(());
+        }
+        assert!(bytes <= 1 << 30, "a group of {bytes} bytes");
+        let header_bytes = HEADER_BYTES as u64;
+        if self.tip.end == header_bytes {
+            let grown = grow(&mut self.active.file, header_bytes + bytes);
+            return self.lost_unless_no_space(grown);
+        }
+        // The next segment must be certain before anything changes.
+        let mut next = match self.next.take() {
+            Some(next) => next,
+            None => self.take_file(self.active.range.sequence + 1)?,
+        };
+        let grown = if header_bytes + bytes > next.bytes { grow(&mut next, header_bytes + bytes) } else { Ok(()) };
+        self.next = Some(next);
+        self.lost_unless_no_space(grown)?;
+        self.sync_buffer()?;
+        let next = self.next.take().expect("it was put there above");
+        self.begin_segment(next, Tip { hard_state: self.tip.hard_state, ..self.durable });
+        // The new segment's header carries it.
+        self.state_pending = false;
+        Ok(())
+    }
+
+    fn lost_unless_no_space<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(fault) = &result
+            && !fault.is_no_space()
+        {
+            self.health = Health::Lost;
+        }
+        result
+    }
+
+    /// A file under the name of segment `sequence`: a spare if there is one, else a new one whose space is reserved.
+    fn take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
+        let taken = self.try_take_file(sequence);
+        self.lost_unless_no_space(taken)
+    }
+
+    fn try_take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
+        let path = files::segment_path(&self.directory, sequence);
+        let spare = self.pool.lock().spares.pop_front();
+        if let Some(spare) = spare {
+            let from = files::spare_path(&self.directory, spare);
+            // Its content means nothing, but its space is durable already: the name is all that is left to make so.
+            self.disk.rename(&from, &path).map_err(Fault::io("rename", &from))?;
+            self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+        } else {
+            let from = self.directory.join(NEXT_TEMPORARY);
+            let bytes = files::segment_bytes(sequence, self.options.segment_bytes);
+            let file = self.disk.open(&from, Open::CREATE).map_err(Fault::io("create", &from))?;
+            let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
+            reserved.map_err(Fault::io("reserve space for", &from))?;
+            self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
+        }
+        let file = self.disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
+        let bytes = file.len().map_err(Fault::io("measure", &path))?;
+        Ok(SegmentFile { path, file, bytes, has_grown: false })
+    }
+
+    /// Goes on in `next`, as the segment after the active one, which ends at `follows`.
+    fn begin_segment(&mut self, next: SegmentFile, follows: Tip) {
+        self.sealed.push_back(self.active.range);
+        self.follows = follows;
+        self.start_segment(self.active.range.sequence + 1, next);
+    }
+
+    /// Goes on in `next`, which has taken the name of the active segment.
+    fn replace_segment(&mut self, next: SegmentFile) {
+        self.start_segment(self.active.range.sequence, next);
+    }
+
+    fn start_segment(&mut self, sequence: u64, file: SegmentFile) {
+        assert!(self.buffer.is_empty(), "the segment before is complete");
+        let follows = self.follows;
+        let header = Header {
+            sequence,
+            log_id: self.log_id,
+            run: self.run,
+            link: follows.link,
+            end: follows.end,
+            last: follows.last,
+            hard_state: follows.hard_state,
+        };
+        let (bytes, crc) = header.encode();
+        self.buffer.extend_from_slice(&bytes);
+        self.written = 0;
+        let range = SegmentRange::new(sequence, follows.last.index);
+        self.active = Active { range, salt: Salt::new(self.log_id, sequence), file };
+        self.durable = Tip { end: 0, ..follows };
+        self.tip = Tip { end: HEADER_BYTES as u64, link: crc, ..follows };
+        self.pool.lock().active = sequence;
+    }
+
+    fn push_record(&mut self, entries: &[Entry]) {
+        let state = std::mem::take(&mut self.state_pending) || entries.is_empty();
+        let start = self.begin_record();
+        put_batch(&mut self.buffer, state.then_some(self.tip.hard_state), entries);
+        self.end_record(start);
+        self.took(entries);
+    }
+
+    fn took(&mut self, entries: &[Entry]) {
+        self.active.range.add(entries);
+        if let Some(last) = entries.last() {
+            self.tip.last = last.position();
+            self.group_matters = true;
+        }
+    }
+
+    fn begin_record(&mut self) -> usize {
+        let start = self.buffer.len();
+        assert_eq!(self.durable.end + start as u64, self.tip.end, "the buffer reaches from the durable end to the tip");
+        self.buffer.resize(start + RECORD_HEADER_BYTES, 0);
+        start
+    }
+
+    fn end_record(&mut self, start: usize) {
+        let offset = self.tip.end;
+        let group = u32::try_from(self.durable.end).expect("segments are shorter than 4 GiB");
+        let record = &mut self.buffer[start..];
+        self.tip.link = seal(record, self.active.salt, offset, self.tip.link, self.run, group);
+        let bytes = padded(record.len() as u64);
+        self.buffer.resize(start + bytes as usize, 0);
+        self.tip.end = offset + bytes;
+        self.unproven = false;
+    }
+
+    /// Takes records that were made for another segment into this one.
+    fn append_again(&mut self, mut records: &[u8]) {
+        while let Some(header) = records.first_chunk::<RECORD_HEADER_BYTES>() {
+            let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+            let (record, rest) = records.split_at(padded((RECORD_HEADER_BYTES + length) as u64) as usize);
+            let payload = &record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length];
+            let start = self.begin_record();
+            self.buffer.extend_from_slice(payload);
+            self.end_record(start);
+            let batch = decode_batch(Bytes::copy_from_slice(payload)).expect("this process wrote it");
+            self.tip.hard_state = batch.hard_state.unwrap_or(self.tip.hard_state);
+            self.took(&batch.entries);
+            records = rest;
+        }
+    }
+
+    fn write_buffer(&mut self) -> Result<usize> {
+        let unwritten = &self.buffer[self.written..];
+        if unwritten.is_empty() {
+            return Ok(0);
+        }
+        let bytes = unwritten.len();
+        let file = &self.active.file;
+        if let Err(error) = file.file.write_at(unwritten, self.durable.end + self.written as u64) {
+            self.health = Health::FileFailed;
+            return Err(Fault::io("write", &file.path)(error));
+        }
+        self.written = self.buffer.len();
+        Ok(bytes)
+    }
+
+    fn sync_buffer(&mut self) -> Result<usize> {
+        self.write_buffer()?;
+        if self.buffer.is_empty() {
+            return Ok(0);
+        }
+        let file = &mut self.active.file;
+        if !self.options.no_sync {
+            let synced = if file.has_grown { file.file.sync_all() } else { file.file.sync_data() };
+            if let Err(error) = synced {
+                self.health = Health::FileFailed;
+                return Err(Fault::io("sync", &file.path)(error));
+            }
+            file.has_grown = false;
+        }
+        let bytes = self.buffer.len();
+        self.durable = self.tip;
+        self.written = 0;
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        self.unproven = std::mem::take(&mut self.group_matters);
+        Ok(bytes)
+    }
+}
+
+/// How many of `entries` go into the next record; at least one.
+fn record_entries(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = entries.iter().take_while(|entry| {
+        let before = bytes;
+        bytes += entry.data.len() as u64;
+        before < RECORD_BYTES
+    });
+    fits.count()
+}
+
+/// An upper bound of the bytes that `append` adds for `entries` and a hard state.
+fn room_for(entries: &[Entry]) -> u64 {
+    const RECORD_OVERHEAD_MAX: u64 = 256;
+    let batch = batch_bytes_max(entries);
+    batch + (batch / RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX
+}
+
+fn grow(file: &mut SegmentFile, bytes: u64) -> Result<()> {
+    file.file.allocate(0, bytes).map_err(Fault::io("reserve space in", &file.path))?;
+    file.bytes = bytes;
+    file.has_grown = true;
+    Ok(())
+}
+
+fn create_directory(disk: &dyn Disk, directory: &Path) -> Result<()> {
+    disk.create_dir(directory).map_err(Fault::io("create directory", directory))?;
+    let parent = match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))
+}
+
+/// Makes the first segment. It takes its name only when all of it is durable, so the oldest segment always has a valid header.
+fn begin_log(disk: &dyn Disk, directory: &Path, options: Options) -> Result<()> {
+    let path = directory.join(FIRST_TEMPORARY);
+    let header = Header {
+        sequence: 1,
+        log_id: options.seed,
+        run: 0,
+        link: 0,
+        end: 0,
+        last: Position::default(),
+        hard_state: HardState::default(),
+    };
+    let mut bytes = vec![0; files::segment_bytes(1, options.segment_bytes) as usize];
+    bytes[..HEADER_BYTES].copy_from_slice(&header.encode().0);
+    let file = disk.open(&path, Open::CREATE).map_err(Fault::io("create", &path))?;
+    let written = file.set_len(0).and_then(|()| file.write_at(&bytes, 0)).and_then(|()| file.sync_all());
+    written.map_err(Fault::io("write", &path))?;
+    disk.replace(&path, &files::segment_path(directory, 1)).map_err(Fault::io("rename", &path))
+}
+
+/// Removes what an earlier run left half made. Returns the spares, oldest first.
+fn tidy(disk: &dyn Disk, directory: &Path, unused: Option<u64>) -> Result<Vec<u64>> {
+    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
+    let mut spares: Vec<u64> = Vec::new();
+    let mut useless: Vec<PathBuf> =
+        unused.map(|sequence| files::segment_path(directory, sequence)).into_iter().collect();
+    for name in &names {
+        match files::parse(name) {
+            Name::Spare(spare) => spares.push(spare),
+            Name::Temporary => useless.push(directory.join(name)),
+            Name::Segment(_) | Name::Foreign => {}
+        }
+    }
+    spares.sort_unstable();
+    useless.extend(spares.drain(spares.len().min(SPARES_MAX + 1)..).map(|spare| files::spare_path(directory, spare)));
+    for path in &useless {
+        disk.remove(path).map_err(Fault::io("remove", path))?;
+    }
+    if !useless.is_empty() {
+        disk.sync_dir(directory).map_err(Fault::io("sync directory", directory))?;
+    }
+    Ok(spares)
+}
