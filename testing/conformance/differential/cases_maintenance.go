@@ -169,7 +169,7 @@ func registerAlarmEffects() {
 		value := make([]byte, 512<<10)
 		var refused error
 		for i := range 200 {
-			_, err := s.kv.Put(s.ctx, &pb.PutRequest{Key: s.key(fmt.Sprintf("%03d", i%40)), Value: value})
+			_, err := s.kv.Put(s.ctx, &pb.PutRequest{Key: s.key(fmt.Sprintf("%03d", i)), Value: value})
 			if refused = err; err != nil {
 				break
 			}

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -174,6 +176,13 @@ func (s *server) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	members, err := pb.NewClusterClient(s.conn).MemberList(ctx, &pb.MemberListRequest{})
+	if err != nil {
+		return err
+	}
+	if len(members.Members) != 1 || !slices.Contains(members.Members[0].PeerURLs, s.peerURL) {
+		return fmt.Errorf("another server answers on %s", s.clientURL)
+	}
 	s.clusterID, s.memberID = answer.Header.ClusterId, answer.Header.MemberId
 	return nil
 }
@@ -214,18 +223,32 @@ func (s *server) logTail() string {
 	return strings.Join(lines[max(0, len(lines)-15):], "\n")
 }
 
-// freePorts asks the kernel for n distinct unused ports.
+// Ports are taken from below the range that the kernel gives to outgoing
+// connections, and none is handed out twice by one process: a port that was
+// found free must still be so when the server binds it.
+const (
+	portMin = 12_000
+	portMax = 30_000
+)
+
+var portsTaken atomic.Uint32
+
+// freePorts finds n ports that nobody listens on.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range portMax - portMin {
+		// Processes start at different places, so that they seldom meet.
+		port := portMin + (os.Getpid()*97+int(portsTaken.Add(1)))%(portMax-portMin)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			return nil, err
+			continue
 		}
-		defer listener.Close()
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		listener.Close()
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("find %d free ports between %d and %d: none left", n, portMin, portMax)
 }
 
 // pair is one server of each implementation, holding the same history.

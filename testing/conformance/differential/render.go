@@ -62,6 +62,7 @@ var identityFields = map[protoreflect.Name]bool{
 var unorderedFields = map[protoreflect.FullName]bool{
 	"etcdserverpb.LeaseTimeToLiveResponse.keys": true,
 	"etcdserverpb.AlarmResponse.alarms":         true,
+	"etcdserverpb.StatusResponse.errors":        true,
 }
 
 // renderer turns one side's messages into leaves.
@@ -84,7 +85,12 @@ func (r *renderer) message(m proto.Message) []leaf {
 // text is a message on one line, for showing requests.
 func (r *renderer) text(m proto.Message) string {
 	var parts []string
-	for _, l := range r.message(m) {
+	leaves := r.message(m)
+	for i, l := range leaves {
+		if i+1 < len(leaves) && strings.HasPrefix(leaves[i+1].path, l.path+".") {
+			// Its fields follow and show that it is there.
+			continue
+		}
 		parts = append(parts, l.path+"="+l.text)
 	}
 	return string(m.ProtoReflect().Descriptor().Name()) + "{" + strings.Join(parts, " ") + "}"

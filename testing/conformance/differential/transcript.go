@@ -44,6 +44,9 @@ func compareTranscripts(a, b []entry) []difference {
 }
 
 func compareLeaves(a, b []leaf) []string {
+	if refusalA, refusalB := refusal(a), refusal(b); (refusalA == "") != (refusalB == "") {
+		return []string{fmt.Sprintf("A %s, B %s", orAnswered(refusalA), orAnswered(refusalB))}
+	}
 	var lines []string
 	other := make(map[string]leaf, len(b))
 	for _, l := range b {
@@ -65,6 +68,24 @@ func compareLeaves(a, b []leaf) []string {
 		}
 	}
 	return lines
+}
+
+// refusal is the status in the leaves of a failed call, "" if it succeeded.
+func refusal(leaves []leaf) string {
+	var parts []string
+	for _, l := range leaves {
+		if strings.HasPrefix(l.path, "error.") {
+			parts = append(parts, l.text)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+func orAnswered(refusal string) string {
+	if refusal == "" {
+		return "succeeded"
+	}
+	return "refused with " + refusal
 }
 
 func sameLeaf(a, b leaf) bool {
@@ -113,7 +134,7 @@ func dump(entries []entry) string {
 	return out.String()
 }
 
-const shownTextMax = 1000
+const shownTextMax = 600
 
 func shorten(text string) string {
 	if len(text) <= shownTextMax {

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,11 +39,25 @@ func (w *worker) dropPair() {
 	}
 }
 
+const startFailuresMax = 5
+
+// startPair starts servers unless that has failed too often already.
+func (w *worker) startPair(ctx context.Context, arguments []string) (*pair, error) {
+	if w.report.startFailures.Load() >= startFailuresMax {
+		return nil, fmt.Errorf("not run: servers could not be started %d times before", startFailuresMax)
+	}
+	p, err := startPair(ctx, w.binaries, arguments)
+	if err != nil {
+		w.report.startFailures.Add(1)
+	}
+	return p, err
+}
+
 func (w *worker) runCase(ctx context.Context, c testCase) outcome {
 	ctx, cancel := context.WithTimeout(ctx, caseDeadline)
 	defer cancel()
 	if c.fresh {
-		p, err := startPair(ctx, w.binaries, c.arguments)
+		p, err := w.startPair(ctx, c.arguments)
 		if err != nil {
 			return outcome{problem: err}
 		}
@@ -53,7 +68,7 @@ func (w *worker) runCase(ctx context.Context, c testCase) outcome {
 		w.dropPair()
 	}
 	if w.pair == nil {
-		p, err := startPair(ctx, w.binaries, nil)
+		p, err := w.startPair(ctx, nil)
 		if err != nil {
 			return outcome{problem: err}
 		}
@@ -113,6 +128,9 @@ func (o outcome) failed() bool {
 // report counts and prints, for all workers.
 type report struct {
 	dump bool
+
+	// startFailures ends the run early: without servers every case fails.
+	startFailures atomic.Int32
 
 	mutex          sync.Mutex
 	passed, failed int
