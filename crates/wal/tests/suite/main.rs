@@ -1,4 +1,5 @@
 //! Tests of the log through its public interface.
 
 mod damage;
+mod scripts;
 mod support;
