@@ -31,7 +31,12 @@ type leaf struct {
 	tolerance   int64
 }
 
-const remainingSecondsTolerance = 2
+// The time that a lease has left passes through zero, so it has a leaf even
+// then. Negative numbers mean that it is gone and are compared exactly.
+const (
+	remainingSecondsField     = "etcdserverpb.LeaseTimeToLiveResponse.TTL"
+	remainingSecondsTolerance = 2
+)
 
 // revisionFields are the integers that count from the beginning of the case.
 var revisionFields = map[protoreflect.Name]bool{
@@ -100,7 +105,7 @@ func (r *renderer) fields(leaves *[]leaf, prefix string, m protoreflect.Message)
 	descriptors := m.Descriptor().Fields()
 	for i := range descriptors.Len() {
 		field := descriptors.Get(i)
-		if !m.Has(field) {
+		if !m.Has(field) && field.FullName() != remainingSecondsField {
 			continue
 		}
 		path := prefix + string(field.Name())
@@ -149,7 +154,7 @@ func (r *renderer) scalar(path string, field protoreflect.FieldDescriptor, v pro
 		return leaf{path: path, text: r.identity(v.Uint())}
 	case field.FullName() == "etcdserverpb.Member.ID":
 		return leaf{path: path, text: r.identity(v.Uint())}
-	case field.FullName() == "etcdserverpb.LeaseTimeToLiveResponse.TTL" && v.Int() > 0:
+	case field.FullName() == remainingSecondsField && v.Int() >= 0:
 		return leaf{path: path, text: strconv.FormatInt(v.Int(), 10), approximate: true, number: v.Int(), tolerance: remainingSecondsTolerance}
 	case field.Kind() == protoreflect.Int64Kind && revisionFields[name]:
 		return leaf{path: path, text: r.revision(v.Int())}

@@ -66,6 +66,12 @@ func TestRemainingTimeHasATolerance(t *testing.T) {
 	if got := differences(ttl(100), ttl(98)); got != "" {
 		t.Fatal(got)
 	}
+	if got := differences(ttl(1), ttl(0)); got != "" {
+		t.Fatal(got)
+	}
+	if differences(ttl(0), ttl(-1)) == "" {
+		t.Fatal("a lease that is gone went unnoticed")
+	}
 	for _, n := range []int64{97, 0, -1} {
 		if differences(ttl(100), ttl(n)) == "" {
 			t.Fatalf("a time of %d went unnoticed", n)
