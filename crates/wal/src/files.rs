@@ -1,5 +1,7 @@
-//! Names and sizes of the log's files.
+//! Names, sizes and space of the log's files.
 
+use crate::fault::{Fault, Result};
+use io::{Disk, File};
 use std::path::{Path, PathBuf};
 
 /// Room in the first segment; each later one has four times as much, up to the configured size. A fresh start waits for the
@@ -50,6 +52,16 @@ pub(crate) fn segment_bytes(sequence: u64, segment_bytes: u64) -> u64 {
     let steps = u32::try_from(sequence - 1).unwrap_or(u32::MAX);
     let grown = 4u64.checked_pow(steps).and_then(|factor| factor.checked_mul(FIRST_SEGMENT_BYTES));
     grown.unwrap_or(u64::MAX).min(segment_bytes)
+}
+
+/// Empties `file` and reserves `bytes` for it. A full disk shows here, and then nothing is left behind.
+pub(crate) fn reserve(disk: &dyn Disk, file: &dyn File, path: &Path, bytes: u64) -> Result<()> {
+    let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
+    reserved.map_err(|error| {
+        // If this fails too, the next attempt empties the file.
+        let _ = disk.remove(path);
+        Fault::io("reserve space for", path)(error)
+    })
 }
 
 #[cfg(test)]

@@ -106,13 +106,7 @@ impl Preparer {
     fn begin(&self, bytes: u64) -> Result<Building> {
         let path = self.directory.join(files::SPARE_TEMPORARY);
         let file = self.disk.open(&path, Open::CREATE).map_err(Fault::io("create", &path))?;
-        let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
-        if let Err(error) = reserved {
-            drop(file);
-            // What could not be reserved is given back; if that fails too, the next attempt reuses the file.
-            let _ = self.disk.remove(&path);
-            return Err(Fault::io("reserve space for", &path)(error));
-        }
+        files::reserve(&*self.disk, &*file, &path, bytes)?;
         Ok(Building { file, bytes, filled: 0 })
     }
 

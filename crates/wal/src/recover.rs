@@ -45,6 +45,8 @@ pub(crate) struct Found {
     pub link: u32,
     /// Where the next record goes.
     pub end: u64,
+    /// Where the newest group begins: everything before it is known to be durable.
+    pub group: u64,
     /// A segment that was begun, but whose header never became durable.
     pub unused: Option<u64>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn recover(disk: &dyn Disk, directory: &Path) -> Result<Option<Found>
         segments: log.segments,
         link: log.link,
         end: log.end,
+        group: log.group,
         unused,
         recovered: Recovered {
             hard_state: log.hard_state,
@@ -185,6 +188,7 @@ struct Log {
     run: u32,
     link: u32,
     end: u64,
+    group: u64,
     torn: Option<Torn>,
 }
 
@@ -198,6 +202,7 @@ impl Log {
             run: first.run,
             link: 0,
             end: 0,
+            group: 0,
             torn: None,
         }
     }
@@ -213,7 +218,7 @@ impl Log {
         self.segments.push(SegmentRange::new(header.sequence, header.last.index));
         self.hard_state = header.hard_state;
         self.run = self.run.max(header.run);
-        (self.link, self.end) = (crc, HEADER_BYTES as u64);
+        (self.link, self.end, self.group) = (crc, HEADER_BYTES as u64, 0);
         Ok(())
     }
 
@@ -231,7 +236,7 @@ impl Log {
                 self.hard_state = state;
             }
             self.add(segment, batch.entries)?;
-            (self.link, self.run) = (record.crc, record.run);
+            (self.link, self.run, self.group) = (record.crc, record.run, u64::from(record.group));
             self.end += record.padded_bytes();
         }
         Ok(())

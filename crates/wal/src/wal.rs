@@ -143,8 +143,8 @@ impl Wal {
         let file = disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
         let bytes = file.len().map_err(Fault::io("measure", &path))?;
         if !options.no_sync {
-            // A process that was killed leaves records that no sync has covered yet; they are about to be relied on.
-            file.sync_all().map_err(Fault::io("sync", &path))?;
+            let renewed = write_again(&*file, found.group, found.end).and_then(|()| file.sync_all());
+            renewed.map_err(Fault::io("write again the newest group of", &path))?;
         }
         let recovered = found.recovered;
         let tip = Tip {
@@ -382,8 +382,7 @@ impl Wal {
             let from = self.directory.join(NEXT_TEMPORARY);
             let bytes = files::segment_bytes(sequence, self.options.segment_bytes);
             let file = self.disk.open(&from, Open::CREATE).map_err(Fault::io("create", &from))?;
-            let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
-            reserved.map_err(Fault::io("reserve space for", &from))?;
+            files::reserve(&*self.disk, &*file, &from, bytes)?;
             self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
         }
         let file = self.disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
@@ -530,6 +529,20 @@ fn room_for(entries: &[Entry]) -> u64 {
     const RECORD_OVERHEAD_MAX: u64 = 256;
     let batch = batch_bytes_max(entries);
     batch + (batch / RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX
+}
+
+/// Writes what stands from `from` to `to` over itself. A process that was killed leaves records that no sync has covered, and
+/// one that saw a sync fail leaves records that the kernel may hold for written although they are not. They are about to be
+/// relied on, and only what was written again is sure to be part of the next sync.
+fn write_again(file: &dyn File, from: u64, to: u64) -> std::io::Result<()> {
+    let mut offset = from;
+    while offset < to {
+        let mut piece = vec![0; (to - offset).min(1 << 20) as usize];
+        file.read_exact_at(&mut piece, offset)?;
+        file.write_at(&piece, offset)?;
+        offset += piece.len() as u64;
+    }
+    Ok(())
 }
 
 fn grow(file: &mut SegmentFile, bytes: u64) -> Result<()> {
