@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -111,7 +112,7 @@ func (s *server) launch(ctx context.Context) error {
 	defer output.Close()
 	s.command = exec.Command(s.binary, s.line...)
 	s.command.Stdout, s.command.Stderr = output, output
-	if err := s.command.Start(); err != nil {
+	if err := startBound(s.command); err != nil {
 		return fmt.Errorf("start %s: %w", s.binary, err)
 	}
 	command, exited := s.command, make(chan struct{})
@@ -125,6 +126,27 @@ func (s *server) launch(ctx context.Context) error {
 		return fmt.Errorf("%s %s: %w; its last output:\n%s", s.binary, strings.Join(s.line, " "), err, s.logTail())
 	}
 	return nil
+}
+
+// startBound starts a process that the kernel kills when this one ends in
+// whatever way. The kernel ties that to the thread that started it, so all
+// are started by one thread that lives as long as the program.
+func startBound(command *exec.Cmd) error {
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	result := make(chan error)
+	starts <- func() { result <- command.Start() }
+	return <-result
+}
+
+var starts = make(chan func())
+
+func init() {
+	go func() {
+		runtime.LockOSThread()
+		for start := range starts {
+			start()
+		}
+	}()
 }
 
 // restart ends the process as told and starts it again on the same data.
