@@ -209,6 +209,30 @@ func TestServerCertificateIsReloaded(t *testing.T) {
 	require.Equal(t, "v", value(t, files.client(t, s, false), "k"))
 }
 
+// etcd reads the authority once, at its start; Bowline again when the file changes.
+func TestClientAuthorityIsReloaded(t *testing.T) {
+	t.Parallel()
+	if filepath.Base(os.Getenv(server.BinaryEnv)) == "etcd" {
+		t.Skip("etcd does not reload the authority")
+	}
+	files, other := newTLSFiles(t), newTLSFiles(t)
+	s := files.serve(t, "--client-cert-auth=true", "--trusted-ca-file="+files.ca)
+	old := files.client(t, s, true)
+	put(t, old, "k", "v")
+	replacement := files
+	replacement.clientCert, replacement.clientKey = other.clientCert, other.clientKey
+	trusted := files.ca + ".before"
+	files.authority.write(t, trusted)
+	replacement.ca = trusted
+	require.True(t, refused(replacement.client(t, s, true)), "a client of an authority not yet trusted")
+	other.authority.write(t, files.ca)
+	eventually(t, "the new authority is trusted", func() bool { return !refused(replacement.client(t, s, true)) })
+	former := files
+	former.ca = trusted
+	require.True(t, refused(former.client(t, s, true)), "a new connection of the former authority")
+	require.Equal(t, "v", value(t, old, "k"), "connections made before go on")
+}
+
 func TestServerStillServesAfterABadCertificateWasWritten(t *testing.T) {
 	t.Parallel()
 	files := newTLSFiles(t)
