@@ -1,0 +1,4 @@
+//! Revisioned keys.
+#![forbid(unsafe_code)]
+
+pub mod tree;
