@@ -1,0 +1,330 @@
+//! The simulated disk as code under test and tests see it.
+
+use crate::random::Random;
+use crate::world::{FileId, FileState, World};
+use io::{Disk, File, LockGuard, Open};
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// See the crate's head. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct SimDisk {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug)]
+struct SimFile {
+    world: Arc<Mutex<World>>,
+    id: FileId,
+}
+
+/// Releases the lock when dropped.
+#[derive(Debug)]
+struct HeldLock {
+    world: Arc<Mutex<World>>,
+    path: PathBuf,
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        lock(&self.world).locks.remove(&self.path);
+    }
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SimDisk {
+    pub fn new() -> SimDisk {
+        SimDisk::default()
+    }
+
+    /// Steps taken so far: every operation that changes something is one.
+    pub fn steps(&self) -> u64 {
+        lock(&self.world).steps
+    }
+
+    /// The power goes off before this step.
+    pub fn power_off_at(&self, step: u64) {
+        lock(&self.world).plan.power_off_at = Some(step);
+    }
+
+    /// True once the power went off.
+    pub fn is_off(&self) -> bool {
+        lock(&self.world).check_power().is_err()
+    }
+
+    /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds.
+    pub fn fail_at(&self, step: u64, kind: ErrorKind) {
+        lock(&self.world).plan.fail_at = Some((step, kind));
+    }
+
+    /// Whether reads fail from now on.
+    pub fn fail_reads(&self, fail: bool) {
+        lock(&self.world).plan.reads_fail = fail;
+    }
+
+    /// Bytes that all files together may have; `None` for no limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        lock(&self.world).plan.capacity = bytes;
+    }
+
+    /// Bytes that all files have.
+    pub fn used(&self) -> u64 {
+        lock(&self.world).files.iter().map(|file| file.content.len() as u64).sum()
+    }
+
+    /// The disk as it comes up after the power is cut now: what was synced, and any part of what was not.
+    pub fn after_power_cut(&self, random: &mut Random) -> SimDisk {
+        SimDisk { world: Arc::new(Mutex::new(lock(&self.world).after_power_cut(random))) }
+    }
+
+    /// The disk as a killed process leaves it.
+    pub fn after_kill(&self) -> SimDisk {
+        SimDisk { world: Arc::new(Mutex::new(lock(&self.world).after_kill())) }
+    }
+
+    /// All files with their content, by path.
+    pub fn image(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let world = lock(&self.world);
+        world.entries.iter().map(|(path, &id)| (path.clone(), world.files[id].content.clone())).collect()
+    }
+
+    /// Changes a file behind everybody's back: damage.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut world = lock(&self.world);
+        let Some(&id) = world.entries.get(path) else { return };
+        change(&mut world.files[id].content);
+        world.sync(id);
+    }
+}
+
+impl Disk for SimDisk {
+    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
+        let mut world = lock(&self.world);
+        world.check_power()?;
+        let found = world.entries.get(path).copied();
+        let id = match found {
+            Some(_) if how.create_new => return Err(ErrorKind::AlreadyExists.into()),
+            Some(id) => id,
+            None if !(how.create || how.create_new) => return Err(ErrorKind::NotFound.into()),
+            None => {
+                world.step()?;
+                world.files.push(FileState::default());
+                let id = world.files.len() - 1;
+                world.entries.insert(path.to_owned(), id);
+                id
+            }
+        };
+        Ok(Arc::new(SimFile { world: self.world.clone(), id }))
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.check_power()?;
+        world.directories.extend(path.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>> {
+        let world = lock(&self.world);
+        world.check_power()?;
+        let paths = world.entries.keys().chain(&world.directories);
+        let inside = paths.filter(|path| path.parent() == Some(directory));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        let world = lock(&self.world);
+        world.check_power()?;
+        Ok(world.entries.contains_key(path) || world.directories.contains(path))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.step()?;
+        let id = world.entries.remove(path).ok_or(Error::from(ErrorKind::NotFound))?;
+        world.forget_if_unnamed(id);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.step()?;
+        let id = world.entries.remove(from).ok_or(Error::from(ErrorKind::NotFound))?;
+        let replaced = world.entries.insert(to.to_owned(), id);
+        if let Some(replaced) = replaced {
+            world.forget_if_unnamed(replaced);
+        }
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.step()?;
+        world.sync_dir(directory);
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> Result<LockGuard> {
+        let mut world = lock(&self.world);
+        world.check_power()?;
+        if !world.locks.insert(path.to_owned()) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(LockGuard::new(HeldLock { world: self.world.clone(), path: path.to_owned() }))
+    }
+
+    fn free_space(&self, _directory: &Path) -> Result<u64> {
+        let world = lock(&self.world);
+        let used: u64 = world.files.iter().map(|file| file.content.len() as u64).sum();
+        Ok(world.plan.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used)))
+    }
+
+    fn mode(&self, _path: &Path) -> Result<u32> {
+        Ok(0o700)
+    }
+}
+
+impl File for SimFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let world = lock(&self.world);
+        world.check_power()?;
+        if world.plan.reads_fail {
+            return Err(Error::from_raw_os_error(5));
+        }
+        let content = &world.files[self.id].content;
+        let start = (offset as usize).min(content.len());
+        let end = (start + buffer.len()).min(content.len());
+        buffer[..end - start].copy_from_slice(&content[start..end]);
+        Ok(end - start)
+    }
+
+    /// A write that fails leaves half of its data behind.
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.check_space(self.id, offset as usize + data.len())?;
+        match world.step() {
+            Ok(()) => {
+                world.write(self.id, offset as usize, data);
+                Ok(())
+            }
+            Err(error) => {
+                if world.check_power().is_ok() {
+                    world.write(self.id, offset as usize, &data[..data.len() / 2]);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        let mut world = lock(&self.world);
+        match world.step() {
+            Ok(()) => {
+                world.sync(self.id);
+                Ok(())
+            }
+            Err(error) => {
+                if world.check_power().is_ok() {
+                    world.drop_dirty(self.id);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.sync_data()
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
+        let mut world = lock(&self.world);
+        let end = (offset + length) as usize;
+        world.check_space(self.id, end)?;
+        world.step()?;
+        if world.files[self.id].content.len() < end {
+            world.set_length(self.id, end);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        let mut world = lock(&self.world);
+        world.check_space(self.id, length as usize)?;
+        world.step()?;
+        world.set_length(self.id, length as usize);
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64> {
+        let world = lock(&self.world);
+        world.check_power()?;
+        Ok(world.files[self.id].content.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written() -> (SimDisk, Arc<dyn File>) {
+        let disk = SimDisk::new();
+        let file = disk.open(Path::new("/d/f"), Open::CREATE_NEW).expect("a file is made");
+        file.write_at(b"synced", 0).and_then(|()| file.sync_data()).expect("it is written");
+        disk.sync_dir(Path::new("/d")).expect("its entry is durable");
+        (disk, file)
+    }
+
+    /// Every content that power cuts with different seeds leave of the one file.
+    fn outcomes(disk: &SimDisk) -> std::collections::BTreeSet<Vec<u8>> {
+        (0..200)
+            .map(|seed| disk.after_power_cut(&mut Random::new(seed)).image().pop().map_or(vec![], |(_, bytes)| bytes))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_synced_stays_and_what_is_not_may_stay() {
+        let (disk, file) = written();
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"synced"]);
+        file.write_at(b"later!", 0).expect("it is written");
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"later!", b"synced"]);
+    }
+
+    #[test]
+    fn a_failed_sync_loses_the_dirty_data_and_the_next_one_says_nothing() {
+        let (disk, file) = written();
+        file.write_at(b"later!", 0).expect("it is written");
+        disk.fail_at(disk.steps(), ErrorKind::Other);
+        assert!(file.sync_data().is_err());
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"synced"]);
+    }
+
+    #[test]
+    fn an_entry_is_durable_only_after_the_directory_was_synced() {
+        let disk = SimDisk::new();
+        let file = disk.open(Path::new("/d/f"), Open::CREATE_NEW).expect("a file is made");
+        file.write_at(b"x", 0).and_then(|()| file.sync_data()).expect("it is written");
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"".to_vec(), b"x".to_vec()]);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_disk() {
+        let (disk, file) = written();
+        for n in 0..20 {
+            file.write_at(&[n; 700], u64::from(n) * 600).expect("it is written");
+        }
+        let cut = || disk.after_power_cut(&mut Random::new(7)).image();
+        assert_eq!(cut(), cut());
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let (disk, file) = written();
+        disk.set_capacity(Some(8));
+        assert_eq!(file.allocate(0, 9).expect_err("it is full").kind(), ErrorKind::StorageFull);
+        assert!(file.write_at(b"12345678", 0).is_ok());
+    }
+}

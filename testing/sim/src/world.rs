@@ -1,0 +1,202 @@
+//! The state of a simulated disk and what a power cut leaves of it.
+
+use crate::random::Random;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+
+const SECTOR_BYTES: usize = 512;
+
+pub(crate) type FileId = usize;
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct World {
+    pub(crate) files: Vec<FileState>,
+    /// What a running process sees.
+    pub(crate) entries: BTreeMap<PathBuf, FileId>,
+    durable_entries: BTreeMap<PathBuf, FileId>,
+    pub(crate) directories: BTreeSet<PathBuf>,
+    pub(crate) locks: BTreeSet<PathBuf>,
+    /// Steps taken so far.
+    pub(crate) steps: u64,
+    pub(crate) plan: Plan,
+}
+
+/// What goes wrong, and when.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    /// The power goes off before this step: it and everything later fails.
+    pub(crate) power_off_at: Option<u64>,
+    /// This step fails once with this kind of error; a sync that fails drops the dirty data, as Linux does.
+    pub(crate) fail_at: Option<(u64, ErrorKind)>,
+    /// Every read fails.
+    pub(crate) reads_fail: bool,
+    /// Bytes of all files together; more fails with `StorageFull`.
+    pub(crate) capacity: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FileState {
+    pub(crate) content: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write { offset: usize, data: Vec<u8> },
+    SetLength(usize),
+}
+
+fn power_is_off() -> Error {
+    Error::other("the simulated power is off")
+}
+
+impl World {
+    /// Counts a step; says what goes wrong with it.
+    pub(crate) fn step(&mut self) -> std::io::Result<()> {
+        let step = self.steps;
+        if self.plan.power_off_at.is_some_and(|at| step >= at) {
+            return Err(power_is_off());
+        }
+        self.steps += 1;
+        match self.plan.fail_at {
+            Some((at, kind)) if at == step => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_power(&self) -> std::io::Result<()> {
+        if self.plan.power_off_at.is_some_and(|at| self.steps >= at) { Err(power_is_off()) } else { Ok(()) }
+    }
+
+    /// Fails if the file may not grow to `length`.
+    pub(crate) fn check_space(&self, file: FileId, length: usize) -> std::io::Result<()> {
+        let used: u64 = self.files.iter().map(|file| file.content.len() as u64).sum();
+        let grows = length.saturating_sub(self.files[file].content.len()) as u64;
+        match self.plan.capacity {
+            Some(capacity) if grows > 0 && used + grows > capacity => Err(ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn write(&mut self, file: FileId, offset: usize, data: &[u8]) {
+        let change = Change::Write { offset, data: data.to_vec() };
+        change.apply(&mut self.files[file].content);
+        self.files[file].pending.push(change);
+    }
+
+    pub(crate) fn set_length(&mut self, file: FileId, length: usize) {
+        let change = Change::SetLength(length);
+        change.apply(&mut self.files[file].content);
+        self.files[file].pending.push(change);
+    }
+
+    pub(crate) fn sync(&mut self, file: FileId) {
+        let state = &mut self.files[file];
+        state.pending.clear();
+        state.durable.clone_from(&state.content);
+    }
+
+    /// A failed sync: what was dirty is gone from the disk's view but still in the page cache, marked clean.
+    pub(crate) fn drop_dirty(&mut self, file: FileId) {
+        self.files[file].pending.clear();
+    }
+
+    pub(crate) fn sync_dir(&mut self, directory: &Path) {
+        let inside = |path: &PathBuf| path.parent() == Some(directory);
+        self.durable_entries.retain(|path, _| !inside(path));
+        let now = self.entries.iter().filter(|(path, _)| inside(path));
+        self.durable_entries.extend(now.map(|(path, id)| (path.clone(), *id)));
+    }
+
+    /// A file without free space is given back once no name leads to it.
+    pub(crate) fn forget_if_unnamed(&mut self, file: FileId) {
+        if !self.entries.values().any(|&id| id == file) && !self.durable_entries.values().any(|&id| id == file) {
+            self.files[file] = FileState::default();
+        }
+    }
+
+    /// The disk as it comes up after the power was cut now.
+    pub(crate) fn after_power_cut(&self, random: &mut Random) -> World {
+        let mut files = Vec::new();
+        for file in &self.files {
+            let content = file.after_power_cut(random);
+            files.push(FileState { durable: content.clone(), content, pending: Vec::new() });
+        }
+        // Each entry that differs from its durable state may have made it or not.
+        let mut entries = BTreeMap::new();
+        let paths: BTreeSet<&PathBuf> = self.entries.keys().chain(self.durable_entries.keys()).collect();
+        for path in paths {
+            let (now, durable) = (self.entries.get(path), self.durable_entries.get(path));
+            let kept = if now == durable || random.coin() { now } else { durable };
+            if let Some(id) = kept {
+                entries.insert(path.clone(), *id);
+            }
+        }
+        // One file cannot come up under two names: the copy keeps the bytes, not the identity.
+        let mut seen = BTreeSet::new();
+        for id in entries.values_mut() {
+            if !seen.insert(*id) {
+                files.push(files[*id].clone());
+                *id = files.len() - 1;
+            }
+        }
+        World {
+            files,
+            durable_entries: entries.clone(),
+            entries,
+            directories: self.directories.clone(),
+            ..World::default()
+        }
+    }
+
+    /// The disk as a killed process leaves it: the page cache survives.
+    pub(crate) fn after_kill(&self) -> World {
+        World { locks: BTreeSet::new(), steps: 0, plan: Plan::default(), ..self.clone() }
+    }
+}
+
+impl Change {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Change::SetLength(length) => content.resize(*length, 0),
+            Change::Write { offset, data } => {
+                let end = offset + data.len();
+                if content.len() < end {
+                    content.resize(end, 0);
+                }
+                content[*offset..end].copy_from_slice(data);
+            }
+        }
+    }
+
+    /// Applies the part of it that a power cut lets through: whole sectors, any of them.
+    fn apply_torn(&self, content: &mut Vec<u8>, random: &mut Random) {
+        let Change::Write { offset, data } = self else { return self.apply(content) };
+        let end = offset + data.len();
+        let mut at = *offset;
+        while at < end {
+            let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
+            let upto = sector_end.min(end);
+            if random.coin() {
+                Change::Write { offset: at, data: data[at - offset..upto - offset].to_vec() }.apply(content);
+            }
+            at = upto;
+        }
+    }
+}
+
+impl FileState {
+    fn after_power_cut(&self, random: &mut Random) -> Vec<u8> {
+        let mut content = self.durable.clone();
+        for change in &self.pending {
+            match random.below(4) {
+                0 => {}
+                1 => change.apply_torn(&mut content, random),
+                _ => change.apply(&mut content),
+            }
+        }
+        content
+    }
+}
