@@ -1,0 +1,319 @@
+//! The apply thread: sole owner of state.
+//!
+//! One turn: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
+//! answers, in this order: whoever sees an event or an answer finds its effect in the view. Between turns it works off
+//! compacted history in small steps and starts checkpoints, so that neither makes a request wait long.
+//!
+//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. A full disk makes this thread
+//! wait inside the store until there is room again (readers go on with the last view); any other fault stops the process.
+
+use crate::background::BackgroundJob;
+use crate::driver::{DriverMessage, InFlight};
+use crate::handle::{Reply, Shared, Timings};
+use crate::inbox::Inbox;
+use crate::limits::{APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS};
+use crate::reply::{Outbox, Slot, lock};
+use crate::{Outcome, StateView};
+use model::{Command, LogIndex, Rejection, Revision, Term};
+use state::State;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+pub(crate) enum ApplyMessage {
+    Committed {
+        entries: Vec<Committed>,
+        synced_at: Duration,
+    },
+    /// Reads that may be answered once `index` is applied.
+    Reads {
+        index: LogIndex,
+        slots: Vec<Slot<Arc<StateView>>>,
+    },
+    CheckpointWritten(Box<state::CheckpointDone>),
+    Stop,
+}
+
+pub(crate) struct Committed {
+    pub(crate) entry: consensus::Entry,
+    pub(crate) in_flight: Option<InFlight>,
+}
+
+pub(crate) struct ApplyConfig {
+    /// Entries between checkpoints, by `--snapshot-count`.
+    pub(crate) checkpoint_entries: u64,
+    pub(crate) warning_apply_duration: Duration,
+}
+
+pub(crate) struct Apply {
+    config: ApplyConfig,
+    shared: Arc<Shared>,
+    inbox: Arc<Inbox<ApplyMessage>>,
+    background: mpsc::Sender<BackgroundJob>,
+    state: State,
+    applied: LogIndex,
+    outbox: Outbox,
+    /// Answers of this batch, held back until its view is published.
+    answers: Vec<Answer>,
+    changes: Vec<mvcc::Change>,
+    /// Physical compactions that wait until the history is worked off.
+    physical: Vec<Answer>,
+    reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
+    checkpoint: CheckpointPace,
+    compaction_started: Option<Duration>,
+}
+
+struct Answer {
+    slot: Slot<Reply>,
+    answer: Result<Outcome, Rejection>,
+    revision: Revision,
+    term: Term,
+    sent_at: Duration,
+    taken_at: Duration,
+    synced_at: Duration,
+}
+
+#[derive(Default)]
+struct CheckpointPace {
+    entries: u64,
+    log_bytes: u64,
+    started_at: Duration,
+    running: bool,
+}
+
+impl Apply {
+    pub(crate) fn new(
+        config: ApplyConfig,
+        shared: Arc<Shared>,
+        inbox: Arc<Inbox<ApplyMessage>>,
+        background: mpsc::Sender<BackgroundJob>,
+        state: State,
+    ) -> Apply {
+        Apply {
+            config,
+            shared,
+            inbox,
+            background,
+            applied: state.applied().index,
+            state,
+            outbox: Outbox::default(),
+            answers: Vec::new(),
+            changes: Vec::new(),
+            physical: Vec::new(),
+            reads: Vec::new(),
+            checkpoint: CheckpointPace::default(),
+            compaction_started: None,
+        }
+    }
+
+    /// Runs until told to stop, then hands the state back for the last checkpoint. Fails with the fault that no answer may
+    /// carry.
+    pub(crate) fn run(mut self) -> Result<State, state::Fault> {
+        let mut taken = Vec::new();
+        let mut stop = false;
+        while !stop {
+            let wait = if self.compaction_started.is_some() { Duration::ZERO } else { Duration::from_secs(3600) };
+            if !self.inbox.take(&mut taken, wait) {
+                break;
+            }
+            for message in taken.drain(..) {
+                match message {
+                    ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
+                    ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
+                    ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done)?,
+                    ApplyMessage::Stop => stop = true,
+                }
+            }
+            self.answer_reads();
+            self.compaction_step()?;
+            self.maybe_checkpoint()?;
+        }
+        Ok(self.state)
+    }
+
+    fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration) -> Result<(), state::Fault> {
+        let mut in_batch = 0;
+        for committed in entries {
+            self.apply_one(committed, synced_at)?;
+            in_batch += 1;
+            if in_batch == APPLY_BATCH_ENTRIES {
+                in_batch = 0;
+                self.publish()?;
+            }
+        }
+        self.publish()
+    }
+
+    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<(), state::Fault> {
+        let Committed { entry, in_flight } = committed;
+        let (index, term) = (LogIndex(entry.index), Term(entry.term));
+        assert_eq!(index.0, self.applied.0 + 1, "entries are applied in log order without a gap");
+        self.applied = index;
+        self.checkpoint.entries += 1;
+        self.checkpoint.log_bytes += entry.data.len() as u64;
+        if entry.data.is_empty() {
+            self.state.apply_empty(index, term);
+            self.publish()?;
+            self.maybe_take_office(term);
+            return Ok(());
+        }
+        let started = self.shared.clock.monotonic();
+        let decoded = model::decode_entry(entry.data).map_err(|error| state::Fault::undecodable(index, error))?;
+        let applied = self.state.apply(index, term, &decoded)?;
+        self.observe(&decoded.command, &applied, started);
+        if let Some(change) = applied.change {
+            self.changes.push(change);
+        }
+        let Some(in_flight) = in_flight else { return Ok(()) };
+        self.shared.metrics.proposals_pending.add(-1);
+        let Some(slot) = in_flight.slot else { return Ok(()) };
+        let answer = Answer {
+            slot,
+            answer: applied.answer,
+            revision: applied.revision,
+            term,
+            sent_at: in_flight.sent_at,
+            taken_at: in_flight.taken_at,
+            synced_at,
+        };
+        if matches!(&decoded.command, Command::Compact(compact) if compact.physical) && answer.answer.is_ok() {
+            self.physical.push(answer);
+        } else {
+            self.answers.push(answer);
+        }
+        Ok(())
+    }
+
+    /// Follow-up of one command outside of state: measurements and the leader's lease clock.
+    fn observe(&mut self, command: &Command, applied: &state::Applied, started: Duration) {
+        let metrics = &self.shared.metrics;
+        let now_ms = self.shared.leader_clock.now_ms();
+        match (command, &applied.answer) {
+            (Command::Put(_), Ok(_)) => metrics.puts.increment(),
+            (Command::DeleteRange(_), Ok(_)) => metrics.deletes.increment(),
+            (Command::Txn(_), Ok(_)) => metrics.txns.increment(),
+            (Command::LeaseGrant(_), Ok(Outcome::LeaseGrant { id, ttl_s })) => {
+                metrics.leases_granted.increment();
+                lock(&self.shared.leases).granted(*id, *ttl_s, now_ms);
+            }
+            (Command::LeaseRevoke(id), Ok(_)) => {
+                metrics.leases_revoked.increment();
+                lock(&self.shared.leases).revoked(*id);
+            }
+            (Command::LeaseCheckpoint(checkpoint), Ok(_)) => {
+                lock(&self.shared.leases).checkpointed(&checkpoint.remaining);
+            }
+            (Command::Compact(_), Ok(_)) => {
+                self.compaction_started.get_or_insert(started);
+                metrics.compaction_last_s.set(self.shared.clock.wall().as_secs() as i64);
+            }
+            _ => {}
+        }
+        let took = self.shared.clock.monotonic().saturating_sub(started);
+        if took > self.config.warning_apply_duration {
+            metrics.slow_applies.increment();
+            tracing::warn!(took = ?took, expected = ?self.config.warning_apply_duration, "apply request took too long");
+        }
+    }
+
+    /// The first entry of this member's own term was applied: everything before it is in state, so that leases can be
+    /// counted from what was left and reads be answered from the view.
+    fn maybe_take_office(&mut self, term: Term) {
+        let progress = &self.shared.progress;
+        let leads = progress.leader.load(Ordering::Relaxed) == self.shared.member.0
+            && progress.term.load(Ordering::Relaxed) == term.0;
+        if !leads {
+            return;
+        }
+        let leader_time_ms = self.state.leader_time_ms();
+        self.shared.leader_clock.resume(leader_time_ms);
+        *lock(&self.shared.leases) = self.state.lease_clock();
+        progress.leads_alone.store(true, Ordering::Release);
+    }
+
+    /// Makes the batch visible and answers it.
+    fn publish(&mut self) -> Result<(), state::Fault> {
+        let started = self.shared.clock.monotonic();
+        self.state.flush()?;
+        self.shared.space.done();
+        let view = Arc::new(self.state.view());
+        self.shared.view.store(view.clone());
+        self.shared.progress.applied.store(self.applied.0, Ordering::Release);
+        if !self.changes.is_empty() {
+            self.shared.events.push(self.changes.drain(..), view.kv());
+            self.shared.event_signals.raise(&mut self.outbox);
+        }
+        let now = self.shared.clock.monotonic();
+        self.shared.metrics.backend_commit.observe(now.saturating_sub(started));
+        for answer in self.answers.drain(..) {
+            send(&mut self.outbox, answer, &view, now);
+        }
+        self.outbox.send();
+        Ok(())
+    }
+
+    fn answer_reads(&mut self) {
+        if self.reads.is_empty() {
+            return;
+        }
+        let view = self.shared.view.load_full();
+        let applied = self.applied;
+        for (_, slots) in self.reads.extract_if(.., |(index, _)| *index <= applied) {
+            for slot in slots {
+                self.outbox.put(slot, Ok(view.clone()));
+            }
+        }
+        self.outbox.send();
+    }
+
+    fn compaction_step(&mut self) -> Result<(), state::Fault> {
+        let Some(started) = self.compaction_started else { return Ok(()) };
+        if self.state.compaction_step(COMPACTION_STEP_KEYS)? {
+            return Ok(());
+        }
+        self.compaction_started = None;
+        let now = self.shared.clock.monotonic();
+        self.shared.metrics.compaction_total.observe(now.saturating_sub(started));
+        let view = self.shared.view.load_full();
+        for answer in self.physical.drain(..) {
+            send(&mut self.outbox, answer, &view, now);
+        }
+        self.outbox.send();
+        Ok(())
+    }
+
+    fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
+        let now = self.shared.clock.monotonic();
+        let pace = &mut self.checkpoint;
+        let by_entries = pace.entries >= self.config.checkpoint_entries
+            && now.saturating_sub(pace.started_at) >= CHECKPOINT_INTERVAL_MIN;
+        if pace.running || !(by_entries || pace.log_bytes >= CHECKPOINT_LOG_BYTES) {
+            return Ok(());
+        }
+        *pace = CheckpointPace { started_at: now, running: true, ..CheckpointPace::default() };
+        let job = self.state.begin_checkpoint()?;
+        // The background thread outlives this one; if it is gone, the process is on its way out.
+        let _ = self.background.send(BackgroundJob::Checkpoint { job: Box::new(job), index: self.applied });
+        Ok(())
+    }
+
+    fn finish_checkpoint(&mut self, done: state::CheckpointDone) -> Result<(), state::Fault> {
+        self.checkpoint.running = false;
+        let index = done.applied();
+        self.state.finish_checkpoint(done)?;
+        self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
+        Ok(())
+    }
+}
+
+fn send(outbox: &mut Outbox, answer: Answer, view: &Arc<StateView>, now: Duration) {
+    let timings = Timings {
+        queue: answer.taken_at.saturating_sub(answer.sent_at),
+        sync: answer.synced_at.saturating_sub(answer.taken_at),
+        apply: now.saturating_sub(answer.synced_at),
+    };
+    let reply =
+        Reply { answer: answer.answer, revision: answer.revision, term: answer.term, view: view.clone(), timings };
+    outbox.put(answer.slot, Ok(reply));
+}

@@ -1,0 +1,64 @@
+//! The background thread: work that must make no request wait. It writes checkpoints and prepares log segments.
+//!
+//! A checkpoint that meets a full disk is tried again until there is room: it is what lets the log be trimmed, so giving it up
+//! would only make the disk fuller. Any other fault stops the process.
+
+use crate::apply::ApplyMessage;
+use crate::handle::Shared;
+use crate::inbox::Inbox;
+use crate::limits::DISK_RETRY_INTERVAL;
+use model::LogIndex;
+use state::CheckpointJob;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+pub(crate) enum BackgroundJob {
+    Checkpoint { job: Box<CheckpointJob>, index: LogIndex },
+    Stop,
+}
+
+pub(crate) struct Background {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) jobs: Receiver<BackgroundJob>,
+    pub(crate) apply: Arc<Inbox<ApplyMessage>>,
+    pub(crate) log: wal::Preparer,
+}
+
+/// How often the log's next segment is looked after.
+const PREPARE_INTERVAL: Duration = Duration::from_millis(50);
+
+impl Background {
+    pub(crate) fn run(mut self) -> Result<(), state::Fault> {
+        loop {
+            match self.jobs.recv_timeout(PREPARE_INTERVAL) {
+                Ok(BackgroundJob::Checkpoint { job, index }) => self.write_checkpoint(*job, index)?,
+                Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Err(fault) = self.log.run() {
+                tracing::debug!(error = %fault, "prepare the log's next segment: tried again shortly");
+            }
+        }
+    }
+
+    fn write_checkpoint(&mut self, mut job: CheckpointJob, index: LogIndex) -> Result<(), state::Fault> {
+        let started = self.shared.clock.monotonic();
+        let done = loop {
+            match job.write() {
+                Ok(done) => break done,
+                Err(fault) if fault.is_no_space() => {
+                    tracing::warn!(error = %fault, "write checkpoint {index}: tried again until there is room");
+                    match self.jobs.recv_timeout(DISK_RETRY_INTERVAL) {
+                        Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                        _ => {}
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+        };
+        self.shared.metrics.checkpoint.observe(self.shared.clock.monotonic().saturating_sub(started));
+        self.apply.push_always(ApplyMessage::CheckpointWritten(Box::new(done)));
+        Ok(())
+    }
+}

@@ -1,0 +1,415 @@
+//! The driver thread: sole owner of consensus and the raft log.
+//!
+//! One turn: take everything from the inbox, hand it to consensus, write and sync what consensus wants durable (one write and
+//! one sync for all of it), then pass what became committed to the apply thread. Whatever arrives while a sync runs goes into
+//! the next one; there is no timer and no batch size to tune.
+//!
+//! Invariants: nothing is committed by this member before its own sync returned; a failed write or sync is never retried on
+//! the same file. While the log cannot be written the member is *stalled*: new proposals are refused, entries already taken
+//! wait, reads go on, and the write is tried again until it succeeds.
+
+use crate::apply::{ApplyMessage, Committed};
+use crate::handle::{Reply, Shared};
+use crate::inbox::Inbox;
+use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::reply::{Slot, lock};
+use crate::{Refused, StateView};
+use bytes::Bytes;
+use consensus::{Consensus, Entry, HardState, ReadId, Ready, Role};
+use model::{Command, LeaseCheckpoint, LogIndex, Term};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wal::Wal;
+
+pub(crate) enum DriverMessage {
+    Propose {
+        payload: Bytes,
+        slot: Option<Slot<Reply>>,
+        sent_at: Duration,
+    },
+    Read {
+        slot: Slot<Arc<StateView>>,
+        sent_at: Duration,
+    },
+    /// A checkpoint of this index is durable: the log behind it may go.
+    CheckpointDurable(LogIndex),
+    Stop,
+}
+
+/// A proposal between its place in the log and its answer.
+pub(crate) struct InFlight {
+    pub(crate) index: LogIndex,
+    pub(crate) term: Term,
+    pub(crate) slot: Option<Slot<Reply>>,
+    pub(crate) sent_at: Duration,
+    pub(crate) taken_at: Duration,
+}
+
+pub(crate) struct DriverConfig {
+    pub(crate) tick: Duration,
+    pub(crate) request_timeout: Duration,
+}
+
+pub(crate) struct Driver {
+    config: DriverConfig,
+    shared: Arc<Shared>,
+    apply: Arc<Inbox<ApplyMessage>>,
+    consensus: Consensus,
+    wal: Wal,
+    /// Proposals of this turn, until they are handed to consensus together.
+    proposals: Vec<Proposal>,
+    in_flight: VecDeque<InFlight>,
+    reads: Vec<WaitingRead>,
+    /// A commit index that is to be written with the next group; losing it is harmless.
+    unwritten_commit: Option<HardState>,
+    /// What could not be written yet.
+    stalled: Option<Group>,
+    /// The log's file failed: it must fail over to another before it is written again.
+    log_failed: bool,
+    last_tick: Duration,
+    lease_check_due: Duration,
+    lease_checkpoint_due: Duration,
+    stopping: bool,
+}
+
+struct Proposal {
+    payload: Bytes,
+    slot: Option<Slot<Reply>>,
+    sent_at: Duration,
+}
+
+/// What is written and synced together.
+struct Group {
+    ready: Ready,
+    /// The log has taken it; a sync is missing.
+    appended: bool,
+}
+
+struct WaitingRead {
+    /// The ReadIndex round it is in; `None` until one can be asked.
+    round: Option<ReadId>,
+    slot: Slot<Arc<StateView>>,
+    sent_at: Duration,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: DriverConfig,
+        shared: Arc<Shared>,
+        apply: Arc<Inbox<ApplyMessage>>,
+        consensus: Consensus,
+        wal: Wal,
+    ) -> Driver {
+        let now = shared.clock.monotonic();
+        Driver {
+            config,
+            shared,
+            apply,
+            consensus,
+            wal,
+            proposals: Vec::new(),
+            in_flight: VecDeque::new(),
+            reads: Vec::new(),
+            unwritten_commit: None,
+            stalled: None,
+            log_failed: false,
+            last_tick: now,
+            lease_check_due: now,
+            lease_checkpoint_due: now + LEASE_CHECKPOINT_INTERVAL,
+            stopping: false,
+        }
+    }
+
+    /// Runs until told to stop; everything taken until then is written, and apply is told to stop behind it.
+    pub(crate) fn run(mut self) {
+        let mut taken = Vec::new();
+        self.drive();
+        while !self.stopping {
+            let now = self.shared.clock.monotonic();
+            let until_tick = (self.last_tick + self.config.tick).saturating_sub(now);
+            let wait = if self.stalled.is_some() { until_tick.min(DISK_RETRY_INTERVAL) } else { until_tick };
+            if !self.shared.inbox.take(&mut taken, wait) {
+                break;
+            }
+            self.turn(&mut taken);
+        }
+        self.shared.inbox.close();
+        self.apply.push_always(ApplyMessage::Stop);
+        if let Err(fault) = self.wal.close() {
+            tracing::warn!(error = %fault, "close raft log");
+        }
+    }
+
+    fn turn(&mut self, taken: &mut Vec<DriverMessage>) {
+        let now = self.shared.clock.monotonic();
+        for message in taken.drain(..) {
+            match message {
+                DriverMessage::Propose { payload, slot, sent_at } => {
+                    self.proposals.push(Proposal { payload, slot, sent_at });
+                }
+                DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
+                DriverMessage::CheckpointDurable(index) => self.wal.trim(index.0),
+                DriverMessage::Stop => self.stopping = true,
+            }
+        }
+        if now >= self.last_tick + self.config.tick {
+            self.tick(now);
+        }
+        let applied = self.shared.progress.applied.load(Ordering::Acquire);
+        self.consensus.applied(applied.max(self.consensus.status().applied));
+        self.propose(now);
+        self.ask_reads();
+        self.drive();
+    }
+
+    fn propose(&mut self, taken_at: Duration) {
+        if self.proposals.is_empty() {
+            return;
+        }
+        let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
+        let proposed = if self.stalled.is_some() {
+            Err(Refused::DiskFull)
+        } else {
+            self.consensus.propose_batch(payloads).map_err(refused_by_consensus)
+        };
+        let last = match proposed {
+            Ok(last) => last,
+            Err(refused) => {
+                self.shared.metrics.proposals_failed.add(self.proposals.len() as u64);
+                for slot in self.proposals.drain(..).filter_map(|proposal| proposal.slot) {
+                    slot.refuse(refused);
+                }
+                return;
+            }
+        };
+        let count = self.proposals.len() as u64;
+        self.shared.metrics.proposals_pending.add(count as i64);
+        let first = last.index + 1 - count;
+        for (index, Proposal { slot, sent_at, .. }) in (first..).zip(self.proposals.drain(..)) {
+            let (index, term) = (LogIndex(index), Term(last.term));
+            self.in_flight.push_back(InFlight { index, term, slot, sent_at, taken_at });
+        }
+    }
+
+    /// One ReadIndex round for all reads that are in none.
+    fn ask_reads(&mut self) {
+        if self.reads.iter().all(|read| read.round.is_some()) {
+            return;
+        }
+        // A refusal means that there is no leader, or one that is too new: asked again in the next turn.
+        let Ok(round) = self.consensus.read_index() else { return };
+        for read in self.reads.iter_mut().filter(|read| read.round.is_none()) {
+            read.round = Some(round);
+        }
+    }
+
+    /// Carries out what consensus asks for, until it asks for nothing.
+    fn drive(&mut self) {
+        if let Some(group) = self.stalled.take() {
+            self.write(group);
+        }
+        while self.stalled.is_none() {
+            let Some(mut ready) = self.consensus.ready() else { break };
+            // Apply takes office by the first entry of our term, so it must know of the term when it sees the entry.
+            self.publish_progress();
+            self.hand_to_apply(std::mem::take(&mut ready.committed));
+            self.answer_reads(&ready);
+            self.write(Group { ready, appended: false });
+        }
+        self.publish_progress();
+    }
+
+    /// Makes `ready` durable, or keeps it if the log cannot be written.
+    fn write(&mut self, mut group: Group) {
+        if let Err(fault) = self.write_log(&mut group) {
+            if !self.shared.progress.disk_full.swap(true, Ordering::Relaxed) {
+                tracing::error!(error = %fault, "write raft log: writes are refused until it succeeds, reads go on");
+            }
+            self.stalled = Some(group);
+            return;
+        }
+        if self.shared.progress.disk_full.load(Ordering::Relaxed) && group.ready.must_sync {
+            self.shared.progress.disk_full.store(false, Ordering::Relaxed);
+            tracing::warn!("the raft log can be written again, writes go on");
+        }
+        self.consensus.persisted(group.ready.number);
+    }
+
+    fn write_log(&mut self, group: &mut Group) -> wal::Result<()> {
+        let hard_state = group.ready.hard_state.or(self.unwritten_commit);
+        if group.ready.entries.is_empty() && !group.ready.must_sync {
+            self.unwritten_commit = hard_state;
+            return Ok(());
+        }
+        let written = self.try_write_log(group, hard_state);
+        if let Err(fault) = &written {
+            // Lack of space leaves the log as it was; after anything else its file must not be written again.
+            self.log_failed |= !fault.is_no_space();
+        }
+        written
+    }
+
+    fn try_write_log(&mut self, group: &mut Group, hard_state: Option<HardState>) -> wal::Result<()> {
+        if self.log_failed {
+            self.wal.fail_over()?;
+            self.log_failed = false;
+        }
+        if !group.appended {
+            self.wal.append(&group.ready.entries, hard_state)?;
+            group.appended = true;
+            self.unwritten_commit = None;
+        }
+        let started = self.shared.clock.monotonic();
+        let bytes = self.wal.sync()?;
+        self.shared.metrics.wal_bytes.add(bytes as u64);
+        self.shared.metrics.wal_sync.observe(self.shared.clock.monotonic().saturating_sub(started));
+        Ok(())
+    }
+
+    fn answer_reads(&mut self, ready: &Ready) {
+        for lost in &ready.reads_lost {
+            for read in self.reads.iter_mut().filter(|read| read.round == Some(*lost)) {
+                read.round = None;
+            }
+        }
+        for answered in &ready.reads {
+            let reads = self.reads.extract_if(.., |read| read.round == Some(answered.id));
+            let slots = reads.map(|read| read.slot).collect();
+            self.apply.push_always(ApplyMessage::Reads { index: LogIndex(answered.index), slots });
+        }
+    }
+
+    fn hand_to_apply(&mut self, entries: Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        let entries = entries
+            .into_iter()
+            .map(|entry| {
+                let in_flight = self.take_in_flight(LogIndex(entry.index), Term(entry.term));
+                Committed { entry, in_flight }
+            })
+            .collect();
+        let synced_at = self.shared.clock.monotonic();
+        self.apply.push_always(ApplyMessage::Committed { entries, synced_at });
+    }
+
+    /// The proposal that became this entry. Proposals whose place went to another leader's entry are lost.
+    fn take_in_flight(&mut self, index: LogIndex, term: Term) -> Option<InFlight> {
+        while let Some(first) = self.in_flight.front() {
+            if first.index > index {
+                return None;
+            }
+            let first = self.in_flight.pop_front()?;
+            if first.index == index && first.term == term {
+                return Some(first);
+            }
+            self.lose(first, Refused::TimedOut);
+        }
+        None
+    }
+
+    fn lose(&self, in_flight: InFlight, refused: Refused) {
+        self.shared.metrics.proposals_pending.add(-1);
+        self.shared.metrics.proposals_failed.increment();
+        if let Some(slot) = in_flight.slot {
+            slot.refuse(refused);
+        }
+    }
+
+    fn publish_progress(&mut self) {
+        let (progress, status) = (&self.shared.progress, self.consensus.status());
+        let leader = status.leader.unwrap_or(0);
+        progress.term.store(status.term, Ordering::Relaxed);
+        progress.committed.store(status.committed, Ordering::Relaxed);
+        if progress.leader.swap(leader, Ordering::AcqRel) != leader && leader != 0 {
+            self.shared.metrics.leader_changes.increment();
+            tracing::info!(leader = format!("{leader:x}"), term = status.term, "raft leader elected");
+        }
+        if status.role != Role::Leader {
+            progress.leads_alone.store(false, Ordering::Release);
+        }
+    }
+
+    fn tick(&mut self, now: Duration) {
+        let elapsed = now - self.last_tick;
+        self.last_tick = now;
+        self.consensus.tick();
+        self.prove_last_group();
+        self.expire_requests(now);
+        self.shared.pinned_views.expire(now);
+        if self.shared.progress.leads_alone.load(Ordering::Relaxed) {
+            self.shared.leader_clock.advance(elapsed);
+            self.keep_leases(now);
+        }
+    }
+
+    /// A record behind the newest group proves, after a crash, that the group was durable.
+    fn prove_last_group(&mut self) {
+        if self.stalled.is_none()
+            && !self.log_failed
+            && let Err(fault) = self.wal.write()
+        {
+            self.log_failed = !fault.is_no_space();
+            tracing::warn!(error = %fault, "write raft log");
+        }
+    }
+
+    /// Requests that waited too long are answered; their entries may still be applied later.
+    fn expire_requests(&mut self, now: Duration) {
+        let timeout = self.config.request_timeout;
+        for in_flight in &mut self.in_flight {
+            if now.saturating_sub(in_flight.sent_at) <= timeout {
+                break;
+            }
+            if let Some(slot) = in_flight.slot.take() {
+                self.shared.metrics.proposals_failed.increment();
+                slot.refuse(Refused::TimedOut);
+            }
+        }
+        let late = self.reads.extract_if(.., |read| now.saturating_sub(read.sent_at) > timeout);
+        for read in late {
+            read.slot.refuse(Refused::TimedOut);
+        }
+    }
+
+    /// The leader's lease work: revoke what expired, write down what was renewed.
+    fn keep_leases(&mut self, now: Duration) {
+        if self.stalled.is_some() {
+            return;
+        }
+        let leader_now_ms = self.shared.leader_clock.now_ms();
+        if now >= self.lease_check_due {
+            self.lease_check_due = now + LEASE_CHECK_INTERVAL;
+            let expired = lock(&self.shared.leases).expired(leader_now_ms, LEASE_REVOKES_MAX);
+            self.shared.metrics.leases_expired.add(expired.len() as u64);
+            for lease in expired {
+                self.propose_own(Command::LeaseRevoke(lease), now);
+            }
+        }
+        if now >= self.lease_checkpoint_due {
+            self.lease_checkpoint_due = now + LEASE_CHECKPOINT_INTERVAL;
+            let remaining = lock(&self.shared.leases).to_checkpoint(leader_now_ms);
+            if let Some(remaining) = remaining {
+                self.propose_own(Command::LeaseCheckpoint(LeaseCheckpoint { remaining }), now);
+            }
+        }
+    }
+
+    fn propose_own(&mut self, command: Command, now: Duration) {
+        let payload = self.shared.payload(command);
+        self.proposals.push(Proposal { payload, slot: None, sent_at: now });
+    }
+}
+
+fn refused_by_consensus(refused: consensus::Refused) -> Refused {
+    match refused {
+        consensus::Refused::NotLeader { .. }
+        | consensus::Refused::HandingOver { .. }
+        | consensus::Refused::TermNotCommitted => Refused::NoLeader,
+        consensus::Refused::TooMuchUncommitted { .. } => Refused::TooManyRequests,
+        consensus::Refused::EntryTooLarge { .. } => Refused::TooLarge,
+    }
+}

@@ -1,0 +1,249 @@
+//! What the rim holds of a running member: proposals in, answers and views out. Cheap to clone; one clone per rim thread
+//! carries that rim's mailbox.
+
+use crate::driver::DriverMessage;
+use crate::inbox::{Inbox, PushError};
+use crate::leader_clock::LeaderClock;
+use crate::limits::APPLY_LAG_ENTRIES_MAX;
+use crate::pinned_views::PinnedViews;
+use crate::reply::{Mailbox, Pending, Slot, lock};
+use crate::signal::{EventSignal, EventSignals};
+use crate::space_wait::SpaceWait;
+use crate::status::{Metrics, Progress, Status};
+use crate::{Outcome, RangeResult, Refused, StateView};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use model::{ClusterId, Command, Entry, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
+use model::{Rejection, RequestId, Revision, Term};
+use state::LeaseClock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Answer to a proposal that was applied.
+#[derive(Debug)]
+pub struct Reply {
+    pub answer: Result<Outcome, Rejection>,
+    /// Revision of the store after the command.
+    pub revision: Revision,
+    pub term: Term,
+    /// Holds the command's effect; loads what the outcome points at.
+    pub view: Arc<StateView>,
+    pub timings: Timings,
+}
+
+/// Where the time of one proposal went, each since the step before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Timings {
+    /// In the inbox, until the driver took it.
+    pub queue: Duration,
+    /// Until its entry was synced and committed.
+    pub sync: Duration,
+    /// Until it was applied and published, waiting for earlier entries included.
+    pub apply: Duration,
+}
+
+/// What a range read found and the view that loads its values.
+pub struct RangeAnswer {
+    pub result: RangeResult,
+    pub view: Arc<StateView>,
+}
+
+/// See the file's head.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    mailbox: Option<Arc<Mailbox>>,
+}
+
+/// What the node's threads and all handles share.
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterId,
+    pub(crate) member: MemberId,
+    pub(crate) clock: Arc<dyn io::Clock>,
+    pub(crate) inbox: Inbox<DriverMessage>,
+    pub(crate) view: ArcSwap<StateView>,
+    pub(crate) pinned_views: PinnedViews,
+    pub(crate) events: Arc<watch::EventLog>,
+    pub(crate) event_signals: EventSignals,
+    pub(crate) leases: Mutex<LeaseClock>,
+    pub(crate) leader_clock: LeaderClock,
+    pub(crate) progress: Progress,
+    pub(crate) space: Arc<SpaceWait>,
+    pub(crate) metrics: Metrics,
+    pub(crate) next_request: AtomicU64,
+}
+
+impl Shared {
+    /// Encodes `command` as the payload of a log entry.
+    pub(crate) fn payload(&self, command: Command) -> Bytes {
+        let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
+        let leader_time_ms = self.leader_clock.now_ms();
+        model::encode_entry(&Entry { request, leader_time_ms, command }).into()
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Handle {
+        Handle { shared, mailbox: None }
+    }
+
+    /// The handle for one rim thread, whose answers come through `mailbox`; the rim must run `mailbox.deliver()`.
+    pub fn with_mailbox(&self, mailbox: Arc<Mailbox>) -> Handle {
+        Handle { shared: self.shared.clone(), mailbox: Some(mailbox) }
+    }
+
+    /// Puts `command` into the log. Resolves when it was synced and applied, or refused. Dropping the future does not
+    /// take the command back.
+    pub fn propose(&self, command: Command) -> Pending<Reply> {
+        if self.shared.space.is_waiting() {
+            return self.refused(Refused::DiskFull);
+        }
+        if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX {
+            return self.refused(Refused::TooManyRequests);
+        }
+        let payload = self.shared.payload(command);
+        let bytes = payload.len();
+        let (slot, pending) = Slot::new(self.mailbox.clone());
+        let sent_at = self.shared.clock.monotonic();
+        match self.shared.inbox.push(DriverMessage::Propose { payload, slot: Some(slot), sent_at }, bytes) {
+            Ok(()) => pending,
+            Err((error, message)) => {
+                drop(message);
+                self.refused(refused_by_inbox(error))
+            }
+        }
+    }
+
+    fn refused<T>(&self, refused: Refused) -> Pending<T> {
+        self.shared.metrics.proposals_failed.increment();
+        Pending::answered(Err(refused))
+    }
+
+    /// A view that holds every write acknowledged before this call. A single leader answers without a thread switch.
+    pub fn read_barrier(&self) -> Pending<Arc<StateView>> {
+        if self.shared.progress.leads_alone.load(Ordering::Acquire) {
+            return Pending::answered(Ok(self.view()));
+        }
+        let (slot, pending) = Slot::new(self.mailbox.clone());
+        match self.shared.inbox.push(DriverMessage::Read { slot, sent_at: self.shared.clock.monotonic() }, 0) {
+            Ok(()) => pending,
+            Err((error, message)) => {
+                drop(message);
+                Pending::answered(Err(refused_by_inbox(error)))
+            }
+        }
+    }
+
+    /// The same as `read_barrier` if it can be had at once; spares hot paths the future.
+    pub fn read_now(&self) -> Option<Arc<StateView>> {
+        self.shared.progress.leads_alone.load(Ordering::Acquire).then(|| self.view())
+    }
+
+    /// The newest published view, which may lag what other members acknowledged.
+    pub fn view(&self) -> Arc<StateView> {
+        self.shared.view.load_full()
+    }
+
+    /// Reads `request` on `view`. Pages at the revision of a recent first page are served from the view kept for it, so
+    /// that their cost and their `count` do not depend on what was written since.
+    pub fn range(&self, view: &Arc<StateView>, request: &Range) -> Result<RangeAnswer, ReadError> {
+        self.shared.metrics.ranges.increment();
+        let asked = request.revision;
+        let pinned = (asked.0 > 0 && asked < view.revision() && asked >= view.compacted_revision())
+            .then(|| self.shared.pinned_views.at(asked))
+            .flatten();
+        if let Some(pinned) = pinned {
+            let request = Range { revision: Revision(0), ..request.clone() };
+            let mut result = pinned.kv().range(&request)?;
+            result.revision = view.revision();
+            return Ok(RangeAnswer { result, view: pinned });
+        }
+        let result = view.kv().range(request)?;
+        let reads_current = asked.0 <= 0 || asked == view.revision();
+        if result.more && reads_current {
+            self.shared.pinned_views.keep(view, self.shared.clock.monotonic());
+        }
+        Ok(RangeAnswer { result, view: view.clone() })
+    }
+
+    /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a lease waits
+    /// until the log says that it is being renewed, so that a restart does not take it back.
+    pub async fn keep_alive(&self, lease: LeaseId) -> Result<i64, Refused> {
+        if !self.shared.progress.leads_alone.load(Ordering::Acquire) {
+            return Err(Refused::NoLeader);
+        }
+        let now_ms = self.shared.leader_clock.now_ms();
+        let (ttl_s, unwritten) = {
+            let mut leases = lock(&self.shared.leases);
+            let ttl_s = leases.keep_alive(lease, now_ms).unwrap_or(0);
+            (ttl_s, if leases.is_renewing(lease) { None } else { leases.checkpoint_of(lease) })
+        };
+        if ttl_s == 0 {
+            return Ok(0);
+        }
+        self.shared.metrics.leases_renewed.increment();
+        if let Some(remaining) = unwritten {
+            let checkpoint = LeaseCheckpoint { remaining: vec![remaining] };
+            self.propose(Command::LeaseCheckpoint(checkpoint)).await?;
+        }
+        Ok(ttl_s)
+    }
+
+    /// Milliseconds a lease has left, 0 when it is about to be revoked; `None` if there is no such lease.
+    pub fn lease_remaining_ms(&self, lease: LeaseId) -> Option<u64> {
+        let now_ms = self.shared.leader_clock.now_ms();
+        lock(&self.shared.leases).remaining_ms(lease, now_ms)
+    }
+
+    pub fn status(&self) -> Status {
+        let progress = &self.shared.progress;
+        let leader = progress.leader.load(Ordering::Relaxed);
+        Status {
+            cluster: self.shared.cluster,
+            member: self.shared.member,
+            leader: (leader != 0).then_some(MemberId(leader)),
+            term: Term(progress.term.load(Ordering::Relaxed)),
+            committed: LogIndex(progress.committed.load(Ordering::Relaxed)),
+            applied: LogIndex(progress.applied.load(Ordering::Relaxed)),
+            disk_full: progress.disk_full.load(Ordering::Relaxed) || self.shared.space.is_waiting(),
+        }
+    }
+
+    pub fn cluster(&self) -> ClusterId {
+        self.shared.cluster
+    }
+
+    pub fn member(&self) -> MemberId {
+        self.shared.member
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// All changes, as they are published; what watches read.
+    pub fn events(&self) -> &Arc<watch::EventLog> {
+        &self.shared.events
+    }
+
+    /// Tells this rim when there are new events.
+    pub fn event_signal(&self) -> EventSignal {
+        self.shared.event_signals.subscribe(self.mailbox.clone())
+    }
+
+    /// The node's clock, so that all durations in answers and logs come from one.
+    pub fn clock(&self) -> &Arc<dyn io::Clock> {
+        &self.shared.clock
+    }
+}
+
+/// Why a read on a view failed: the request's fault or the disk's.
+pub type ReadError = mvcc::ReadError;
+
+fn refused_by_inbox(error: PushError) -> Refused {
+    match error {
+        PushError::Full => Refused::TooManyRequests,
+        PushError::Closed => Refused::Stopped,
+    }
+}

@@ -1,0 +1,136 @@
+//! The bounded queues in front of the driver and the apply thread: many senders, one receiver that takes all there is.
+//!
+//! A sender makes a system call only when the receiver sleeps, so under load a batch costs one wake-up. Bounds are the
+//! caller's: `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise.
+
+use crate::reply::lock;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+pub(crate) struct Inbox<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+struct State<T> {
+    messages: Vec<T>,
+    bytes: usize,
+    receiver_sleeps: bool,
+    closed: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PushError {
+    Full,
+    Closed,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Inbox<T> {
+        let state = State { messages: Vec::new(), bytes: 0, receiver_sleeps: false, closed: false };
+        Inbox { state: Mutex::new(state), arrived: Condvar::new(), messages_max, bytes_max }
+    }
+
+    /// Adds a message that weighs `bytes`; gives it back if the inbox is full or closed.
+    pub(crate) fn push(&self, message: T, bytes: usize) -> Result<(), (PushError, T)> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err((PushError::Closed, message));
+        }
+        if state.messages.len() >= self.messages_max || state.bytes.saturating_add(bytes) > self.bytes_max {
+            return Err((PushError::Full, message));
+        }
+        state.messages.push(message);
+        state.bytes += bytes;
+        if std::mem::take(&mut state.receiver_sleeps) {
+            drop(state);
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Adds a message whatever the bounds, unless the inbox is closed.
+    pub(crate) fn push_always(&self, message: T) {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return;
+        }
+        state.messages.push(message);
+        if std::mem::take(&mut state.receiver_sleeps) {
+            drop(state);
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Moves all messages into `taken` (which must be empty, its space is reused), waiting up to `timeout` for the first.
+    /// False once the inbox is closed and empty.
+    pub(crate) fn take(&self, taken: &mut Vec<T>, timeout: Duration) -> bool {
+        let mut state = lock(&self.state);
+        if state.messages.is_empty() && !state.closed && !timeout.is_zero() {
+            state.receiver_sleeps = true;
+            state = match self.arrived.wait_timeout_while(state, timeout, |s| s.receiver_sleeps && !s.closed) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            state.receiver_sleeps = false;
+        }
+        std::mem::swap(&mut state.messages, taken);
+        state.bytes = 0;
+        !(taken.is_empty() && state.closed)
+    }
+
+    /// Refuses messages from now on; those inside are still taken.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn bounds_are_refused_and_freed_by_taking() {
+        let inbox = Inbox::new(2, 10);
+        assert!(inbox.push(1, 5).is_ok());
+        assert_eq!(inbox.push(2, 6), Err((PushError::Full, 2)));
+        assert!(inbox.push(2, 5).is_ok());
+        assert_eq!(inbox.push(3, 0), Err((PushError::Full, 3)));
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken, Duration::ZERO));
+        assert_eq!(taken, [1, 2]);
+        assert!(inbox.push(3, 10).is_ok());
+    }
+
+    #[test]
+    fn a_closed_inbox_gives_what_it_holds_and_then_ends() {
+        let inbox = Inbox::new(2, 10);
+        assert!(inbox.push(1, 1).is_ok());
+        inbox.close();
+        assert_eq!(inbox.push(2, 1), Err((PushError::Closed, 2)));
+        let mut taken = Vec::new();
+        assert!(inbox.take(&mut taken, Duration::from_secs(60)));
+        assert_eq!(taken, [1]);
+        taken.clear();
+        assert!(!inbox.take(&mut taken, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_sleeping_receiver_is_woken() {
+        let inbox = Arc::new(Inbox::new(10, 10));
+        let receiver = std::thread::spawn({
+            let inbox = inbox.clone();
+            move || {
+                let mut taken = Vec::new();
+                assert!(inbox.take(&mut taken, Duration::from_secs(60)));
+                taken
+            }
+        });
+        assert!(inbox.push(7, 0).is_ok());
+        assert_eq!(receiver.join().expect("receiver ends"), [7]);
+    }
+}

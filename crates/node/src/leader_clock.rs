@@ -1,0 +1,47 @@
+//! The clock that lease deadlines are counted in: milliseconds of leadership since the cluster was born.
+//!
+//! It is stamped into every proposal, so that state knows how far time went without asking a clock. It stands still while
+//! no member leads, moves only by the driver's ticks, and by a bounded step each: a process that was stopped for a minute
+//! does not expire the leases whose renewals wait in its sockets.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::limits::LEADER_CLOCK_STEP_MAX;
+
+#[derive(Debug, Default)]
+pub(crate) struct LeaderClock {
+    now_ms: AtomicU64,
+}
+
+impl LeaderClock {
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    /// Leadership begins: time goes on from what the log says.
+    pub(crate) fn resume(&self, from_ms: u64) {
+        self.now_ms.store(from_ms, Ordering::Relaxed);
+    }
+
+    /// Time passed while leading.
+    pub(crate) fn advance(&self, elapsed: Duration) {
+        let step_ms = elapsed.min(LEADER_CLOCK_STEP_MAX).as_millis() as u64;
+        self.now_ms.fetch_add(step_ms, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_moves_the_clock_by_one_bounded_step() {
+        let clock = LeaderClock::default();
+        clock.resume(500);
+        clock.advance(Duration::from_millis(100));
+        assert_eq!(clock.now_ms(), 600);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(clock.now_ms(), 600 + LEADER_CLOCK_STEP_MAX.as_millis() as u64);
+    }
+}

@@ -1,0 +1,33 @@
+//! Every bound of a running member, with its unit, and how they relate.
+
+use std::time::Duration;
+
+/// Requests that may wait for the driver; one more is answered "too many requests".
+pub(crate) const INBOX_MESSAGES_MAX: usize = 65_536;
+/// Their payloads together.
+pub(crate) const INBOX_BYTES_MAX: usize = 256 << 20;
+/// Committed entries that may wait for apply before new proposals are answered "too many requests" (etcd's figure).
+pub(crate) const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
+/// Entries applied before their view is published and their answers are sent.
+pub(crate) const APPLY_BATCH_ENTRIES: usize = 256;
+/// Keys that one step of physical compaction visits between two batches.
+pub(crate) const COMPACTION_STEP_KEYS: usize = 512;
+/// Bytes of log behind which the next checkpoint starts, whatever the number of entries.
+pub(crate) const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+/// Least time between checkpoints that are due by number of entries only.
+pub(crate) const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_secs(5);
+/// Views kept for pages at a pinned revision, and for how long.
+pub(crate) const PINNED_VIEWS_MAX: usize = 8;
+pub(crate) const PINNED_VIEW_AGE_MAX: Duration = Duration::from_secs(60);
+/// Leases revoked per expiry check, and how often the check runs (etcd's figures).
+pub(crate) const LEASE_REVOKES_MAX: usize = 500;
+pub(crate) const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often renewals are written down, so that a restart honours what was left of a lease.
+pub(crate) const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// The leader's clock moves at most this far per tick: leases do not expire because of our own stall.
+pub(crate) const LEADER_CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
+/// How often a full disk is tried again.
+pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+const _: () = assert!(APPLY_BATCH_ENTRIES < APPLY_LAG_ENTRIES_MAX as usize);
+const _: () = assert!(LEADER_CLOCK_STEP_MAX.as_millis() >= LEASE_CHECK_INTERVAL.as_millis());

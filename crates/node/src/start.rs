@@ -1,0 +1,304 @@
+//! Start and stop of a member, each written once and in order.
+//!
+//! Start: data directory (lock, identity) → state from the newest checkpoint → raft log → consensus → threads → the first
+//! entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the reverse: the
+//! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is synced.
+
+use crate::apply::{Apply, ApplyConfig, ApplyMessage};
+use crate::background::{Background, BackgroundJob};
+use crate::driver::{Driver, DriverConfig, DriverMessage};
+use crate::handle::{Handle, Shared};
+use crate::inbox::Inbox;
+use crate::leader_clock::LeaderClock;
+use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
+use crate::pinned_views::PinnedViews;
+use crate::signal::EventSignals;
+use crate::space_wait::SpaceWait;
+use crate::status::{Metrics, Progress};
+use arc_swap::ArcSwap;
+use consensus::Consensus;
+use io::{Clock, Disk, Rng};
+use model::{Command, MemberId, MemberPublish};
+use state::{BootstrapError, LeaseClock, Membership, Quota, State};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use store::{DataDir, Identity, Store};
+use wal::Wal;
+
+/// What a member is started with. Times and counts are validated by the caller.
+pub struct Config {
+    pub name: String,
+    pub data_dir: PathBuf,
+    /// Where the raft log is kept; inside the data directory if unset.
+    pub wal_dir: Option<PathBuf>,
+    pub peer_urls: Vec<String>,
+    pub client_urls: Vec<String>,
+    pub cluster_token: String,
+    pub tick: Duration,
+    pub election_ticks: usize,
+    /// How long a proposal or a read may take: 5 s and two election timeouts, as etcd.
+    pub request_timeout: Duration,
+    /// Entries between checkpoints.
+    pub checkpoint_entries: u64,
+    /// Bound of retained bytes; `None` for no bound.
+    pub quota_bytes: Option<u64>,
+    /// Largest proposal in bytes.
+    pub request_bytes_max: usize,
+    pub warning_apply_duration: Duration,
+    /// Never wait for the disk: for tests that can lose everything.
+    pub no_sync: bool,
+    /// Called once, from the failing thread, when the member cannot go on; it should end the process.
+    pub on_fault: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+/// Why a member could not start. Its text says what was being done, with which file, and what to do.
+#[derive(Debug)]
+pub enum StartError {
+    Membership(BootstrapError),
+    Store(store::Fault),
+    State(state::Fault),
+    Log(wal::Fault),
+    Consensus(consensus::RecoverError),
+    /// A directory whose first start ended half-way, under flags that describe another member.
+    Foreign {
+        found: Identity,
+        configured: Identity,
+    },
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Membership(error) => error.fmt(f),
+            StartError::Store(fault) => fault.fmt(f),
+            StartError::State(fault) => write!(f, "open state: {fault}"),
+            StartError::Log(fault) => fault.fmt(f),
+            StartError::Consensus(error) => error.fmt(f),
+            StartError::Foreign { found, configured } => write!(
+                f,
+                "open data directory: it was made for member {:x} of cluster {:x}, the flags describe member {:x} of cluster \
+                 {:x}; correct the peer URLs and the cluster token, or choose another directory",
+                found.member, found.cluster, configured.member, configured.cluster
+            ),
+            StartError::Thread(error) => write!(f, "start thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running member. Dropping it without `stop` leaves its threads running.
+pub struct Node {
+    handle: Handle,
+    driver: JoinHandle<()>,
+    apply: JoinHandle<Option<State>>,
+    background: JoinHandle<()>,
+    background_jobs: mpsc::Sender<BackgroundJob>,
+    space: Arc<SpaceWait>,
+    _data_dir: DataDir,
+}
+
+/// What `Node::start` finds on the disk.
+struct Opened {
+    data_dir: DataDir,
+    state: State,
+    wal: Wal,
+    recovered: wal::Recovered,
+}
+
+impl Node {
+    /// Opens everything and starts the threads. The member answers once it has applied its log and its own first entry;
+    /// `Handle::publish` waits for that.
+    pub fn start(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: &mut dyn Rng,
+    ) -> Result<Node, StartError> {
+        let space = Arc::new(SpaceWait::default());
+        let opened = open(&config, &disk, &space, rng)?;
+        let Opened { data_dir, state, wal, recovered } = opened;
+        let Identity { cluster, member } = data_dir.identity();
+        let consensus = consensus(&config, member, recovered, state.applied().index.0, rng.next_u64())?;
+        let view = state.view();
+        let shared = Arc::new(Shared {
+            cluster: model::ClusterId(cluster),
+            member: MemberId(member),
+            clock,
+            inbox: Inbox::new(INBOX_MESSAGES_MAX, INBOX_BYTES_MAX),
+            events: Arc::new(watch::EventLog::new(view.revision(), watch::Limits::default())),
+            event_signals: EventSignals::default(),
+            view: ArcSwap::from_pointee(view),
+            pinned_views: PinnedViews::default(),
+            leases: Mutex::new(LeaseClock::default()),
+            leader_clock: LeaderClock::default(),
+            progress: Progress::default(),
+            space: space.clone(),
+            metrics: Metrics::default(),
+            next_request: AtomicU64::new(rng.next_u64() >> 16),
+        });
+        start_threads(config, shared, state, wal, consensus, space, data_dir)
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Refuses new requests, answers what is in flight, writes a last checkpoint and closes the log.
+    pub fn stop(self) {
+        self.handle.shared.inbox.push_always(DriverMessage::Stop);
+        self.space.stop();
+        // A thread that died has said why through `on_fault`.
+        let _ = self.driver.join();
+        let state = self.apply.join().ok().flatten();
+        let _ = self.background_jobs.send(BackgroundJob::Stop);
+        let _ = self.background.join();
+        if let Some(state) = state {
+            write_last_checkpoint(state);
+        }
+    }
+}
+
+/// Makes the next start quick; without it, the log is applied again.
+fn write_last_checkpoint(mut state: State) {
+    let written =
+        state.begin_checkpoint().and_then(|mut job| job.write()).and_then(|done| state.finish_checkpoint(done));
+    if let Err(fault) = written {
+        tracing::warn!(error = %fault, "write last checkpoint: the next start applies the log instead");
+    }
+}
+
+fn open(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    space: &Arc<SpaceWait>,
+    rng: &mut dyn Rng,
+) -> Result<Opened, StartError> {
+    let initial = [(config.name.clone(), config.peer_urls.clone())];
+    let membership = Membership::bootstrap(&config.cluster_token, initial).map_err(StartError::Membership)?;
+    let member = membership.members().next().map_or(0, |member| member.id.0);
+    let configured = Identity { cluster: membership.cluster().0, member };
+    let data_dir = DataDir::open(&**disk, &config.data_dir, configured).map_err(StartError::Store)?;
+    if let Some(mode) = data_dir.loose_mode {
+        tracing::warn!(mode = format!("{mode:o}"), "the data directory is open to others, it should have mode 700");
+    }
+    let waiting = space.clone();
+    let options =
+        store::Options { on_no_space: Box::new(move |fault| waiting.wait(fault)), ..store::Options::default() };
+    let (store, checkpoint) = Store::open(disk.clone(), &data_dir.store_dir(), options).map_err(StartError::Store)?;
+    let options = state::Options { quota: Quota(config.quota_bytes) };
+    let state = match checkpoint {
+        Some(checkpoint) => State::open(store, checkpoint, options),
+        None if data_dir.identity() != configured => {
+            return Err(StartError::Foreign { found: data_dir.identity(), configured });
+        }
+        None => bootstrap(store, membership, options),
+    };
+    let state = state.map_err(StartError::State)?;
+    let wal_dir = config.wal_dir.clone().unwrap_or_else(|| data_dir.wal_dir());
+    let options = wal::Options { no_sync: config.no_sync, ..wal::Options::new(rng.next_u64()) };
+    let (wal, recovered) = Wal::open(disk.clone(), &wal_dir, options).map_err(StartError::Log)?;
+    if let Some(torn) = &recovered.torn {
+        tracing::info!(file = %torn.path.display(), offset = torn.offset, "raft log: cut a write that never finished");
+    }
+    Ok(Opened { data_dir, state, wal, recovered })
+}
+
+/// The state of a new cluster, durable before anything happens in it: later starts take the members from there, whatever
+/// their flags say.
+fn bootstrap(store: Store, membership: Membership, options: state::Options) -> state::Result<State> {
+    let mut state = State::bootstrap(store, membership, options)?;
+    let done = state.begin_checkpoint()?.write()?;
+    state.finish_checkpoint(done)?;
+    Ok(state)
+}
+
+fn consensus(
+    config: &Config,
+    member: u64,
+    recovered: wal::Recovered,
+    applied: u64,
+    seed: u64,
+) -> Result<Consensus, StartError> {
+    let settings = consensus::Config {
+        election_ticks: config.election_ticks,
+        entry_bytes_max: config.request_bytes_max.saturating_add(1 << 20).min(wal::ENTRY_BYTES_MAX),
+        uncommitted_bytes_max: INBOX_BYTES_MAX as u64,
+        ..consensus::Config::new(member, vec![member], seed)
+    };
+    let recovered = consensus::Recovered {
+        hard_state: recovered.hard_state,
+        trimmed_to: recovered.trimmed_to,
+        entries: recovered.entries,
+        applied,
+    };
+    let mut consensus = Consensus::new(settings, recovered).map_err(StartError::Consensus)?;
+    // The only voter need not wait for an election timeout to find that nobody else leads.
+    consensus.campaign();
+    Ok(consensus)
+}
+
+fn start_threads(
+    config: Config,
+    shared: Arc<Shared>,
+    state: State,
+    wal: Wal,
+    consensus: Consensus,
+    space: Arc<SpaceWait>,
+    data_dir: DataDir,
+) -> Result<Node, StartError> {
+    let inbox = Arc::new(Inbox::new(usize::MAX, usize::MAX));
+    let (background_jobs, jobs) = mpsc::channel();
+    let background = Background { shared: shared.clone(), jobs, apply: inbox.clone(), log: wal.preparer() };
+    let apply_config = ApplyConfig {
+        checkpoint_entries: config.checkpoint_entries,
+        warning_apply_duration: config.warning_apply_duration,
+    };
+    let apply = Apply::new(apply_config, shared.clone(), inbox.clone(), background_jobs.clone(), state);
+    let driver_config = DriverConfig { tick: config.tick, request_timeout: config.request_timeout };
+    let driver = Driver::new(driver_config, shared.clone(), inbox, consensus, wal);
+    let on_fault = config.on_fault.clone();
+    let background = spawn("background", move || {
+        if let Err(fault) = background.run() {
+            on_fault(fault.to_string());
+        }
+    })?;
+    let on_fault = config.on_fault.clone();
+    let apply = spawn("apply", move || match apply.run() {
+        Ok(state) => Some(state),
+        Err(fault) => {
+            on_fault(fault.to_string());
+            None
+        }
+    })?;
+    let driver = spawn("driver", move || driver.run())?;
+    let handle = Handle::new(shared);
+    Ok(Node { handle, driver, apply, background, background_jobs, space, _data_dir: data_dir })
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, StartError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+impl Handle {
+    /// Waits until this member leads with its log applied, then makes its name and client URLs known and sets the cluster
+    /// version, unless the cluster knows them. After this the member is ready.
+    pub async fn publish(&self, name: &str, client_urls: &[String]) -> Result<(), crate::Refused> {
+        let view = self.read_barrier().await?;
+        let known = view.membership().member(self.member());
+        if known.is_none_or(|known| known.name != name || known.client_urls != client_urls) {
+            let publish =
+                MemberPublish { member: self.member(), name: name.to_owned(), client_urls: client_urls.to_vec() };
+            self.propose(Command::MemberPublish(publish)).await?;
+        }
+        if view.membership().cluster_version() != Some(model::ETCD_CLUSTER_VERSION) {
+            self.propose(Command::ClusterVersionSet(model::ETCD_CLUSTER_VERSION.to_owned())).await?;
+        }
+        Ok(())
+    }
+}

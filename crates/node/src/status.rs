@@ -1,0 +1,96 @@
+//! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
+
+use model::{ClusterId, LogIndex, MemberId, Term};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use stdx::metrics::{Counter, Gauge, Histogram};
+
+/// Where the member stands in the cluster and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    pub cluster: ClusterId,
+    pub member: MemberId,
+    /// The leader this member knows of.
+    pub leader: Option<MemberId>,
+    pub term: Term,
+    pub committed: LogIndex,
+    pub applied: LogIndex,
+    /// The log's disk is full or fails: writes are refused, reads go on.
+    pub disk_full: bool,
+}
+
+/// The parts of `Status` that change, each written by one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) leader: AtomicU64,
+    pub(crate) term: AtomicU64,
+    pub(crate) committed: AtomicU64,
+    pub(crate) applied: AtomicU64,
+    pub(crate) disk_full: AtomicBool,
+    /// This member leads, alone is a quorum, and has applied everything from before its term: every acknowledged write is
+    /// in the published view, which therefore answers linearizable reads at once.
+    pub(crate) leads_alone: AtomicBool,
+}
+
+impl Progress {
+    pub(crate) fn apply_lag(&self) -> u64 {
+        self.committed.load(Ordering::Relaxed).saturating_sub(self.applied.load(Ordering::Relaxed))
+    }
+}
+
+/// Measurements of the node's threads; `api` gives them their names.
+#[derive(Debug)]
+pub struct Metrics {
+    pub proposals_pending: Gauge,
+    pub proposals_failed: Counter,
+    pub leader_changes: Counter,
+    pub slow_applies: Counter,
+    pub read_indexes_slow: Counter,
+    pub leases_granted: Counter,
+    pub leases_revoked: Counter,
+    pub leases_renewed: Counter,
+    pub leases_expired: Counter,
+    pub puts: Counter,
+    pub deletes: Counter,
+    pub txns: Counter,
+    pub ranges: Counter,
+    pub put_bytes: Counter,
+    pub wal_sync: Histogram,
+    pub wal_bytes: Counter,
+    /// One write of an apply batch to the store's files.
+    pub backend_commit: Histogram,
+    pub checkpoint: Histogram,
+    pub compaction_keys: Counter,
+    pub compaction_total: Histogram,
+    /// Wall-clock seconds since 1970 of the last compaction; 0 before the first.
+    pub compaction_last_s: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let disk = || Histogram::new(Duration::from_millis(1), 14);
+        Metrics {
+            proposals_pending: Gauge::default(),
+            proposals_failed: Counter::default(),
+            leader_changes: Counter::default(),
+            slow_applies: Counter::default(),
+            read_indexes_slow: Counter::default(),
+            leases_granted: Counter::default(),
+            leases_revoked: Counter::default(),
+            leases_renewed: Counter::default(),
+            leases_expired: Counter::default(),
+            puts: Counter::default(),
+            deletes: Counter::default(),
+            txns: Counter::default(),
+            ranges: Counter::default(),
+            put_bytes: Counter::default(),
+            wal_sync: disk(),
+            wal_bytes: Counter::default(),
+            backend_commit: disk(),
+            checkpoint: Histogram::new(Duration::from_millis(10), 17),
+            compaction_keys: Counter::default(),
+            compaction_total: Histogram::new(Duration::from_millis(100), 14),
+            compaction_last_s: Gauge::default(),
+        }
+    }
+}
