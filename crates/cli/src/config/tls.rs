@@ -1,0 +1,132 @@
+//! Which TLS files belong to which listeners. Paths and names only: loading them is the listener's business.
+
+use super::Listen;
+use crate::flags::url::Url;
+use crate::flags::{Settings, Warning};
+use std::path::{Path, PathBuf};
+
+/// Files and rules of one side, clients or peers.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// Verifies the other side; its presence alone already requires certificates.
+    pub trusted_ca: Option<PathBuf>,
+    pub client_cert_auth: bool,
+    pub crl: Option<PathBuf>,
+    /// IANA names; empty for the default set.
+    pub cipher_suites: Vec<String>,
+    pub min_version: TlsVersion,
+    /// `None`: the newest there is.
+    pub max_version: Option<TlsVersion>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    V12,
+    V13,
+}
+
+impl TlsVersion {
+    fn parse(text: &str) -> Result<Option<TlsVersion>, String> {
+        match text {
+            "" => Ok(None),
+            "TLS1.2" => Ok(Some(TlsVersion::V12)),
+            "TLS1.3" => Ok(Some(TlsVersion::V13)),
+            other => Err(format!("unexpected TLS version {other:?} (must be one of: TLS1.2, TLS1.3)")),
+        }
+    }
+}
+
+/// For the listeners of clients, of plain HTTP and of metrics.
+pub fn client(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
+    let versions = versions(settings)?;
+    let urls = [&listen.client_urls, &listen.client_http_urls, &listen.metrics_urls].map(Vec::as_slice).concat();
+    let side = Side { prefix: "", crl: "client-crl-file", client_cert_auth: "client-cert-auth", what: "client url" };
+    side.read(settings, &urls, versions, warnings)
+}
+
+/// For the listeners of peers. The files must be there, although no peer calls a single member.
+pub fn peer(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
+    let versions = versions(settings)?;
+    let side =
+        Side { prefix: "peer-", crl: "peer-crl-file", client_cert_auth: "peer-client-cert-auth", what: "peer url" };
+    let tls = side.read(settings, &listen.peer_urls, versions, warnings)?;
+    for flag in ["cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file"] {
+        check_readable(&format!("peer-{flag}"), settings)?;
+    }
+    Ok(tls)
+}
+
+#[derive(Clone, Copy)]
+struct Versions {
+    min: TlsVersion,
+    max: Option<TlsVersion>,
+}
+
+fn versions(settings: &Settings) -> Result<Versions, String> {
+    let min = TlsVersion::parse(settings.text("tls-min-version"))?.unwrap_or(TlsVersion::V12);
+    let max = TlsVersion::parse(settings.text("tls-max-version"))?;
+    if max.is_some_and(|max| min > max) {
+        let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
+        return Err(format!("min version ({min}) is greater than max version ({max})"));
+    }
+    if min == TlsVersion::V13 && !settings.list("cipher-suites").is_empty() {
+        return Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned());
+    }
+    Ok(Versions { min, max })
+}
+
+struct Side {
+    prefix: &'static str,
+    crl: &'static str,
+    client_cert_auth: &'static str,
+    what: &'static str,
+}
+
+impl Side {
+    /// `None` if no URL speaks TLS.
+    fn read(
+        &self,
+        settings: &Settings,
+        urls: &[Url],
+        versions: Versions,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<Tls>, String> {
+        let path = |name: &str| Some(settings.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
+        let (cert_flag, key_flag) = (format!("{}cert-file", self.prefix), format!("{}key-file", self.prefix));
+        let (cert, key) = (path(&cert_flag), path(&key_flag));
+        if cert.is_some() || key.is_some() {
+            for url in urls.iter().filter(|url| !url.is_tls()) {
+                let message =
+                    "scheme is http or unix while key and cert files are present; ignoring key and cert files";
+                warnings.push(Warning { message, field: ("url", url.to_string()) });
+            }
+        }
+        let Some(url) = urls.iter().find(|url| url.is_tls()) else { return Ok(None) };
+        let (Some(cert), Some(key)) = (cert, key) else {
+            return Err(format!(
+                "TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for {} {url} with HTTPS scheme",
+                self.what
+            ));
+        };
+        Ok(Some(Tls {
+            cert,
+            key,
+            trusted_ca: path(&format!("{}trusted-ca-file", self.prefix)),
+            client_cert_auth: settings.bool(self.client_cert_auth),
+            crl: path(self.crl),
+            cipher_suites: settings.list("cipher-suites").to_vec(),
+            min_version: versions.min,
+            max_version: versions.max,
+        }))
+    }
+}
+
+fn check_readable(name: &str, settings: &Settings) -> Result<(), String> {
+    let text = settings.text(name);
+    if text.is_empty() {
+        return Ok(());
+    }
+    std::fs::File::open(Path::new(text)).map(|_| ()).map_err(|error| format!("--{name}: open {text}: {error}"))
+}

@@ -1,0 +1,38 @@
+//! Flags whose feature is missing: their default is fine, anything else is refused, so that nobody believes in protection or
+//! behaviour that is not there.
+
+use crate::flags::{Settings, Status, Value, Warning};
+
+pub fn check(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<(), String> {
+    for (flag, value, _) in settings.iter() {
+        if let Status::NotYet(what) = flag.status {
+            let default = Value::parse(flag.kind, flag.default);
+            if default.as_ref() != Ok(value) && !is_same_as_default(flag.name, value) {
+                return Err(format!("--{} cannot be set: {what}", flag.name));
+            }
+        }
+    }
+    check_compaction_mode(settings.text("auto-compaction-mode"))?;
+    if settings.is_set("enable-grpc-gateway") && settings.bool("enable-grpc-gateway") {
+        let message = "the JSON gateway under /v3/ is not there yet; only gRPC is served";
+        warnings.push(Warning { message, field: ("flag", "enable-grpc-gateway".to_owned()) });
+    }
+    Ok(())
+}
+
+/// Other spellings of what the default says.
+fn is_same_as_default(name: &str, value: &Value) -> bool {
+    match (name, value) {
+        ("auto-compaction-retention", Value::Text(text)) => {
+            text.is_empty() || text.parse() == Ok(0_u64) || crate::flags::value::parse_duration(text) == Some(0)
+        }
+        _ => false,
+    }
+}
+
+fn check_compaction_mode(mode: &str) -> Result<(), String> {
+    match mode {
+        "periodic" | "revision" | "" => Ok(()),
+        other => Err(format!("unknown auto-compaction-mode {other:?}")),
+    }
+}
