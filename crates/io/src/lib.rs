@@ -1,11 +1,7 @@
-//! The seam between everything synchronous and the machine: disk, clock, randomness.
+//! The seam to the machine: disk, clock and randomness as traits, and the real ones.
 //!
-//! Each trait has two users: the real one here (`OsDisk`, `OsClock`, `OsRng`) and the simulated one that the crash tests
-//! drive. Nothing below `node` reaches the machine by another way, so that a whole member runs from a seed.
-//!
-//! Invariants: an operation that returned an error may have happened in part or not at all; nothing is durable before the
-//! sync that covers it returned success; after a failed sync the bytes it covered are lost, and a later success does not
-//! bring them back. Not here: threads, sockets, buffering, checksums.
+//! Everything between the rim and the disk takes the machine through these traits, so that the same code runs on a simulated
+//! disk from a seed. Deliberately not here: networking (several members bring `Links`), any buffering, any retry.
 #![forbid(unsafe_code)]
 
 mod clock;
