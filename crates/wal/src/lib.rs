@@ -25,5 +25,5 @@ pub use batch::{Batch, decode_batch};
 pub use fault::{Fault, Result};
 pub use format::{Header, HeaderError, Record, Salt, decode_header, decode_record};
 pub use preparer::{Preparer, Progress};
-pub use recover::{Recovered, Torn, read};
+pub use recover::{Recovered, Torn, decode_log, read};
 pub use wal::{ENTRY_BYTES_MAX, Options, Wal};

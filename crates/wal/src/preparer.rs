@@ -8,6 +8,7 @@ use crate::fault::{Fault, Result};
 use crate::files;
 use crate::pool::{SPARES_MAX, SharedPool};
 use io::{Disk, File, Open};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -83,17 +84,22 @@ impl Preparer {
 
     fn recycle(&mut self, sequence: u64) -> Result<()> {
         let path = files::segment_path(&self.directory, sequence);
-        let file = self.disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
-        let length = file.len().map_err(Fault::io("measure", &path))?;
-        let spare =
-            (length == self.segment_bytes && self.pool.lock().spares.len() < SPARES_MAX).then_some(self.next_spare);
-        match spare {
-            Some(spare) => {
-                self.next_spare += 1;
-                let to = files::spare_path(&self.directory, spare);
-                self.disk.rename(&path, &to).map_err(Fault::io("rename", &path))?;
+        let mut spare = None;
+        match self.disk.open(&path, Open::READ) {
+            Ok(file) => {
+                let length = file.len().map_err(Fault::io("measure", &path))?;
+                if length == self.segment_bytes && self.pool.lock().spares.len() < SPARES_MAX {
+                    let to = files::spare_path(&self.directory, self.next_spare);
+                    self.disk.replace(&path, &to).map_err(Fault::io("rename", &path))?;
+                    spare = Some(self.next_spare);
+                    self.next_spare += 1;
+                } else {
+                    self.disk.remove(&path).map_err(Fault::io("remove", &path))?;
+                }
             }
-            None => self.disk.remove(&path).map_err(Fault::io("remove", &path))?,
+            // An earlier attempt failed after its rename or removal, and has left only the sync to do.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Fault::io("open", &path)(error)),
         }
         self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
         let mut pool = self.pool.lock();

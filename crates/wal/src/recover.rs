@@ -6,6 +6,7 @@ use crate::fault::{Fault, Result};
 use crate::files::{self, Name};
 use crate::format::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, Salt, decode_header};
 use crate::scan::Segment;
+use bytes::Bytes;
 use consensus::{Entry, HardState, Position};
 use io::{Disk, Open};
 use std::path::{Path, PathBuf};
@@ -76,9 +77,19 @@ impl SegmentRange {
     }
 }
 
+/// Reads a log whose segments are in memory, each with its sequence number, in order: for tools and for fuzzing.
+pub fn decode_log(segments: Vec<(u64, Bytes)>) -> Result<Recovered> {
+    let segment =
+        |(sequence, bytes)| (sequence, Segment::in_memory(bytes, &files::segment_path(Path::new(""), sequence)));
+    Ok(recover_segments(segments.into_iter().map(segment).collect())?.map(|found| found.recovered).unwrap_or_default())
+}
+
 /// `None` if there is no log yet.
 pub(crate) fn recover(disk: &dyn Disk, directory: &Path) -> Result<Option<Found>> {
-    let mut segments = open_segments(disk, directory)?;
+    recover_segments(open_segments(disk, directory)?)
+}
+
+fn recover_segments(mut segments: Vec<(u64, Segment)>) -> Result<Option<Found>> {
     let Some((oldest_sequence, oldest)) = segments.first_mut() else { return Ok(None) };
     let Some((first, _)) = read_header(oldest, *oldest_sequence, None)? else {
         return Err(damaged(oldest, 0, "its header is invalid", None));

@@ -13,8 +13,9 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// A segment file that is being read.
 pub(crate) struct Segment {
     pub path: PathBuf,
-    pub file: Arc<dyn File>,
     pub length: u64,
+    /// None if the whole of it is in `piece`.
+    file: Option<Arc<dyn File>>,
     piece: Bytes,
     piece_offset: u64,
 }
@@ -24,7 +25,11 @@ impl Segment {
         let length = file.len().map_err(Fault::io("measure", path))?;
         // Offsets within a segment are 32 bits wide; nothing behind that was ever written.
         let length = length.min(u64::from(u32::MAX));
-        Ok(Segment { path: path.to_path_buf(), file, length, piece: Bytes::new(), piece_offset: 0 })
+        Ok(Segment { path: path.to_path_buf(), length, file: Some(file), piece: Bytes::new(), piece_offset: 0 })
+    }
+
+    pub fn in_memory(bytes: Bytes, path: &Path) -> Segment {
+        Segment { path: path.to_path_buf(), length: bytes.len() as u64, file: None, piece: bytes, piece_offset: 0 }
     }
 
     /// `length` bytes at `offset`, or `None` if the file ends before.
@@ -43,8 +48,9 @@ impl Segment {
     }
 
     fn read_piece(&mut self, offset: u64, length: u64) -> Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let mut buffer = vec![0; length as usize];
-        let read = self.file.read_at(&mut buffer, offset).map_err(Fault::io("read", &self.path))?;
+        let read = file.read_at(&mut buffer, offset).map_err(Fault::io("read", &self.path))?;
         buffer.truncate(read);
         (self.piece, self.piece_offset) = (Bytes::from(buffer), offset);
         Ok(())

@@ -4,6 +4,10 @@
 //! append ─▶ buffer ─▶ write ─▶ page cache ─▶ sync ─▶ durable
 //!           holds everything since the last successful sync, so that it can be written again elsewhere
 //! ```
+//!
+//! What the caller does with a fault: if `is_no_space`, the same call again once there is space (a refused `append` has taken
+//! nothing in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if `fail_over` fails for
+//! another reason than space, the member stops.
 
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
 use crate::fault::{Fault, Result};
@@ -228,8 +232,9 @@ impl Wal {
         self.ensure_room(entries_bytes + (count as u64 + 1) * 128)
     }
 
-    /// Hands everything to the operating system without waiting for the disk. To be called whenever there is nothing to sync:
-    /// a record behind the newest group proves later that it was durable. Returns how many bytes were written.
+    /// Hands everything to the operating system without waiting for the disk, a commit index that came without entries too.
+    /// To be called whenever there is nothing to sync and the caller is about to wait: a record behind the newest group proves
+    /// later that the group was durable. Returns how many bytes were written.
     pub fn write(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending || (self.unproven && self.buffer.is_empty()) {
@@ -239,8 +244,7 @@ impl Wal {
         self.write_buffer()
     }
 
-    /// Makes everything appended durable: at most one write and one sync. After a fault, only `fail_over` helps.
-    /// Returns how many bytes became durable.
+    /// Makes everything appended durable: at most one write and one sync. Returns how many bytes became durable.
     pub fn sync(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending {
@@ -376,8 +380,7 @@ impl Wal {
         if let Some(spare) = spare {
             let from = files::spare_path(&self.directory, spare);
             // Its content means nothing, but its space is durable already: the name is all that is left to make so.
-            self.disk.rename(&from, &path).map_err(Fault::io("rename", &from))?;
-            self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+            self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
         } else {
             let from = self.directory.join(NEXT_TEMPORARY);
             let bytes = files::segment_bytes(sequence, self.options.segment_bytes);

@@ -1,5 +1,6 @@
 //! Tests of the log through its public interface.
 
 mod damage;
+mod faults;
 mod scripts;
 mod support;

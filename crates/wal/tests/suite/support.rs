@@ -69,7 +69,6 @@ impl Place {
 
     /// Makes the directory hold exactly `image`.
     pub fn put(&self, image: &Image) {
-        OsDisk.create_dir(&self.path()).expect("create");
         for name in OsDisk.list(&self.path()).expect("list") {
             if !image.0.contains_key(&name) {
                 OsDisk.remove(&self.path().join(name)).expect("remove");
