@@ -29,8 +29,9 @@ const (
 	// BinaryEnv names the program under test.
 	BinaryEnv = "BOWLINE_BIN"
 
-	// Below the kernel's range for outgoing connections, so that none of those takes a chosen port.
-	portMin, portMax = 12000, 32000
+	// Below the kernel's range for outgoing connections and above the ports of etcd's own tests, so
+	// that none of those takes a chosen one.
+	portMin, portMax = 24000, 32000
 
 	startAttempts   = 3
 	startTimeout    = 30 * time.Second

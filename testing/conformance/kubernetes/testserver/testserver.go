@@ -48,8 +48,9 @@ const (
 	// that its tests really met the program under test.
 	startsEnv = "BOWLINE_STARTS_FILE"
 
-	// Below the kernel's range for outgoing connections, so that none of those takes a chosen port.
-	portMin, portMax = 12000, 32000
+	// Below the kernel's range for outgoing connections and above the ports of etcd's own tests, so
+	// that none of those takes a chosen one.
+	portMin, portMax = 24000, 32000
 
 	startAttempts   = 3
 	startTimeout    = 60 * time.Second
