@@ -26,6 +26,21 @@ struct HeldLock {
     path: PathBuf,
 }
 
+impl SimFile {
+    fn open(shared: &Arc<Mutex<World>>, world: &mut World, id: FileId) -> Arc<SimFile> {
+        world.files[id].handles += 1;
+        Arc::new(SimFile { world: shared.clone(), id })
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut world = lock(&self.world);
+        world.files[self.id].handles -= 1;
+        world.forget_if_unused(self.id);
+    }
+}
+
 impl Drop for HeldLock {
     fn drop(&mut self) {
         lock(&self.world).locks.remove(&self.path);
@@ -71,9 +86,9 @@ impl SimDisk {
         lock(&self.world).plan.capacity = bytes;
     }
 
-    /// Bytes that all files have.
+    /// Bytes that all files have. A removed file counts until it is closed.
     pub fn used(&self) -> u64 {
-        lock(&self.world).files.iter().map(|file| file.content.len() as u64).sum()
+        lock(&self.world).used()
     }
 
     /// The disk as it comes up after the power is cut now: what was synced, and any part of what was not.
@@ -97,7 +112,7 @@ impl SimDisk {
         let mut world = lock(&self.world);
         let Some(&id) = world.entries.get(path) else { return };
         change(&mut world.files[id].content);
-        world.sync(id);
+        world.make_durable(id);
     }
 }
 
@@ -118,7 +133,7 @@ impl Disk for SimDisk {
                 id
             }
         };
-        Ok(Arc::new(SimFile { world: self.world.clone(), id }))
+        Ok(SimFile::open(&self.world, &mut world, id))
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
@@ -146,7 +161,7 @@ impl Disk for SimDisk {
         let mut world = lock(&self.world);
         world.step()?;
         let id = world.entries.remove(path).ok_or(Error::from(ErrorKind::NotFound))?;
-        world.forget_if_unnamed(id);
+        world.forget_if_unused(id);
         Ok(())
     }
 
@@ -156,7 +171,7 @@ impl Disk for SimDisk {
         let id = world.entries.remove(from).ok_or(Error::from(ErrorKind::NotFound))?;
         let replaced = world.entries.insert(to.to_owned(), id);
         if let Some(replaced) = replaced {
-            world.forget_if_unnamed(replaced);
+            world.forget_if_unused(replaced);
         }
         Ok(())
     }
@@ -179,8 +194,7 @@ impl Disk for SimDisk {
 
     fn free_space(&self, _directory: &Path) -> Result<u64> {
         let world = lock(&self.world);
-        let used: u64 = world.files.iter().map(|file| file.content.len() as u64).sum();
-        Ok(world.plan.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used)))
+        Ok(world.plan.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(world.used())))
     }
 
     fn mode(&self, _path: &Path) -> Result<u32> {
@@ -202,10 +216,16 @@ impl File for SimFile {
         Ok(end - start)
     }
 
-    /// A write that fails leaves half of its data behind.
+    /// A write that fails leaves half of its data behind; one that finds no space, what fits.
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         let mut world = lock(&self.world);
-        world.check_space(self.id, offset as usize + data.len())?;
+        if let Err(error) = world.check_space(self.id, offset as usize + data.len()) {
+            let fits = (world.length_max(self.id) as usize).saturating_sub(offset as usize).min(data.len());
+            if world.check_power().is_ok() && fits > 0 {
+                world.write(self.id, offset as usize, &data[..fits]);
+            }
+            return Err(error);
+        }
         match world.step() {
             Ok(()) => {
                 world.write(self.id, offset as usize, data);
@@ -303,6 +323,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failed_sync_lost_stays_lost_when_a_later_sync_succeeds() {
+        let (disk, file) = written();
+        file.write_at(b"later!", 0).expect("it is written");
+        disk.fail_at(disk.steps(), ErrorKind::Other);
+        assert!(file.sync_data().is_err());
+        file.write_at(b"more", 6).and_then(|()| file.sync_data()).expect("the next sync succeeds");
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"syncedmore"]);
+        assert_eq!(disk.image()[0].1, b"later!more", "until the power goes off the page cache has it");
+    }
+
+    #[test]
+    fn a_removed_file_is_read_until_it_is_closed_and_then_gives_its_space_back() {
+        let disk = SimDisk::new();
+        let path = Path::new("/d/f");
+        let file = disk.open(path, Open::CREATE_NEW).expect("a file is made");
+        file.write_at(b"still here", 0).expect("it is written");
+        disk.remove(path).expect("it is removed");
+        let mut buffer = [0; 10];
+        assert_eq!((file.read_at(&mut buffer, 0).expect("it is open"), &buffer), (10, b"still here"));
+        assert_eq!(disk.used(), 10);
+        drop(file);
+        assert_eq!(disk.used(), 0);
+    }
+
+    #[test]
+    fn a_removed_file_that_a_power_cut_may_bring_back_takes_no_space() {
+        let (disk, file) = written();
+        drop(file);
+        disk.remove(Path::new("/d/f")).expect("it is removed");
+        assert_eq!(disk.used(), 0);
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"".to_vec(), b"synced".to_vec()]);
+        disk.sync_dir(Path::new("/d")).expect("the directory is synced");
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"".to_vec()]);
+    }
+
+    #[test]
     fn an_entry_is_durable_only_after_the_directory_was_synced() {
         let disk = SimDisk::new();
         let file = disk.open(Path::new("/d/f"), Open::CREATE_NEW).expect("a file is made");
@@ -326,5 +382,7 @@ mod tests {
         disk.set_capacity(Some(8));
         assert_eq!(file.allocate(0, 9).expect_err("it is full").kind(), ErrorKind::StorageFull);
         assert!(file.write_at(b"12345678", 0).is_ok());
+        assert_eq!(file.write_at(b"abcd", 6).expect_err("it is full").kind(), ErrorKind::StorageFull);
+        assert_eq!(disk.image()[0].1, b"123456ab", "a part of a failed write may be there");
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct FileState {
     pub(crate) content: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    /// How many times it is open now.
+    pub(crate) handles: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -72,12 +74,21 @@ impl World {
 
     /// Fails if the file may not grow to `length`.
     pub(crate) fn check_space(&self, file: FileId, length: usize) -> std::io::Result<()> {
-        let used: u64 = self.files.iter().map(|file| file.content.len() as u64).sum();
-        let grows = length.saturating_sub(self.files[file].content.len()) as u64;
-        match self.plan.capacity {
-            Some(capacity) if grows > 0 && used + grows > capacity => Err(ErrorKind::StorageFull.into()),
-            _ => Ok(()),
-        }
+        let grows = length > self.files[file].content.len();
+        if grows && length as u64 > self.length_max(file) { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// How long the file may get.
+    pub(crate) fn length_max(&self, file: FileId) -> u64 {
+        let Some(capacity) = self.plan.capacity else { return u64::MAX };
+        capacity.saturating_sub(self.used()) + self.files[file].content.len() as u64
+    }
+
+    /// Bytes of all files that have a name or are open. What a power cut may bring back takes no space.
+    pub(crate) fn used(&self) -> u64 {
+        let named: BTreeSet<FileId> = self.entries.values().copied().collect();
+        let counts = |(id, file): &(FileId, &FileState)| file.handles > 0 || named.contains(id);
+        self.files.iter().enumerate().filter(counts).map(|(_, file)| file.content.len() as u64).sum()
     }
 
     pub(crate) fn write(&mut self, file: FileId, offset: usize, data: &[u8]) {
@@ -92,7 +103,16 @@ impl World {
         self.files[file].pending.push(change);
     }
 
+    /// Only what is pending: what an earlier failed sync dropped stays lost.
     pub(crate) fn sync(&mut self, file: FileId) {
+        let state = &mut self.files[file];
+        for change in state.pending.drain(..) {
+            change.apply(&mut state.durable);
+        }
+    }
+
+    /// The content as it is now is what the disk holds.
+    pub(crate) fn make_durable(&mut self, file: FileId) {
         let state = &mut self.files[file];
         state.pending.clear();
         state.durable.clone_from(&state.content);
@@ -105,14 +125,19 @@ impl World {
 
     pub(crate) fn sync_dir(&mut self, directory: &Path) {
         let inside = |path: &PathBuf| path.parent() == Some(directory);
+        let before: BTreeSet<FileId> = self.durable_entries.values().copied().collect();
         self.durable_entries.retain(|path, _| !inside(path));
         let now = self.entries.iter().filter(|(path, _)| inside(path));
         self.durable_entries.extend(now.map(|(path, id)| (path.clone(), *id)));
+        for file in before {
+            self.forget_if_unused(file);
+        }
     }
 
-    /// A file without free space is given back once no name leads to it.
-    pub(crate) fn forget_if_unnamed(&mut self, file: FileId) {
-        if !self.entries.values().any(|&id| id == file) && !self.durable_entries.values().any(|&id| id == file) {
+    /// A file is gone once no name leads to it, not even after a power cut, and nobody has it open.
+    pub(crate) fn forget_if_unused(&mut self, file: FileId) {
+        let named = self.entries.values().chain(self.durable_entries.values()).any(|&id| id == file);
+        if !named && self.files[file].handles == 0 {
             self.files[file] = FileState::default();
         }
     }
@@ -122,7 +147,7 @@ impl World {
         let mut files = Vec::new();
         for file in &self.files {
             let content = file.after_power_cut(random);
-            files.push(FileState { durable: content.clone(), content, pending: Vec::new() });
+            files.push(FileState { durable: content.clone(), content, ..FileState::default() });
         }
         // Each entry that differs from its durable state may have made it or not.
         let mut entries = BTreeMap::new();
@@ -153,7 +178,12 @@ impl World {
 
     /// The disk as a killed process leaves it: the page cache survives.
     pub(crate) fn after_kill(&self) -> World {
-        World { locks: BTreeSet::new(), steps: 0, plan: Plan::default(), ..self.clone() }
+        let mut world = World { locks: BTreeSet::new(), steps: 0, plan: Plan::default(), ..self.clone() };
+        for file in 0..world.files.len() {
+            world.files[file].handles = 0;
+            world.forget_if_unused(file);
+        }
+        world
     }
 }
 
