@@ -1,0 +1,277 @@
+//! `apply`: the only way in which state changes, one log entry at a time.
+//!
+//! Every member applies the same entries and gets the same state and the same answers: nothing here asks a clock, a random
+//! number, the machine's identity, or whether anybody waits for the answer. A command is refused whole or carried out whole:
+//! all checks come before the first write, in the order of the lines in `carry_out`.
+//!
+//! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
+
+use crate::alarm::ActiveAlarm;
+use crate::fault::Result;
+use crate::outcome::{Applied, Outcome};
+use crate::quota::{LEASE_BYTES, put_cost, txn_cost};
+use crate::state::State;
+use crate::txn::{self, Keys};
+use bytes::Bytes;
+use model::{
+    Alarm, AlarmAction, AlarmKind, Command, Compact, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, LogIndex, Put,
+    PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
+};
+use mvcc::{Change, Meta, RangeResult, ReadError};
+use std::sync::Arc;
+use store::Location;
+
+/// A refusal, or what the command did.
+type Answer = std::result::Result<Outcome, Rejection>;
+
+impl State {
+    /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any more.
+    pub fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<Applied> {
+        self.reach(index, term, entry.leader_time_ms);
+        let mut change = None;
+        let mut raised_no_space = false;
+        let answer = self.carry_out(&entry.command, &mut change, &mut raised_no_space)?;
+        Ok(Applied { answer, revision: self.mvcc.current_revision(), change, raised_no_space })
+    }
+
+    /// Applies the empty entry with which a leader begins its term.
+    pub fn apply_empty(&mut self, index: LogIndex, term: Term) {
+        self.reach(index, term, 0);
+        let now_ms = self.applied.leader_time_ms;
+        self.leases().change_office(now_ms);
+    }
+
+    fn reach(&mut self, index: LogIndex, term: Term, leader_time_ms: u64) {
+        assert_eq!(index.0, self.applied.index.0 + 1, "entries are applied in log order without a gap");
+        assert!(term >= self.applied.term, "terms do not go back along the log");
+        self.applied.index = index;
+        self.applied.term = term;
+        self.applied.leader_time_ms = self.applied.leader_time_ms.max(leader_time_ms);
+    }
+
+    fn carry_out(
+        &mut self,
+        command: &Command,
+        change: &mut Option<Change>,
+        raised_no_space: &mut bool,
+    ) -> Result<Answer> {
+        let cost = cost(command);
+        if let Err(rejection) = self.check_alarms(command, cost) {
+            return Ok(Err(rejection));
+        }
+        if !self.quota.has_room(self.mvcc.retained_bytes(), cost) {
+            self.raise_no_space();
+            *raised_no_space = true;
+            return Ok(Err(Rejection::NoSpace));
+        }
+        match command {
+            Command::Put(put) => self.put(put, change),
+            Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, change))),
+            Command::Txn(txn) => self.txn(txn, change),
+            Command::Compact(Compact { revision, .. }) => Ok(self.mvcc.compact(*revision).map(|()| Outcome::Compact)),
+            Command::LeaseGrant(grant) => Ok(self.lease_grant(grant)),
+            Command::LeaseRevoke(id) => Ok(self.lease_revoke(*id, change)),
+            Command::LeaseCheckpoint(checkpoint) => {
+                let now_ms = self.applied.leader_time_ms;
+                self.leases().checkpoint(&checkpoint.remaining, now_ms);
+                Ok(Ok(Outcome::LeaseCheckpoint))
+            }
+            Command::Alarm(alarm) => Ok(Ok(self.alarm(*alarm))),
+            Command::MemberPublish(publish) => {
+                Ok(Arc::make_mut(&mut self.membership).publish(publish).map(|()| Outcome::MemberPublish))
+            }
+            Command::ClusterVersionSet(version) => {
+                Arc::make_mut(&mut self.membership).cluster_version.clone_from(version);
+                Ok(Ok(Outcome::ClusterVersionSet))
+            }
+        }
+    }
+
+    /// CORRUPT stops whatever changes keys, history or leases; NOSPACE what makes the store grow.
+    fn check_alarms(&self, command: &Command, cost: u64) -> std::result::Result<(), Rejection> {
+        if self.alarms.is_empty() {
+            return Ok(());
+        }
+        let changes_data = match command {
+            Command::Put(_)
+            | Command::DeleteRange(_)
+            | Command::Txn(_)
+            | Command::Compact(_)
+            | Command::LeaseGrant(_)
+            | Command::LeaseRevoke(_) => true,
+            Command::LeaseCheckpoint(_)
+            | Command::Alarm(_)
+            | Command::MemberPublish(_)
+            | Command::ClusterVersionSet(_) => false,
+        };
+        if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
+            return Err(Rejection::Corrupt);
+        }
+        if cost > 0 && self.alarms.is_active(AlarmKind::NoSpace) {
+            return Err(Rejection::NoSpace);
+        }
+        Ok(())
+    }
+
+    /// The quota is used up: the alarm goes up with the entry that found it so. All members find it at the same entry, so it
+    /// names one member for all: the one with the lowest id.
+    fn raise_no_space(&mut self) {
+        let Some(member) = self.membership.members().next().map(|member| member.id) else { return };
+        Arc::make_mut(&mut self.alarms).activate(ActiveAlarm { kind: AlarmKind::NoSpace, member });
+    }
+
+    fn put(&mut self, put: &Put, change: &mut Option<Change>) -> Result<Answer> {
+        let mut txn = self.begin();
+        if let Err(rejection) = txn.check_put_lease(put).and_then(|()| txn::check_put_key(&txn, put)) {
+            return Ok(Err(rejection));
+        }
+        let prev = txn.put(put)?;
+        *change = txn.commit();
+        Ok(Ok(Outcome::Put { prev }))
+    }
+
+    fn delete_range(&mut self, delete: &DeleteRange, change: &mut Option<Change>) -> Outcome {
+        let mut txn = self.begin();
+        let (deleted, prev) = txn.delete_range(delete);
+        *change = txn.commit();
+        Outcome::DeleteRange { deleted, prev }
+    }
+
+    fn txn(&mut self, command: &Txn, change: &mut Option<Change>) -> Result<Answer> {
+        let mut txn = self.begin();
+        let path = txn::choose(&txn, command)?;
+        if let Err(rejection) = txn.check(command, &path) {
+            return Ok(Err(rejection));
+        }
+        let outcome = txn::execute(&mut txn, command, &path)?;
+        *change = txn.commit();
+        Ok(Ok(Outcome::Txn(outcome)))
+    }
+
+    fn lease_grant(&mut self, grant: &LeaseGrant) -> Answer {
+        let now_ms = self.applied.leader_time_ms;
+        let ttl_s = self.leases().grant(grant.id, grant.ttl_s, now_ms)?;
+        Ok(Outcome::LeaseGrant { id: grant.id, ttl_s })
+    }
+
+    /// Takes the lease away and deletes its keys, in key order and in one revision.
+    fn lease_revoke(&mut self, id: LeaseId, change: &mut Option<Change>) -> Answer {
+        let keys = self.leases().remove(id).ok_or(Rejection::LeaseNotFound)?;
+        let mut txn = self.begin();
+        for key in keys {
+            let range = KeyRange::single(Bytes::from(key));
+            txn.delete_range(&DeleteRange { range, prev_kv: false });
+        }
+        *change = txn.commit();
+        Ok(Outcome::LeaseRevoke)
+    }
+
+    fn alarm(&mut self, alarm: Alarm) -> Outcome {
+        let active = ActiveAlarm { kind: alarm.kind, member: alarm.member };
+        let alarms = Arc::make_mut(&mut self.alarms);
+        let changed = match alarm.action {
+            AlarmAction::Activate => alarms.activate(active),
+            AlarmAction::Deactivate => alarms.deactivate(active),
+        };
+        Outcome::Alarm(changed.into_iter().collect())
+    }
+
+    fn begin(&mut self) -> ApplyTxn<'_> {
+        ApplyTxn { leases: &self.leases, txn: self.mvcc.begin() }
+    }
+}
+
+/// What the command counts against the quota, in bytes; 0 for whatever does not make the store grow.
+fn cost(command: &Command) -> u64 {
+    match command {
+        Command::Put(put) => put_cost(put),
+        Command::Txn(txn) => txn_cost(txn),
+        Command::LeaseGrant(_) => LEASE_BYTES,
+        Command::DeleteRange(_)
+        | Command::Compact(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseCheckpoint(_)
+        | Command::Alarm(_)
+        | Command::MemberPublish(_)
+        | Command::ClusterVersionSet(_) => 0,
+    }
+}
+
+/// The keys while one command changes them, with the leases that hang on them. Dropped without a write, it did nothing.
+pub(crate) struct ApplyTxn<'a> {
+    txn: mvcc::Txn<'a>,
+    leases: &'a crate::lease_reader::LeaseReader,
+}
+
+impl ApplyTxn<'_> {
+    /// Puts a pair that was checked; answers the pair before if that was asked for.
+    pub(crate) fn put(&mut self, put: &Put) -> Result<Option<Location>> {
+        let keeps = put.value == PutValue::Keep || put.lease == PutLease::Keep;
+        let current = if keeps { self.txn.get(&put.key) } else { None };
+        let value = match (&put.value, current) {
+            (PutValue::Set(value), _) => value.clone(),
+            (PutValue::Keep, Some(current)) => txn::pair_at(self, current.location)?.value,
+            (PutValue::Keep, None) => Bytes::new(),
+        };
+        let lease = match put.lease {
+            PutLease::Set(lease) => lease,
+            PutLease::Keep => current.map_or(LeaseId::NONE, |current| current.lease),
+        };
+        let before = self.txn.put(put.key.clone(), value, lease)?.prev;
+        let lease_before = before.map_or(LeaseId::NONE, |before| before.lease);
+        if lease_before != lease {
+            self.leases.lock().move_key(&put.key, lease_before, lease);
+        }
+        Ok(before.filter(|_| put.prev_kv).map(|before| before.location))
+    }
+
+    /// Deletes a range; answers how many keys it held, and their pairs if that was asked for.
+    pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> (u64, Vec<Location>) {
+        let deleted = self.txn.delete_range(&delete.range);
+        if deleted.iter().any(|(_, meta)| !meta.lease.is_none()) {
+            let mut leases = self.leases.lock();
+            for (key, meta) in &deleted {
+                leases.detach(meta.lease, key);
+            }
+        }
+        let prev = deleted.iter().filter(|_| delete.prev_kv).map(|(_, meta)| meta.location).collect();
+        (deleted.len() as u64, prev)
+    }
+
+    fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {
+        txn::check(self, &self.leases.lock(), command, path)
+    }
+
+    fn check_put_lease(&self, put: &Put) -> std::result::Result<(), Rejection> {
+        match put.lease {
+            PutLease::Set(lease) if !lease.is_none() => txn::check_put_lease(&self.leases.lock(), put),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(self) -> Option<Change> {
+        self.txn.commit()
+    }
+}
+
+impl Keys for ApplyTxn<'_> {
+    fn revision(&self) -> Revision {
+        self.txn.revision()
+    }
+
+    fn compacted_revision(&self) -> Revision {
+        self.txn.compacted_revision()
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Meta> {
+        self.txn.get(key)
+    }
+
+    fn range(&self, range: &Range) -> std::result::Result<RangeResult, ReadError> {
+        self.txn.range(range)
+    }
+
+    fn record(&self, at: Location) -> std::result::Result<Bytes, mvcc::Fault> {
+        self.txn.read(at)
+    }
+}

@@ -1,0 +1,69 @@
+//! What stops the member: the machine failed, or what is on the disk is not what this release wrote. Never an answer.
+
+use crate::tables::TablesError;
+use model::LogIndex;
+use std::fmt;
+use stdx::codec::DecodeError;
+
+pub type Result<T> = std::result::Result<T, Fault>;
+
+#[derive(Debug)]
+pub enum Fault {
+    /// The disk, or a damaged record on it.
+    Keys(mvcc::Fault),
+    /// The checkpoint's tables cannot be read.
+    Tables(TablesError),
+    /// A stored pair that passed its checksum and is not one.
+    Record(model::KeyValueError),
+    /// A log entry that passed its checksum and is not a command.
+    Entry { index: LogIndex, error: DecodeError },
+    /// A read that was checked before was refused: keys and checks disagree.
+    Disagreement { doing: &'static str, rejection: model::Rejection },
+}
+
+impl Fault {
+    /// The log entry at `index` cannot be decoded.
+    pub fn undecodable(index: LogIndex, error: DecodeError) -> Fault {
+        Fault::Entry { index, error }
+    }
+
+    /// The disk is full: the same may succeed later.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Fault::Keys(fault) if fault.is_no_space())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Keys(fault) => fault.fmt(f),
+            Fault::Tables(error) => {
+                write!(
+                    f,
+                    "{error}; the checkpoint is damaged or of a newer release: restore the data directory from a backup"
+                )
+            }
+            Fault::Record(error) => write!(f, "{error}; restore the data directory from a backup"),
+            Fault::Entry { index, error } => {
+                write!(f, "apply log entry {index}: {error}; it is damaged or of a newer release")
+            }
+            Fault::Disagreement { doing, rejection } => {
+                write!(f, "{doing}: refused after it was checked: {rejection}; this is a bug, please report it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<mvcc::Fault> for Fault {
+    fn from(fault: mvcc::Fault) -> Fault {
+        Fault::Keys(fault)
+    }
+}
+
+impl From<TablesError> for Fault {
+    fn from(error: TablesError) -> Fault {
+        Fault::Tables(error)
+    }
+}

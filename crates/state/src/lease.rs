@@ -1,0 +1,166 @@
+//! The replicated leases: what each was granted, when it ends, and which keys hang on it.
+//!
+//! Times are leader time: milliseconds of leadership since the cluster was born, carried by log entries. It stands still while
+//! no member leads, so a lease keeps over a restart what it had left.
+//!
+//! Keep-alives are not in the log; they move the deadline in the leader's `LeaseClock` only. So that an acknowledged
+//! keep-alive survives the leader all the same, the leader writes the *first* one of a lease down: the lease is then
+//! *renewing*. Whoever leads next cannot know when such a lease was renewed last, and gives it its full time once more
+//! (`change_office`). A lease that is not renewing ends exactly at its deadline. The leader settles a lease that was not renewed
+//! for half its time by writing down what it has left, after which the next keep-alive is a first one again.
+//!
+//! ```text
+//! granted ──first keep-alive written──▶ renewing ──what is left written, or next leader──▶ settled (deadline exact)
+//! ```
+//!
+//! Invariant: a key hangs on at most one lease, and it is the one that the key's current version names.
+
+use model::{LeaseId, Rejection};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest time to live, in seconds (etcd's figure).
+pub const LEASE_TTL_S_MAX: i64 = 9_000_000_000;
+
+/// One lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lease {
+    /// 1 to `LEASE_TTL_S_MAX`.
+    pub(crate) ttl_s: i64,
+    /// Leader time at which it ends, unless it was renewed since.
+    pub(crate) ends_at_ms: u64,
+    pub(crate) renewing: bool,
+    /// Keys of their own, not slices of log entries, which would keep the entries' values in memory.
+    pub(crate) keys: BTreeSet<Box<[u8]>>,
+}
+
+impl Lease {
+    pub(crate) fn ttl_ms(&self) -> u64 {
+        ttl_ms(self.ttl_s)
+    }
+
+    /// Keys above `after` (all for `None`), in byte order.
+    pub(crate) fn keys_after(&self, after: Option<&[u8]>) -> impl Iterator<Item = &Box<[u8]>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.keys.range::<[u8], _>((after.map_or(Unbounded, Excluded), Unbounded))
+    }
+}
+
+/// `ttl_s` in milliseconds; cannot overflow for a time to live within bounds.
+pub(crate) fn ttl_ms(ttl_s: i64) -> u64 {
+    u64::try_from(ttl_s).unwrap_or(0).saturating_mul(1000)
+}
+
+/// All leases by id: the order in which readers walk them in pieces and the checkpoint lists them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LeaseTable {
+    leases: BTreeMap<LeaseId, Lease>,
+    /// The renewing ones, so that a change of leader touches only them.
+    renewing: BTreeSet<LeaseId>,
+}
+
+impl LeaseTable {
+    /// Grants a lease at `now_ms`; answers the time to live that holds.
+    pub(crate) fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<i64, Rejection> {
+        if id.is_none() {
+            return Err(Rejection::LeaseNotFound);
+        }
+        if ttl_s > LEASE_TTL_S_MAX {
+            return Err(Rejection::LeaseTtlTooLarge);
+        }
+        if self.contains(id) {
+            return Err(Rejection::LeaseExists);
+        }
+        // The proposing member raises short times to its minimum; below one second none makes sense.
+        let ttl_s = ttl_s.max(1);
+        let ends_at_ms = now_ms.saturating_add(ttl_ms(ttl_s));
+        self.leases.insert(id, Lease { ttl_s, ends_at_ms, renewing: false, keys: BTreeSet::new() });
+        Ok(ttl_s)
+    }
+
+    /// Puts back a lease read from a checkpoint. False if there is one of this id.
+    pub(crate) fn restore(&mut self, id: LeaseId, lease: Lease) -> bool {
+        if lease.renewing {
+            self.renewing.insert(id);
+        }
+        self.leases.insert(id, lease).is_none()
+    }
+
+    /// Takes a lease away; answers its keys in byte order.
+    pub(crate) fn remove(&mut self, id: LeaseId) -> Option<BTreeSet<Box<[u8]>>> {
+        self.renewing.remove(&id);
+        self.leases.remove(&id).map(|lease| lease.keys)
+    }
+
+    pub(crate) fn contains(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+
+    pub(crate) fn get(&self, id: LeaseId) -> Option<&Lease> {
+        self.leases.get(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (LeaseId, &Lease)> {
+        self.leases.iter().map(|(&id, lease)| (id, lease))
+    }
+
+    /// Leases with ids above `after` (all for `None`), ascending.
+    pub(crate) fn iter_after(&self, after: Option<LeaseId>) -> impl Iterator<Item = (LeaseId, &Lease)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.leases.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(&id, lease)| (id, lease))
+    }
+
+    /// Hangs `key` on a lease. A lease that does not exist is the caller's to refuse before; then nothing happens.
+    pub(crate) fn attach(&mut self, id: LeaseId, key: &[u8]) {
+        if let Some(lease) = self.leases.get_mut(&id)
+            && !lease.keys.contains(key)
+        {
+            lease.keys.insert(key.into());
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: LeaseId, key: &[u8]) {
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.keys.remove(key);
+        }
+    }
+
+    /// Hangs a key on another lease than before; either may be none.
+    pub(crate) fn move_key(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
+        self.detach(from, key);
+        self.attach(to, key);
+    }
+
+    /// Takes over what the leader's clock wrote down at `now_ms`: a lease with its full time left was just renewed and may
+    /// be renewed again unwritten; one with less ends then. Leases that are gone are passed over.
+    pub(crate) fn checkpoint(&mut self, remaining: &[(LeaseId, u64)], now_ms: u64) {
+        for &(id, remaining_ms) in remaining {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            let remaining_ms = remaining_ms.min(lease.ttl_ms());
+            lease.ends_at_ms = now_ms.saturating_add(remaining_ms);
+            lease.renewing = remaining_ms == lease.ttl_ms();
+            if lease.renewing {
+                self.renewing.insert(id);
+            } else {
+                self.renewing.remove(&id);
+            }
+        }
+    }
+
+    /// Another term begins at `now_ms`: its leader knows no keep-alive of the one before, so renewing leases get their full
+    /// time once more.
+    pub(crate) fn change_office(&mut self, now_ms: u64) {
+        for id in std::mem::take(&mut self.renewing) {
+            let lease = self.leases.get_mut(&id).expect("a renewing lease is in the table");
+            lease.renewing = false;
+            lease.ends_at_ms = lease.ends_at_ms.max(now_ms.saturating_add(lease.ttl_ms()));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

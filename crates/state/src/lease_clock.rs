@@ -1,0 +1,212 @@
+//! The leader's lease clock: which lease has run out, and what must be written down of the keep-alives it answered.
+//!
+//! A plain structure that is told the time (leader time, in milliseconds); the leader's driver owns it. It is built from the
+//! replicated table when a member takes office, follows grants and revokes as they are applied, and answers keep-alives by
+//! itself. Nothing here is replicated: what it decides reaches state as commands.
+//!
+//! Each lease has one valid entry in a heap of due times. A keep-alive moves the deadline and leaves the entry where it is; when
+//! the entry comes due, the lease is looked at and queued anew. So a keep-alive costs one look-up.
+//!
+//! Invariants: a lease that ran out is never renewed, even before its revoke is applied; no lease is reported as run out
+//! before its full time passed since the last keep-alive answered with success.
+
+use crate::lease::{Lease, ttl_ms};
+use model::LeaseId;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+
+/// A lease reported as run out whose revoke was not applied is reported again after this (etcd's figure).
+const REVOKE_RETRY_MS: u64 = 3_000;
+/// Leases with less than this are not settled: their full time once more is little.
+const SETTLE_TTL_MS_MIN: u64 = 10_000;
+/// Leases that one checkpoint command lists at most; it stays well below the size limit of a request.
+const CHECKPOINT_LEASES_MAX: usize = 50_000;
+/// With leases but no keep-alives, time itself is written down this often, so that a restart knows how much has passed.
+const TIME_STAMP_INTERVAL_MS: u64 = 10_000;
+
+/// See the file's head.
+#[derive(Debug, Default)]
+pub struct LeaseClock {
+    leases: HashMap<LeaseId, Timing>,
+    due: BinaryHeap<Reverse<(u64, LeaseId)>>,
+    /// Leases with something to write down.
+    unwritten: BTreeSet<LeaseId>,
+    stamped_at_ms: u64,
+}
+
+#[derive(Debug)]
+struct Timing {
+    ttl_s: i64,
+    ends_at_ms: u64,
+    /// Due time of the valid heap entry.
+    queued_at_ms: u64,
+    /// The log says that this lease is renewing.
+    renewing: bool,
+    write: Write,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Write {
+    Nothing,
+    /// That it is renewing.
+    Renewing,
+    /// What it has left.
+    Settled,
+}
+
+impl LeaseClock {
+    /// The clock of a member that takes office.
+    pub(crate) fn new<'a>(leases: impl Iterator<Item = (LeaseId, &'a Lease)>, now_ms: u64) -> LeaseClock {
+        let mut clock = LeaseClock { stamped_at_ms: now_ms, ..LeaseClock::default() };
+        for (id, lease) in leases {
+            clock.insert(id, lease.ttl_s, lease.ends_at_ms, lease.renewing);
+        }
+        clock
+    }
+
+    fn insert(&mut self, id: LeaseId, ttl_s: i64, ends_at_ms: u64, renewing: bool) {
+        let write = Write::Nothing;
+        self.leases.insert(id, Timing { ttl_s, ends_at_ms, queued_at_ms: ends_at_ms, renewing, write });
+        self.due.push(Reverse((ends_at_ms, id)));
+    }
+
+    /// A grant was applied.
+    pub fn granted(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) {
+        self.insert(id, ttl_s, now_ms.saturating_add(ttl_ms(ttl_s)), false);
+    }
+
+    /// A revoke was applied.
+    pub fn revoked(&mut self, id: LeaseId) {
+        self.leases.remove(&id);
+        // Entries of revoked leases leave the heap when they come due; a store of many short-lived leases with long times
+        // must not collect them without bound.
+        if self.due.len() > 64 && self.due.len() > 2 * self.leases.len() {
+            let leases = &self.leases;
+            self.due.retain(|Reverse((at_ms, id))| leases.get(id).is_some_and(|lease| lease.queued_at_ms == *at_ms));
+        }
+    }
+
+    /// A checkpoint command was applied.
+    pub fn checkpointed(&mut self, remaining: &[(LeaseId, u64)]) {
+        for &(id, remaining_ms) in remaining {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            let wrote_renewing = remaining_ms >= ttl_ms(lease.ttl_s);
+            match lease.write {
+                Write::Renewing if !wrote_renewing => {}
+                Write::Settled if wrote_renewing => {}
+                _ => lease.write = Write::Nothing,
+            }
+            lease.renewing = wrote_renewing;
+        }
+    }
+
+    /// Renews a lease; its time to live in seconds, or `None` if there is no such lease or it has run out.
+    pub fn keep_alive(&mut self, id: LeaseId, now_ms: u64) -> Option<i64> {
+        let lease = self.leases.get_mut(&id).filter(|lease| now_ms < lease.ends_at_ms)?;
+        lease.ends_at_ms = now_ms.saturating_add(ttl_ms(lease.ttl_s));
+        if (!lease.renewing || lease.write == Write::Settled) && lease.write != Write::Renewing {
+            lease.write = Write::Renewing;
+            self.unwritten.insert(id);
+            lease.queued_at_ms = lease.next_look_ms(now_ms);
+            self.due.push(Reverse((lease.queued_at_ms, id)));
+        }
+        Some(lease.ttl_s)
+    }
+
+    /// True if the log says that this lease is renewing: an acknowledged keep-alive then survives the leader. The first
+    /// keep-alive of a lease is only safe to acknowledge once `checkpoint_of` was applied.
+    pub fn is_renewing(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|lease| lease.renewing && lease.write != Write::Settled)
+    }
+
+    /// What a checkpoint command must say so that `is_renewing`.
+    pub fn checkpoint_of(&self, id: LeaseId) -> Option<(LeaseId, u64)> {
+        self.leases.get(&id).map(|lease| (id, ttl_ms(lease.ttl_s)))
+    }
+
+    /// Milliseconds a lease has left, 0 when it is about to be revoked; `None` if there is no such lease.
+    pub fn remaining_ms(&self, id: LeaseId, now_ms: u64) -> Option<u64> {
+        self.leases.get(&id).map(|lease| lease.ends_at_ms.saturating_sub(now_ms))
+    }
+
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// Up to `limit` leases that ran out and should be revoked. Each is reported once, and again if it still exists after
+    /// three seconds.
+    pub fn expired(&mut self, now_ms: u64, limit: usize) -> Vec<LeaseId> {
+        let mut expired = Vec::new();
+        while expired.len() < limit {
+            let Some(&Reverse((at_ms, id))) = self.due.peek() else { break };
+            if at_ms > now_ms {
+                break;
+            }
+            self.due.pop();
+            let Some(lease) = self.leases.get_mut(&id).filter(|lease| lease.queued_at_ms == at_ms) else { continue };
+            lease.queued_at_ms = if lease.ends_at_ms <= now_ms {
+                expired.push(id);
+                now_ms.saturating_add(REVOKE_RETRY_MS)
+            } else {
+                if lease.wants_settling(now_ms) {
+                    lease.write = Write::Settled;
+                    self.unwritten.insert(id);
+                }
+                lease.next_look_ms(now_ms)
+            };
+            self.due.push(Reverse((lease.queued_at_ms, id)));
+        }
+        expired
+    }
+
+    /// The remaining times that the next checkpoint command should list; empty when only time is to be written down, `None`
+    /// when nothing is. What is listed is listed again until `checkpointed` confirms it.
+    pub fn to_checkpoint(&mut self, now_ms: u64) -> Option<Vec<(LeaseId, u64)>> {
+        if self.unwritten.is_empty() {
+            let stamp = !self.leases.is_empty() && now_ms >= self.stamped_at_ms.saturating_add(TIME_STAMP_INTERVAL_MS);
+            return stamp.then(|| {
+                self.stamped_at_ms = now_ms;
+                Vec::new()
+            });
+        }
+        self.stamped_at_ms = now_ms;
+        let leases = &self.leases;
+        self.unwritten.retain(|id| leases.get(id).is_some_and(|lease| lease.write != Write::Nothing));
+        let listed = self.unwritten.iter().take(CHECKPOINT_LEASES_MAX).filter_map(|id| {
+            let lease = leases.get(id)?;
+            let ttl_ms = ttl_ms(lease.ttl_s);
+            let remaining_ms = match lease.write {
+                Write::Renewing => ttl_ms,
+                // A settled lease must not read as one that is renewing.
+                _ => lease.ends_at_ms.saturating_sub(now_ms).min(ttl_ms - 1),
+            };
+            Some((*id, remaining_ms))
+        });
+        let listed: Vec<_> = listed.collect();
+        (!listed.is_empty()).then_some(listed)
+    }
+}
+
+impl Timing {
+    /// Not renewed for half its time: it probably will not be again.
+    fn wants_settling(&self, now_ms: u64) -> bool {
+        let ttl_ms = ttl_ms(self.ttl_s);
+        let renewed_at_ms = self.ends_at_ms.saturating_sub(ttl_ms);
+        self.renewing && ttl_ms >= SETTLE_TTL_MS_MIN && now_ms >= renewed_at_ms.saturating_add(ttl_ms / 2)
+    }
+
+    /// When to look at a lease that has not run out: at its end, or before that when it may have to be settled.
+    fn next_look_ms(&self, now_ms: u64) -> u64 {
+        let ttl_ms = ttl_ms(self.ttl_s);
+        let half_ms = self.ends_at_ms.saturating_sub(ttl_ms / 2);
+        if ttl_ms >= SETTLE_TTL_MS_MIN && half_ms > now_ms { half_ms } else { self.ends_at_ms }
+    }
+}
+
+#[cfg(test)]
+#[path = "lease_clock_tests.rs"]
+mod tests;

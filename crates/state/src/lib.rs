@@ -1,0 +1,43 @@
+//! The replicated state machine: what a command does.
+//!
+//! ```text
+//! log entry ──▶ apply: alarms, quota, lease, keys ──▶ answer, change
+//!                          │
+//!        State { keys (mvcc), leases, alarms, membership, applied } ──view──▶ readers
+//!                          └── checkpoint: all of it, or nothing
+//! ```
+//!
+//! Invariants:
+//! - `apply` is the only way in which state changes, and every member that applies the same entries has the same state.
+//! - A command is refused whole or carried out whole; a refusal is an answer, a fault of the machine is not.
+//! - Keys, tables and the applied index become durable together.
+//!
+//! Not here: clocks (the leader's lease clock is told the time), the log, threads, tokens and users.
+#![forbid(unsafe_code)]
+
+mod alarm;
+mod apply;
+mod fault;
+mod lease;
+mod lease_clock;
+mod lease_reader;
+mod membership;
+mod outcome;
+mod quota;
+mod state;
+mod tables;
+mod txn;
+mod view;
+
+pub use alarm::{ActiveAlarm, AlarmTable};
+pub use fault::{Fault, Result};
+pub use lease::LEASE_TTL_S_MAX;
+pub use lease_clock::LeaseClock;
+pub use lease_reader::LeaseReader;
+pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
+pub use outcome::{Applied, OperationOutcome, Outcome, TxnOutcome};
+pub use quota::Quota;
+pub use state::{CheckpointDone, CheckpointJob, Options, State};
+pub use tables::{AppliedUpTo, TablesError};
+pub use txn::is_read_only;
+pub use view::StateView;

@@ -1,0 +1,174 @@
+//! The state of one member: keys and tables as of an applied index, opened, published and made durable as one.
+//!
+//! Invariant: keys, tables and the applied index are in the same checkpoint; what was applied after it is applied again from
+//! the log. Nothing here is written to the disk one by one.
+
+use crate::alarm::AlarmTable;
+use crate::fault::Result;
+use crate::lease::LeaseTable;
+use crate::lease_clock::LeaseClock;
+use crate::lease_reader::LeaseReader;
+use crate::membership::Membership;
+use crate::quota::Quota;
+use crate::tables::{self, AppliedUpTo, Tables};
+use crate::view::StateView;
+use bytes::Bytes;
+use model::{LogIndex, Revision};
+use mvcc::Mvcc;
+use std::sync::{Arc, MutexGuard};
+use stdx::codec::{Reader, put_bytes};
+use store::{Checkpoint, Store};
+
+/// What may differ between two runs of the same member.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Must be the same on all members, which decide alike whether a command fits.
+    pub quota: Quota,
+}
+
+/// See the file's head.
+pub struct State {
+    pub(crate) mvcc: Mvcc,
+    pub(crate) leases: LeaseReader,
+    pub(crate) alarms: Arc<AlarmTable>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) quota: Quota,
+    pub(crate) applied: AppliedUpTo,
+}
+
+impl State {
+    /// The state of a new cluster, before its first log entry.
+    pub fn bootstrap(store: Store, membership: Membership, options: Options) -> Result<State> {
+        let tables = Tables {
+            applied: AppliedUpTo::default(),
+            membership,
+            alarms: AlarmTable::default(),
+            leases: LeaseTable::default(),
+        };
+        Ok(State::new(Mvcc::open(store, None)?, tables, options))
+    }
+
+    /// The state that the newest checkpoint holds; the log's entries behind `applied()` are to be applied again.
+    pub fn open(store: Store, checkpoint: Checkpoint, options: Options) -> Result<State> {
+        let (tables, keys) = split_meta(checkpoint.meta)?;
+        let mut tables = tables::decode(tables)?;
+        let mvcc = Mvcc::open(store, Some((keys, checkpoint.runs)))?;
+        mvcc.for_each_leased(|lease, key| tables.leases.attach(lease, &key));
+        Ok(State::new(mvcc, tables, options))
+    }
+
+    fn new(mvcc: Mvcc, tables: Tables, options: Options) -> State {
+        State {
+            mvcc,
+            leases: LeaseReader::new(tables.leases),
+            alarms: Arc::new(tables.alarms),
+            membership: Arc::new(tables.membership),
+            quota: options.quota,
+            applied: tables.applied,
+        }
+    }
+
+    /// How far the log is applied.
+    pub fn applied(&self) -> AppliedUpTo {
+        self.applied
+    }
+
+    /// Leader time that the log has reached, in milliseconds: where the next leader's clock goes on.
+    pub fn leader_time_ms(&self) -> u64 {
+        self.applied.leader_time_ms
+    }
+
+    /// The store's current revision.
+    pub fn revision(&self) -> Revision {
+        self.mvcc.current_revision()
+    }
+
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The lease clock of a member that takes office now.
+    pub fn lease_clock(&self) -> LeaseClock {
+        LeaseClock::new(self.leases().iter(), self.applied.leader_time_ms)
+    }
+
+    pub(crate) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
+        self.leases.lock()
+    }
+
+    /// Writes what was applied since the last call to the store's files, in one go, without waiting for the disk. From then on
+    /// views can load it.
+    pub fn flush(&mut self) -> Result<()> {
+        Ok(self.mvcc.flush()?)
+    }
+
+    /// An image of what was flushed.
+    pub fn view(&self) -> StateView {
+        StateView {
+            kv: self.mvcc.view(),
+            alarms: self.alarms.clone(),
+            membership: self.membership.clone(),
+            leases: self.leases.clone(),
+            applied: self.applied,
+            retained_bytes: self.mvcc.retained_bytes(),
+            physical_bytes: self.mvcc.physical_bytes(),
+            quota: self.quota,
+        }
+    }
+
+    /// Works off compacted history, looking at up to `keys` keys. True if there is more.
+    pub fn compaction_step(&mut self, keys: usize) -> bool {
+        self.mvcc.compaction_step(keys)
+    }
+
+    /// Begins a checkpoint of this moment. Only one may be under way.
+    pub fn begin_checkpoint(&mut self) -> Result<CheckpointJob> {
+        let mut tables = Vec::new();
+        tables::encode(&mut tables, self.applied, &self.membership, &self.alarms, &self.leases());
+        let mut meta = Vec::with_capacity(tables.len() + 10);
+        put_bytes(&mut meta, &tables);
+        let keys = self.mvcc.take_checkpoint()?;
+        meta.extend_from_slice(&keys.meta());
+        Ok(CheckpointJob { keys, meta, applied: self.applied.index })
+    }
+
+    /// Takes note of a durable checkpoint.
+    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Result<()> {
+        Ok(self.mvcc.finish_checkpoint(done.keys)?)
+    }
+}
+
+/// The tables' bytes and the key index's part.
+fn split_meta(meta: Bytes) -> Result<(Bytes, Bytes)> {
+    let mut reader = Reader::new(meta.clone());
+    let tables = reader.bytes().map_err(tables::TablesError::from)?;
+    let keys = meta.slice(meta.len() - reader.remaining()..);
+    Ok((tables, keys))
+}
+
+/// A checkpoint to be written, on any thread; dropping it leaves the one before in force.
+pub struct CheckpointJob {
+    keys: mvcc::CheckpointJob,
+    meta: Vec<u8>,
+    applied: LogIndex,
+}
+
+impl CheckpointJob {
+    /// Writes and syncs it. After a fault that is a lack of space it may be called again.
+    pub fn write(&mut self) -> Result<CheckpointDone> {
+        Ok(CheckpointDone { keys: self.keys.write(&self.meta)?, applied: self.applied })
+    }
+}
+
+/// A durable checkpoint.
+pub struct CheckpointDone {
+    keys: mvcc::CheckpointDone,
+    applied: LogIndex,
+}
+
+impl CheckpointDone {
+    /// The log entry up to which it holds everything.
+    pub fn applied(&self) -> LogIndex {
+        self.applied
+    }
+}

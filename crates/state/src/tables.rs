@@ -1,0 +1,324 @@
+//! The tables' bytes in a checkpoint. The format is `docs/formats/state-tables.md`.
+//!
+//! Equal tables have equal bytes. Reading trusts nothing: order, numbers and lengths are checked, and nothing is allocated by
+//! a count that the input cannot hold.
+
+use crate::alarm::{ActiveAlarm, AlarmTable};
+use crate::lease::{LEASE_TTL_S_MAX, Lease, LeaseTable};
+use crate::membership::{Member, Membership};
+use bytes::Bytes;
+use model::{AlarmKind, ClusterId, LeaseId, LogIndex, MemberId, Term};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
+
+const FORMAT: u8 = 1;
+
+/// How far the log is in state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AppliedUpTo {
+    /// Every entry up to this one is applied; 0 before the first.
+    pub index: LogIndex,
+    /// The term of that entry.
+    pub term: Term,
+    /// Highest leader time that an applied entry carried, in milliseconds.
+    pub leader_time_ms: u64,
+}
+
+/// Everything that a checkpoint holds beside the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tables {
+    pub(crate) applied: AppliedUpTo,
+    pub(crate) membership: Membership,
+    pub(crate) alarms: AlarmTable,
+    pub(crate) leases: LeaseTable,
+}
+
+/// Bytes that are not tables as this release writes them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TablesError {
+    Decode(DecodeError),
+    /// A list out of order or with the same element twice.
+    Unordered {
+        what: &'static str,
+    },
+    /// A number outside its bounds.
+    OutOfBounds {
+        what: &'static str,
+        value: u64,
+    },
+}
+
+impl fmt::Display for TablesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TablesError::Decode(error) => write!(f, "read state tables: {error}"),
+            TablesError::Unordered { what } => write!(f, "read state tables: {what} out of order"),
+            TablesError::OutOfBounds { what, value } => write!(f, "read state tables: {what} {value} is out of bounds"),
+        }
+    }
+}
+
+impl std::error::Error for TablesError {}
+
+impl From<DecodeError> for TablesError {
+    fn from(error: DecodeError) -> TablesError {
+        TablesError::Decode(error)
+    }
+}
+
+type Result<T> = std::result::Result<T, TablesError>;
+
+/// Appends the tables' bytes.
+pub(crate) fn encode(
+    out: &mut Vec<u8>,
+    applied: AppliedUpTo,
+    membership: &Membership,
+    alarms: &AlarmTable,
+    leases: &LeaseTable,
+) {
+    out.push(FORMAT);
+    put_varint(out, applied.index.0);
+    put_varint(out, applied.term.0);
+    put_varint(out, applied.leader_time_ms);
+    put_membership(out, membership);
+    put_varint(out, alarms.len() as u64);
+    for alarm in alarms.iter() {
+        out.push(match alarm.kind {
+            AlarmKind::None => unreachable!("no alarm of kind none is ever up"),
+            AlarmKind::NoSpace => 1,
+            AlarmKind::Corrupt => 2,
+        });
+        put_varint(out, alarm.member.0);
+    }
+    put_varint(out, leases.len() as u64);
+    out.reserve(leases.len() * 24);
+    for (id, lease) in leases.iter() {
+        put_signed(out, id.0);
+        put_varint(out, lease.ttl_s.unsigned_abs());
+        put_varint(out, lease.ends_at_ms);
+        put_bool(out, lease.renewing);
+    }
+}
+
+fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
+    put_varint(out, membership.cluster.0);
+    put_bytes(out, membership.cluster_version.as_bytes());
+    put_varint(out, membership.members.len() as u64);
+    for member in membership.members.values() {
+        put_varint(out, member.id.0);
+        put_bytes(out, member.name.as_bytes());
+        for urls in [&member.peer_urls, &member.client_urls] {
+            put_varint(out, urls.len() as u64);
+            for url in urls {
+                put_bytes(out, url.as_bytes());
+            }
+        }
+        put_bool(out, member.is_learner);
+    }
+    put_varint(out, membership.removed.len() as u64);
+    for id in &membership.removed {
+        put_varint(out, id.0);
+    }
+}
+
+/// Reads what `encode` wrote; the leases have no keys yet.
+pub(crate) fn decode(input: Bytes) -> Result<Tables> {
+    let mut reader = Reader::new(input);
+    match reader.u8()? {
+        FORMAT => {}
+        tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
+    }
+    let applied = AppliedUpTo {
+        index: LogIndex(reader.varint()?),
+        term: Term(reader.varint()?),
+        leader_time_ms: reader.varint()?,
+    };
+    let membership = membership(&mut reader)?;
+    let alarms = alarms(&mut reader)?;
+    let leases = leases(&mut reader)?;
+    reader.finish("state tables")?;
+    Ok(Tables { applied, membership, alarms, leases })
+}
+
+fn membership(reader: &mut Reader) -> Result<Membership> {
+    let cluster = ClusterId(reader.varint()?);
+    let cluster_version = reader.text("cluster version")?;
+    let mut members = BTreeMap::new();
+    let mut order = Ascending::new("members");
+    for _ in 0..reader.count(5)? {
+        let member = member(reader)?;
+        order.next(member.id)?;
+        members.insert(member.id, member);
+    }
+    let mut removed = BTreeSet::new();
+    let mut order = Ascending::new("removed members");
+    for _ in 0..reader.count(1)? {
+        let id = MemberId(reader.varint()?);
+        order.next(id)?;
+        removed.insert(id);
+    }
+    Ok(Membership { cluster, members, removed, cluster_version })
+}
+
+fn member(reader: &mut Reader) -> Result<Member> {
+    let id = MemberId(reader.varint()?);
+    let name = reader.text("member name")?;
+    let mut urls = || -> std::result::Result<Vec<String>, DecodeError> {
+        (0..reader.count(1)?).map(|_| reader.text("member url")).collect()
+    };
+    let peer_urls = urls()?;
+    let client_urls = urls()?;
+    Ok(Member { id, name, peer_urls, client_urls, is_learner: reader.bool("member learner")? })
+}
+
+fn alarms(reader: &mut Reader) -> Result<AlarmTable> {
+    let mut alarms = AlarmTable::default();
+    let mut order = Ascending::new("alarms");
+    for _ in 0..reader.count(2)? {
+        let kind = match reader.u8()? {
+            1 => AlarmKind::NoSpace,
+            2 => AlarmKind::Corrupt,
+            tag => return Err(DecodeError::UnknownTag { what: "alarm kind", tag: u64::from(tag) }.into()),
+        };
+        let alarm = ActiveAlarm { kind, member: MemberId(reader.varint()?) };
+        order.next(alarm)?;
+        alarms.activate(alarm);
+    }
+    Ok(alarms)
+}
+
+fn leases(reader: &mut Reader) -> Result<LeaseTable> {
+    let mut leases = LeaseTable::default();
+    let mut order = Ascending::new("leases");
+    for _ in 0..reader.count(4)? {
+        let id = LeaseId(reader.signed()?);
+        if id.is_none() {
+            return Err(TablesError::OutOfBounds { what: "lease id", value: 0 });
+        }
+        order.next(id)?;
+        let granted = reader.varint()?;
+        let ttl_s = i64::try_from(granted)
+            .ok()
+            .filter(|ttl_s| (1..=LEASE_TTL_S_MAX).contains(ttl_s))
+            .ok_or(TablesError::OutOfBounds { what: "lease time to live", value: granted })?;
+        let ends_at_ms = reader.varint()?;
+        let renewing = reader.bool("lease renewing")?;
+        leases.restore(id, Lease { ttl_s, ends_at_ms, renewing, keys: BTreeSet::new() });
+    }
+    Ok(leases)
+}
+
+/// Checks that a list strictly ascends.
+struct Ascending<T> {
+    what: &'static str,
+    last: Option<T>,
+}
+
+impl<T: PartialOrd> Ascending<T> {
+    fn new(what: &'static str) -> Ascending<T> {
+        Ascending { what, last: None }
+    }
+
+    fn next(&mut self, element: T) -> Result<()> {
+        if self.last.as_ref().is_some_and(|last| *last >= element) {
+            return Err(TablesError::Unordered { what: self.what });
+        }
+        self.last = Some(element);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        "[a-z:/.]{0,12}"
+    }
+
+    fn urls() -> impl Strategy<Value = Vec<String>> {
+        proptest::collection::vec(text(), 0..3)
+    }
+
+    fn tables() -> impl Strategy<Value = Tables> {
+        let member = (any::<u64>(), text(), urls(), urls(), any::<bool>()).prop_map(
+            |(id, name, peer_urls, client_urls, is_learner)| Member {
+                id: MemberId(id),
+                name,
+                peer_urls,
+                client_urls,
+                is_learner,
+            },
+        );
+        let membership = (
+            any::<u64>(),
+            text(),
+            proptest::collection::vec(member, 0..4),
+            proptest::collection::btree_set(any::<u64>().prop_map(MemberId), 0..4),
+        )
+            .prop_map(|(cluster, cluster_version, members, removed)| Membership {
+                cluster: ClusterId(cluster),
+                cluster_version,
+                members: members.into_iter().map(|member| (member.id, member)).collect(),
+                removed,
+            });
+        let alarm = (any::<bool>(), any::<u64>()).prop_map(|(no_space, member)| ActiveAlarm {
+            kind: if no_space { AlarmKind::NoSpace } else { AlarmKind::Corrupt },
+            member: MemberId(member),
+        });
+        let lease = (any::<i64>(), 1..=LEASE_TTL_S_MAX, any::<u64>(), any::<bool>());
+        let applied = (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(index, term, leader_time_ms)| {
+            AppliedUpTo { index: LogIndex(index), term: Term(term), leader_time_ms }
+        });
+        let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
+        (applied, membership, lists).prop_map(|(applied, membership, (alarm_list, lease_list))| {
+            let mut alarms = AlarmTable::default();
+            for alarm in alarm_list {
+                alarms.activate(alarm);
+            }
+            let mut leases = LeaseTable::default();
+            for (id, ttl_s, ends_at_ms, renewing) in lease_list {
+                if id != 0 && !leases.contains(LeaseId(id)) {
+                    leases.restore(LeaseId(id), Lease { ttl_s, ends_at_ms, renewing, keys: BTreeSet::new() });
+                }
+            }
+            Tables { applied, membership, alarms, leases }
+        })
+    }
+
+    fn encoded(tables: &Tables) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(&mut out, tables.applied, &tables.membership, &tables.alarms, &tables.leases);
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(tables in tables()) {
+            let out = encoded(&tables);
+            let read = decode(out.clone().into());
+            prop_assert_eq!(read.as_ref(), Ok(&tables));
+            for end in 0..out.len() {
+                prop_assert!(decode(Bytes::copy_from_slice(&out[..end])).is_err());
+            }
+        }
+
+        #[test]
+        fn flipped_bytes_never_panic_and_read_back_alike(tables in tables(), at: prop::sample::Index, byte: u8) {
+            let mut out = encoded(&tables);
+            let at = at.index(out.len());
+            out[at] = byte;
+            if let Ok(read) = decode(out.clone().into()) {
+                prop_assert_eq!(decode(encoded(&read).into()), Ok(read));
+            }
+        }
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let error = decode(Bytes::from_static(&[2])).expect_err("unknown");
+        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 2");
+    }
+}

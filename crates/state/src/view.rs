@@ -1,0 +1,88 @@
+//! What readers get of state: one consistent image of the keys with the small tables beside it.
+//!
+//! Made once per batch and shared; making one copies a few references. The leases are the live table, see `LeaseReader`.
+
+use crate::alarm::AlarmTable;
+use crate::fault::Result;
+use crate::lease_reader::LeaseReader;
+use crate::membership::Membership;
+use crate::outcome::TxnOutcome;
+use crate::quota::Quota;
+use crate::tables::AppliedUpTo;
+use crate::txn;
+use model::{Rejection, Revision, Txn};
+use std::fmt;
+use std::sync::Arc;
+
+/// See the file's head.
+#[derive(Clone)]
+pub struct StateView {
+    pub(crate) kv: mvcc::View,
+    pub(crate) alarms: Arc<AlarmTable>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) leases: LeaseReader,
+    pub(crate) applied: AppliedUpTo,
+    pub(crate) retained_bytes: u64,
+    pub(crate) physical_bytes: u64,
+    pub(crate) quota: Quota,
+}
+
+impl StateView {
+    pub fn kv(&self) -> &mvcc::View {
+        &self.kv
+    }
+
+    /// The store's current revision.
+    pub fn revision(&self) -> Revision {
+        self.kv.revision()
+    }
+
+    /// Negative if nothing was ever compacted.
+    pub fn compacted_revision(&self) -> Revision {
+        self.kv.compacted_revision()
+    }
+
+    pub fn alarms(&self) -> &AlarmTable {
+        &self.alarms
+    }
+
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub fn leases(&self) -> &LeaseReader {
+        &self.leases
+    }
+
+    /// The last log entry whose effect this view holds.
+    pub fn applied(&self) -> AppliedUpTo {
+        self.applied
+    }
+
+    /// Bytes of live pairs and of history not yet compacted: what the quota counts.
+    pub fn retained_bytes(&self) -> u64 {
+        self.retained_bytes
+    }
+
+    /// Bytes of the store's files as far as they are written.
+    pub fn physical_bytes(&self) -> u64 {
+        self.physical_bytes
+    }
+
+    /// `None` if there is no bound.
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.quota.0
+    }
+
+    /// Answers a txn that only reads (`is_read_only`, which the caller has asked). Refuses it if one of its reads names a
+    /// revision that is compacted or in the future; fails if the disk does.
+    pub fn txn(&self, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
+        txn::read(&self.kv, txn)
+    }
+}
+
+impl fmt::Debug for StateView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateView").field("revision", &self.revision()).field("applied", &self.applied).finish()
+    }
+}

@@ -1,0 +1,9 @@
+//! What the crate promises, tested on real keys: golden scripts, a plain model, etcd's known bugs, and restarts.
+
+mod known_bugs;
+mod model_state;
+mod random_commands;
+mod restarts;
+mod script_parser;
+mod scripts;
+mod world;

@@ -1,0 +1,243 @@
+//! Runs `testscripts/*.txt`: commands and what they answer. `BLESS=1` rewrites the expected output; read the diff.
+//!
+//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line.
+
+use crate::script_parser::Words;
+use crate::world::{End, RangeSaid, Said, World, range, say_txn};
+use model::{
+    Alarm, AlarmAction, AlarmKind, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, MemberId,
+    MemberPublish, Rejection, Revision,
+};
+use mvcc::Change;
+use state::{ActiveAlarm, Applied, Quota};
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn scripts() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
+    let mut paths: Vec<_> =
+        fs::read_dir(&dir).expect("list scripts").map(|entry| entry.expect("entry").path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 6, "scripts are missing from {}", dir.display());
+    let mut wrong = Vec::new();
+    for path in paths {
+        let expected = fs::read_to_string(&path).expect("read script");
+        let actual = run(&expected);
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&path, &actual).expect("write script");
+        } else if actual != expected {
+            let at = expected.lines().zip(actual.lines()).take_while(|(one, other)| one == other).count();
+            let line = |text: &str| text.lines().nth(at).unwrap_or_default().to_string();
+            let (expected, actual) = (line(&expected), line(&actual));
+            wrong.push(format!("{}:{}\n  expected {expected}\n  actual   {actual}", path.display(), at + 1));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn run(script: &str) -> String {
+    let mut runner = Runner { world: World::new(Quota(None)), output: String::new() };
+    for block in script.trim_end().split("\n\n") {
+        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
+        runner.line(commands);
+        runner.line("---");
+        for command in commands.lines().filter(|line| !line.starts_with('#')) {
+            runner.run(command);
+        }
+        runner.line("");
+    }
+    runner.output.trim_end().to_string() + "\n"
+}
+
+struct Runner {
+    world: World,
+    output: String,
+}
+
+impl Runner {
+    fn line(&mut self, line: &str) {
+        self.output.push_str(line);
+        self.output.push('\n');
+    }
+
+    fn run(&mut self, line: &str) {
+        let mut words = Words::new(line);
+        let command = match words.next().as_str() {
+            "put" => Command::Put(words.put()),
+            "del" => Command::DeleteRange(words.delete()),
+            "txn" => Command::Txn(words.txn()),
+            "compact" => Command::Compact(Compact { revision: Revision(words.number()), physical: false }),
+            "grant" => Command::LeaseGrant(LeaseGrant { id: LeaseId(words.number()), ttl_s: words.number() }),
+            "revoke" => Command::LeaseRevoke(LeaseId(words.number())),
+            "lease-checkpoint" => {
+                let mut remaining = Vec::new();
+                while !words.is_empty() {
+                    remaining.push((LeaseId(words.number()), words.number()));
+                }
+                Command::LeaseCheckpoint(LeaseCheckpoint { remaining })
+            }
+            "alarm" => Command::Alarm(alarm(&mut words)),
+            "publish" => {
+                let member = match words.next().as_str() {
+                    "self" => self.world.state.membership().members().next().expect("one member").id,
+                    other => MemberId(other.parse().expect("a member")),
+                };
+                let name = words.next();
+                let client_urls = std::iter::from_fn(|| (!words.is_empty()).then(|| words.next())).collect();
+                Command::MemberPublish(MemberPublish { member, name, client_urls })
+            }
+            "cluster-version" => Command::ClusterVersionSet(words.next()),
+            other => return self.look(other, &mut words),
+        };
+        let applied = self.world.apply(command);
+        self.print_applied(&applied);
+    }
+
+    /// What is not a command of the log.
+    fn look(&mut self, name: &str, words: &mut Words) {
+        match name {
+            "get" => {
+                let said = range(&self.world.view(), &words.range());
+                let said = said.map_or_else(rejected, |said| show_range(&said));
+                self.line(&said);
+            }
+            "read" => {
+                let view = self.world.view();
+                let said = match view.txn(&words.txn()).expect("the disk works") {
+                    Ok(outcome) => show(&say_txn(&view, &outcome)),
+                    Err(rejection) => rejected(rejection),
+                };
+                self.line(&said);
+            }
+            "quota" => self.world = World::new(Quota(Some(words.number()))),
+            "time" => self.world.leader_time_ms = words.number(),
+            "term" => self.world.next_term(),
+            "retained" => self.line(&format!("retained {}", self.world.view().retained_bytes())),
+            "leases" => self.print_leases(),
+            "alarms" => {
+                let alarms: Vec<_> = self.world.view().alarms().iter().map(show_alarm).collect();
+                self.line(&format!("alarms: {}", alarms.join(", ")));
+            }
+            "members" => self.print_members(),
+            "checkpoint" => self.world.checkpoint(),
+            "restart" => {
+                self.world.restart(End::Killed);
+                let applied = self.world.state.applied();
+                self.line(&format!("applied {} revision={}", applied.index, self.world.state.revision()));
+            }
+            other => panic!("unknown command {other}"),
+        }
+    }
+
+    fn print_applied(&mut self, applied: &Applied) {
+        let said = match &applied.answer {
+            Ok(outcome) => match self.world.say(outcome) {
+                Said::Other(_) => match outcome {
+                    state::Outcome::Alarm(alarms) => {
+                        let alarms: Vec<_> = alarms.iter().copied().map(show_alarm).collect();
+                        format!("alarms changed: {}", alarms.join(", "))
+                    }
+                    state::Outcome::LeaseGrant { id, ttl_s } => format!("granted {id} for {ttl_s} s"),
+                    _ => "done".to_string(),
+                },
+                said => show(&said),
+            },
+            Err(rejection) => rejected(*rejection),
+        };
+        let raised = if applied.raised_no_space { "  raised NoSpace" } else { "" };
+        self.line(&format!("{said}  revision={}{raised}", applied.revision));
+        if let Some(change) = &applied.change {
+            let events = self.show_change(change);
+            self.line(&format!("  events {events}"));
+        }
+    }
+
+    fn show_change(&self, change: &Change) -> String {
+        let events = change.events.iter().map(|event| {
+            let sign = if event.kv.is_some() { "" } else { "-" };
+            let prev = if event.prev.is_some() { "" } else { " new" };
+            format!("{sign}{}@{}{prev}", String::from_utf8_lossy(&event.key), event.at)
+        });
+        events.collect::<Vec<_>>().join(", ")
+    }
+
+    fn print_leases(&mut self) {
+        let view = self.world.view();
+        let mut lines = Vec::new();
+        for (id, ends_at_ms) in view.leases().all() {
+            let granted = view.leases().granted_ttl_s(id).unwrap_or(0);
+            let keys: Vec<_> =
+                view.leases().keys(id).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+            lines.push(format!("lease {id} granted {granted} s ends at {ends_at_ms} ms keys [{}]", keys.join(" ")));
+        }
+        if lines.is_empty() {
+            lines.push("no leases".to_string());
+        }
+        lines.iter().for_each(|line| self.line(line));
+    }
+
+    fn print_members(&mut self) {
+        let membership = self.world.state.membership().clone();
+        self.line(&format!("cluster {:x} version {:?}", membership.cluster(), membership.cluster_version()));
+        for member in membership.members() {
+            let (peers, clients) = (member.peer_urls.join(","), member.client_urls.join(","));
+            self.line(&format!("  {:x} {:?} peers {peers} clients {clients}", member.id, member.name));
+        }
+    }
+}
+
+fn alarm(words: &mut Words) -> Alarm {
+    let action = match words.next().as_str() {
+        "raise" => AlarmAction::Activate,
+        "clear" => AlarmAction::Deactivate,
+        other => panic!("unknown action {other}"),
+    };
+    let kind = match words.next().as_str() {
+        "none" => AlarmKind::None,
+        "no-space" => AlarmKind::NoSpace,
+        "corrupt" => AlarmKind::Corrupt,
+        other => panic!("unknown alarm {other}"),
+    };
+    Alarm { action, kind, member: MemberId(words.number()) }
+}
+
+fn show_alarm(alarm: ActiveAlarm) -> String {
+    format!("{:?} of {:x}", alarm.kind, alarm.member)
+}
+
+fn rejected(rejection: Rejection) -> String {
+    format!("rejected: {rejection}")
+}
+
+fn show(said: &Said) -> String {
+    match said {
+        Said::Put(None) => "put".to_string(),
+        Said::Put(Some(prev)) => format!("put, before {}", show_pair(prev)),
+        Said::DeleteRange(deleted, prev) if prev.is_empty() => format!("deleted {deleted}"),
+        Said::DeleteRange(deleted, prev) => {
+            format!("deleted {deleted}: {}", prev.iter().map(show_pair).collect::<Vec<_>>().join(" "))
+        }
+        Said::Range(said) => show_range(said),
+        Said::Txn(succeeded, said) => {
+            let branch = if *succeeded { "then" } else { "else" };
+            let said: Vec<_> = said.iter().map(show).collect();
+            format!("{branch} [{}]", said.join("; "))
+        }
+        Said::Other(said) => said.clone(),
+    }
+}
+
+fn show_range(said: &RangeSaid) -> String {
+    let pairs: Vec<_> = said.pairs.iter().map(show_pair).collect();
+    let more = if said.more { " more" } else { "" };
+    format!("({}) count={}{more} at {}", pairs.join(" "), said.count, said.revision)
+}
+
+/// `key=value` with creation, modification and version, and the lease if there is one.
+fn show_pair(kv: &KeyValue) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let lease = if kv.lease.is_none() { String::new() } else { format!(" lease {}", kv.lease) };
+    let (key, value) = (text(&kv.key), text(&kv.value));
+    format!("{key}={value}{{{} {} v{}{lease}}}", kv.create_revision, kv.mod_revision, kv.version)
+}
