@@ -103,10 +103,10 @@ fn start(arguments: &[String], settings: &Settings) -> ExitCode {
     for warning in &warnings {
         log::record(Level::Warn, warning.message, &[(warning.field.0, &warning.field.1)]);
     }
-    match run::run(config) {
+    match run::run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::record(Level::Fatal, "the member failed", &[("error", &error)]);
+            log::record(Level::Fatal, "the member could not start", &[("error", &error)]);
             ExitCode::from(FAILED)
         }
     }

@@ -23,6 +23,16 @@ pub enum Stage {
     Beta,
 }
 
+impl Stage {
+    /// As help and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+        }
+    }
+}
+
 /// What switching a gate does in this release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {

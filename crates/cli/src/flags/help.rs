@@ -2,7 +2,7 @@
 
 use super::legacy::{self, Legacy};
 use super::{Bounds, FLAGS, FileKey, Flag, Kind, Section, Status};
-use crate::config::gates::{Effect, GATES, Gate, Stage};
+use crate::config::gates::{Effect, GATES, Gate};
 use std::fmt::Write;
 
 /// What is printed behind a complaint about the command line. `program` is how the server was called.
@@ -63,11 +63,7 @@ fn status_sentence(flag: &Flag) -> Option<String> {
 }
 
 fn gate_line(gate: &Gate) -> String {
-    let stage = match gate.stage {
-        Stage::Alpha => "ALPHA",
-        Stage::Beta => "BETA",
-    };
-    format!("{}=true|false ({stage} - default={})", gate.name, gate.default)
+    format!("{}=true|false ({} - default={})", gate.name, gate.stage.name(), gate.default)
 }
 
 /// The page `docs/flags.md`.

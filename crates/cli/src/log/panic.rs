@@ -31,3 +31,39 @@ fn report(panic: &PanicHookInfo<'_>) {
         eprintln!("panic: {message} at {file}:{line}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::log;
+    use std::process::Command;
+
+    const CHILD: &str = "BOWLINE_TEST_PANICS";
+
+    /// Does nothing unless it is the child process of the test below.
+    #[test]
+    fn child() {
+        if std::env::var_os(CHILD).is_some() {
+            log::start(&log::Options::default()).expect("it is the first in this process");
+            tracing::info!("before");
+            let panicking =
+                std::thread::Builder::new().name("apply".to_owned()).spawn(|| panic!("index {} is\ngone", 7));
+            let _ = panicking.expect("a thread").join();
+        }
+    }
+
+    #[test]
+    fn a_panic_in_any_thread_is_one_record_and_the_end() {
+        let mut child = Command::new(std::env::current_exe().expect("this test"));
+        let child = child.args(["--exact", "log::panic::tests::child", "--nocapture"]).env(CHILD, "1");
+        let output = child.output().expect("it runs");
+        assert_eq!(output.status.code(), None, "it aborts");
+        let text = String::from_utf8(output.stderr).expect("texts are UTF-8");
+        let records: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(records.len(), 2, "{text}");
+        assert_eq!(records[0]["msg"], "before");
+        assert_eq!((&records[1]["level"], &records[1]["msg"]), (&"panic".into(), &"index 7 is\ngone".into()));
+        assert_eq!(records[1]["thread"], "apply");
+        assert!(records[1]["at"].as_str().is_some_and(|at| at.starts_with("crates/cli/src/log/panic.rs:")));
+    }
+}
