@@ -44,11 +44,11 @@ pub fn check_one_way_to_start(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The URLs that flag `name` advertises. If only the listener is set, it must say that it listens on every address: then the
-/// default route's host stands in for `localhost`. etcd asks for explicit client URLs in that case, unless a file sets them.
+/// The URLs that flag `name` advertises. Without any, where the listener listens on every address, the default route's host
+/// stands in for `localhost`. For clients etcd does not guess behind a listener set by flag or variable: then they are asked for.
 fn advertised(settings: &Settings, name: &str, listener: &str) -> Result<Vec<Url>, String> {
     let urls = settings.urls(name);
-    if settings.is_set(name) {
+    if settings.is_set(name) && !urls.is_empty() {
         check_advertised(name, urls)?;
         return Ok(urls.to_vec());
     }
@@ -59,8 +59,14 @@ fn advertised(settings: &Settings, name: &str, listener: &str) -> Result<Vec<Url
     }
     match (listened.first(), default_host()) {
         (Some(first), Some(host)) if is_every_address(first) => Ok(vec![first.with_host(&host)]),
-        _ => Ok(urls.to_vec()),
+        _ => Ok(default_urls(name)),
     }
+}
+
+/// Not what the settings hold: they may hold an empty list.
+fn default_urls(name: &str) -> Vec<Url> {
+    let defaults = Settings::defaults();
+    defaults.urls(name).to_vec()
 }
 
 fn check_initial_cluster(name: &str, text: &str, is_set: bool, peer_urls: &[Url]) -> Result<(), String> {

@@ -15,7 +15,6 @@ pub fn timing(settings: &Settings) -> Result<Timing, String> {
     Ok(Timing {
         tick: Duration::from_millis(heartbeat_ms),
         election_ticks: bounded((election_ms / heartbeat_ms).into()),
-        pre_vote: settings.bool("pre-vote"),
         request_timeout: REQUEST_TIMEOUT_BASE + Duration::from_millis(2 * election_ms),
         watch_progress_interval: match duration(settings, "watch-progress-notify-interval") {
             Duration::ZERO => PROGRESS_INTERVAL_DEFAULT,

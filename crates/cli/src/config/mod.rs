@@ -95,7 +95,6 @@ pub struct Timing {
     pub tick: Duration,
     /// At least 5.
     pub election_ticks: u32,
-    pub pre_vote: bool,
     /// 5 s and two election timeouts, as in etcd.
     pub request_timeout: Duration,
     /// At least 100 ms.

@@ -270,6 +270,20 @@ fn what_is_missing_is_refused_with_a_sentence() {
 }
 
 #[test]
+fn what_has_no_effect_is_said_to_have_none() {
+    let warnings = read(&["--max-wals=3", "--memory-mlock=false"]).expect("valid").1;
+    let reason = "max-wals (log segments behind a checkpoint are recycled, so that their number is bounded anyway)";
+    assert_eq!(warnings, [Warning { message: "flag has no effect", field: ("flag", reason.to_owned()) }]);
+}
+
+#[test]
+fn empty_url_lists_are_none() {
+    let config = config(&["--initial-advertise-peer-urls=", "--advertise-client-urls="]);
+    assert_eq!(texts(&config.cluster.peer_urls), ["http://localhost:2380"]);
+    assert_eq!(texts(&config.cluster.client_urls), ["http://localhost:2379"]);
+}
+
+#[test]
 fn the_gateway_is_missed_only_by_those_who_ask() {
     assert_eq!(read(&[]).expect("valid").1, []);
     assert_eq!(read(&["--enable-grpc-gateway=false"]).expect("valid").1, []);
@@ -325,7 +339,7 @@ fn r87_every_number_at_every_edge() {
         for number in edges.flat_map(|edge| [edge.saturating_sub(1), edge, edge.saturating_add(1)]) {
             let unit = if duration { "ns" } else { "" };
             let argument = format!("--{}={number}{unit}", flag.name);
-            let Ok(Request::Start(settings)) = parse(&[argument.clone()], &[]) else { continue };
+            let Ok(Request::Start(settings)) = parse(std::slice::from_ref(&argument), &[]) else { continue };
             let read = Config::from_settings(&settings);
             assert!(flag.bounds.contain(number) || read.is_err(), "{argument} was taken");
         }

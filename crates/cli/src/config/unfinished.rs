@@ -1,14 +1,19 @@
 //! Flags whose feature is missing: their default is fine, anything else is refused, so that nobody believes in protection or
-//! behaviour that is not there.
+//! behaviour that is not there. Flags that can have no effect are taken, and who sets them is told.
 
 use crate::flags::{Settings, Status, Value, Warning};
 
 pub fn check(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<(), String> {
     for (flag, value, _) in settings.iter() {
-        if let Status::NotYet(what) = flag.status {
-            let default = Value::parse(flag.kind, flag.default);
-            if default.as_ref() != Ok(value) && !is_same_as_default(flag.name, value) {
-                return Err(format!("--{} cannot be set: {what}", flag.name));
+        if Value::parse(flag.kind, flag.default).as_ref() == Ok(value) || is_same_as_default(flag.name, value) {
+            continue;
+        }
+        match flag.status {
+            Status::Works => {}
+            Status::NotYet(what) => return Err(format!("--{} cannot be set: {what}", flag.name)),
+            Status::Accepted(why) => {
+                let field = ("flag", format!("{} ({why})", flag.name));
+                warnings.push(Warning { message: "flag has no effect", field });
             }
         }
     }

@@ -197,7 +197,7 @@ pub static FLAGS: &[Flag] = &[
     clustering("strict-reconfig-check", Kind::Bool, "true")
         .accepted("membership cannot be changed yet, so no change can cost the quorum")
         .help("Refuse membership changes that would lose the quorum."),
-    clustering("pre-vote", Kind::Bool, "true").help(
+    clustering("pre-vote", Kind::Bool, "true").accepted("a single member stands for election against nobody").help(
         "Ask for votes before standing for election, so that a returning member does not disturb a healthy leader.",
     ),
     clustering("auto-compaction-retention", Kind::Text, "0")

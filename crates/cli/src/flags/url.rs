@@ -2,7 +2,6 @@
 //! may hold (user, query, fragment) is allowed.
 
 use std::fmt;
-use std::path::PathBuf;
 
 /// `http://host:port`, `https://host:port`, `unix://path` or `unixs://path`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,7 +22,7 @@ enum Scheme {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Address {
     Host { host: String, port: u16 },
-    Socket(PathBuf),
+    Socket,
 }
 
 impl Url {
@@ -44,7 +43,7 @@ impl Url {
         }
         let address = match scheme {
             Scheme::Unix | Scheme::Unixs if rest.is_empty() => return Err(format!("URL names no socket: {text}")),
-            Scheme::Unix | Scheme::Unixs => Address::Socket(PathBuf::from(rest)),
+            Scheme::Unix | Scheme::Unixs => Address::Socket,
             Scheme::Http | Scheme::Https => parse_host_port(text, rest)?,
         };
         Ok(Url { text: text.to_owned(), scheme, address })
@@ -62,22 +61,14 @@ impl Url {
     pub fn host(&self) -> Option<&str> {
         match &self.address {
             Address::Host { host, .. } => Some(host),
-            Address::Socket(_) => None,
+            Address::Socket => None,
         }
     }
 
     pub fn port(&self) -> Option<u16> {
         match &self.address {
             Address::Host { port, .. } => Some(*port),
-            Address::Socket(_) => None,
-        }
-    }
-
-    /// Path of the socket, relative to the working directory unless it begins with a slash.
-    pub fn socket(&self) -> Option<&std::path::Path> {
-        match &self.address {
-            Address::Host { .. } => None,
-            Address::Socket(path) => Some(path),
+            Address::Socket => None,
         }
     }
 
@@ -139,13 +130,13 @@ mod tests {
     #[test]
     fn addresses_are_taken_apart() {
         let url = Url::parse("https://10.0.0.1:2379").expect("valid");
-        assert_eq!((url.host(), url.port(), url.is_tls(), url.socket()), (Some("10.0.0.1"), Some(2379), true, None));
+        assert_eq!((url.host(), url.port(), url.is_tls()), (Some("10.0.0.1"), Some(2379), true));
         let url = Url::parse("http://[::1]:0").expect("valid");
         assert_eq!((url.host(), url.port(), url.is_tls()), (Some("::1"), Some(0), false));
         let url = Url::parse("unix:///run/b.sock").expect("valid");
-        assert_eq!(url.socket(), Some(std::path::Path::new("/run/b.sock")));
+        assert_eq!((url.host(), url.port(), url.is_tls()), (None, None, false));
         let url = Url::parse("unixs://localhost:m10").expect("valid");
-        assert_eq!((url.socket(), url.is_tls()), (Some(std::path::Path::new("localhost:m10")), true));
+        assert_eq!((url.host(), url.port(), url.is_tls()), (None, None, true));
     }
 
     #[test]

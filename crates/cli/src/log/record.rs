@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"level":"info","ts":"2006-01-02T15:04:05.999999Z","caller":"node/driver.rs:123","msg":"became leader","term":2}
-//! 2006-01-02T15:04:05.999999Z	info	node/driver.rs:123	became leader	{"term":2}
+//! 2006-01-02T15:04:05.999999Z ⇥ info ⇥ node/driver.rs:123 ⇥ became leader ⇥ {"term":2}
 //! ```
 
 use super::Format;
