@@ -94,7 +94,8 @@ impl<S: Summary> Tree<S> {
         mut edit: impl FnMut(&Key<'_>, &[u8], &mut Vec<u8>) -> Edit,
     ) -> Option<(Option<Vec<u8>>, usize)> {
         let mut next = None;
-        let leaf = find_leaf(self.root.as_ref()?, from, &wanted, &mut next)?;
+        let child = find_leaf(self.root.as_ref()?, from, &wanted, &mut next)?;
+        let Node::Leaf(leaf) = child.node.as_ref() else { unreachable!("a leaf was looked for") };
         let mut values = Vec::new();
         let mut kept: Vec<(Key<'_>, std::ops::Range<usize>)> = Vec::with_capacity(leaf.count());
         let mut summary = S::default();
@@ -113,6 +114,9 @@ impl<S: Summary> Tree<S> {
             kept.push((key, start..values.len()));
         }
         let seen = leaf.count();
+        if !changed && summary == child.summary {
+            return Some((next, seen));
+        }
         let items: Vec<(Key<'_>, &[u8])> = kept.iter().map(|(key, at)| (*key, &values[at.clone()])).collect();
         let packed = if changed { Packed::build(&items) } else { leaf.clone() };
         let removed = seen - packed.count();
@@ -144,12 +148,12 @@ fn find_leaf<'a, S: Summary>(
     from: &[u8],
     wanted: &impl Fn(&S) -> bool,
     next: &mut Option<Vec<u8>>,
-) -> Option<&'a Packed> {
+) -> Option<&'a Child<S>> {
     if !wanted(&child.summary) {
         return None;
     }
     let inner = match child.node.as_ref() {
-        Node::Leaf(leaf) => return Some(leaf),
+        Node::Leaf(_) => return Some(child),
         Node::Inner(inner) => inner,
     };
     let first = inner.child_of(from);

@@ -1,0 +1,121 @@
+//! Changes of keys as watchers see them: of one transaction as it commits, and out of the history for who comes late.
+
+use crate::entry::Entry;
+use crate::index::Index;
+use crate::tree::Key;
+use crate::version::Version;
+use bytes::Bytes;
+use model::{KeyRange, Revision, VersionedRevision};
+use store::Location;
+
+/// What one transaction did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub revision: Revision,
+    /// In the order they were made; never empty.
+    pub events: Vec<Event>,
+}
+
+/// A put or a deletion of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub key: Bytes,
+    pub at: VersionedRevision,
+    /// The new version's record; none for a deletion.
+    pub kv: Option<Location>,
+    /// Of the new version; 0 for a deletion.
+    pub create_revision: Revision,
+    /// The record of the version before, if the key existed and that version is not compacted.
+    pub prev: Option<Location>,
+}
+
+/// Changes out of the history: all with revisions from the one asked for up to, and without, `next`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// In order of revision.
+    pub events: Vec<Event>,
+    /// Where to go on.
+    pub next: Revision,
+}
+
+pub(crate) fn event(key: Bytes, version: &Version, prev: Option<Location>) -> Event {
+    let create_revision = version.put.map_or(Revision(0), |put| put.create_revision);
+    Event { key, at: version.at, kv: version.location(), create_revision, prev }
+}
+
+/// Events gathered beyond what was asked for before the newest are dropped again: bounds memory and the number of sorts.
+const SURPLUS_EVENTS: usize = if cfg!(test) { 8 } else { 4096 };
+
+/// The changes of `range` with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them.
+pub(crate) fn history(
+    index: &Index,
+    range: &KeyRange,
+    from: Revision,
+    to: Revision,
+    compacted: Revision,
+    limit: usize,
+) -> EventPage {
+    let mut page = Page { events: Vec::new(), to, limit: limit.max(1), prune_at: SURPLUS_EVENTS.max(2 * limit) };
+    let mut entries = index.entries(range);
+    while let Some((key, packed)) = entries.next_wanted(|summary| summary.newest >= from) {
+        let entry = Entry(packed);
+        if entry.newest() >= from {
+            page.add_key(index, key, entry, from, compacted);
+        }
+    }
+    page.prune();
+    EventPage { events: page.events, next: Revision(page.to.0.saturating_add(1)) }
+}
+
+struct Page {
+    events: Vec<Event>,
+    /// Newer revisions do not fit.
+    to: Revision,
+    limit: usize,
+    prune_at: usize,
+}
+
+impl Page {
+    fn add_key(&mut self, index: &Index, key: Key<'_>, entry: Entry<'_>, from: Revision, compacted: Revision) {
+        let to = self.to;
+        let deep = entry.is_deep().then(|| index.history.versions_from(&key.to_vec(), to));
+        let versions = entry.versions().chain(deep.into_iter().flatten());
+        let mut versions = versions.skip_while(|version| version.at.main > to).peekable();
+        let mut name: Option<Bytes> = None;
+        while let Some(version) = versions.next() {
+            if version.at.main < from {
+                return;
+            }
+            let name = name.get_or_insert_with(|| key.to_vec().into()).clone();
+            let readable = version.at.main > compacted;
+            let prev = versions.peek().filter(|_| readable).and_then(Version::location);
+            self.events.push(event(name, &version, prev));
+            if self.events.len() >= self.prune_at {
+                self.prune();
+                self.prune_at = SURPLUS_EVENTS.max(2 * self.events.len());
+            }
+        }
+    }
+
+    /// Puts what was gathered in order and cuts it behind the last revision that fits.
+    fn prune(&mut self) {
+        self.events.sort_unstable_by_key(|event| event.at);
+        let mut revisions = 0;
+        let mut last = None;
+        let fits = self.events.iter().take_while(|event| {
+            let main = event.at.main;
+            if last != Some(main) {
+                revisions += 1;
+                last = Some(main);
+            }
+            revisions <= self.limit
+        });
+        let fits = fits.count();
+        if fits < self.events.len() {
+            self.events.truncate(fits);
+            if let Some(event) = self.events.last() {
+                self.to = event.at.main;
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The owner of all revisioned keys: one writer, driven by the apply thread.
+
+use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints};
+use crate::compaction::{Compaction, Removed};
+use crate::fault::{Fault, Result};
+use crate::hash::CompactionHashes;
+use crate::index::Index;
+use crate::load::{self, Loaded};
+use crate::range::live_at;
+use crate::superseded::Superseded;
+use crate::txn::Txn;
+use crate::version::Version;
+use crate::view::View;
+use bytes::Bytes;
+use model::{KeyRange, LeaseId, Rejection, Revision};
+use std::fmt;
+use std::sync::Arc;
+use store::{Run, SegmentStat, Store};
+
+/// The revision of an empty store.
+const FIRST_REVISION: Revision = Revision(1);
+/// What etcd calls the compacted revision of a store that never was.
+const NEVER_COMPACTED: Revision = Revision(-1);
+
+/// See the file's head.
+pub struct Mvcc {
+    pub(crate) store: Store,
+    pub(crate) index: Index,
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+    pub(crate) retained: u64,
+    pub(crate) superseded: Superseded,
+    compaction: Compaction,
+    hashes: Arc<CompactionHashes>,
+    checkpoints: Checkpoints,
+    /// A transaction wrote and did not commit.
+    pub(crate) broken: bool,
+    /// Scratch space of transactions.
+    pub(crate) packed: Vec<u8>,
+    pub(crate) record: Vec<u8>,
+}
+
+impl Mvcc {
+    /// Continues from a checkpoint (its part of the meta, and the runs), or starts empty.
+    /// Compactions that were not worked off are as done after it.
+    pub fn open(mut store: Store, checkpoint: Option<(Bytes, Vec<Run>)>) -> Result<Mvcc> {
+        let empty = || Loaded::empty(FIRST_REVISION, NEVER_COMPACTED);
+        let (loaded, checkpoints) = match checkpoint {
+            Some((meta, runs)) => {
+                let checkpoints = Checkpoints::continued(&meta, &runs)?;
+                (load::load(&mut store, &meta, runs)?, checkpoints)
+            }
+            None => (empty(), Checkpoints::default()),
+        };
+        let Loaded { index, revision, compacted, retained, superseded } = loaded;
+        Ok(Mvcc {
+            store,
+            index,
+            revision,
+            compacted,
+            retained,
+            superseded,
+            compaction: Compaction::default(),
+            hashes: Arc::default(),
+            checkpoints,
+            broken: false,
+            packed: Vec::new(),
+            record: Vec::new(),
+        })
+    }
+
+    /// The revision of the last change; 1 if there was none.
+    pub fn current_revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// History below this is gone; -1 if there was no compaction.
+    pub fn compacted_revision(&self) -> Revision {
+        self.compacted
+    }
+
+    /// Keys that exist.
+    pub fn key_count(&self) -> u64 {
+        self.index.keys.summary().live
+    }
+
+    /// Bytes of the records of all versions that may still be read, deletions counted as records of their key. The same on
+    /// every member after the same commands, whatever was removed already.
+    pub fn retained_bytes(&self) -> u64 {
+        self.retained
+    }
+
+    /// Bytes of the store's files.
+    pub fn physical_bytes(&self) -> u64 {
+        self.store.physical_bytes()
+    }
+
+    /// Live and all bytes of each segment.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentStat> + '_ {
+        self.store.segments()
+    }
+
+    /// Every key that names a lease now, in key order: from which the lease table's lists are made at start.
+    pub fn for_each_leased(&self, mut visit: impl FnMut(LeaseId, Bytes)) {
+        for (key, meta) in live_at(&self.index, &KeyRange::all(), self.revision) {
+            if !meta.lease.is_none() {
+                visit(meta.lease, key.to_vec().into());
+            }
+        }
+    }
+
+    pub fn begin(&mut self) -> Txn<'_> {
+        Txn::new(self)
+    }
+
+    /// Writes the records of all transactions since the last call to their file, in one go. A view taken after it can load
+    /// all that it shows.
+    pub fn flush(&mut self) -> Result<()> {
+        Ok(self.store.flush()?)
+    }
+
+    /// The store as it is now. O(1).
+    pub fn view(&self) -> View {
+        View {
+            index: self.index.clone(),
+            revision: self.revision,
+            compacted: self.compacted,
+            reader: self.store.reader(),
+            hashes: self.hashes.clone(),
+        }
+    }
+
+    /// Drops history below `at`: for readers and in the retained bytes at once, in memory and in the store by
+    /// `compaction_step`. Fails if `at` is compacted already or lies in the future.
+    pub fn compact(&mut self, at: Revision) -> std::result::Result<(), Rejection> {
+        if at <= self.compacted {
+            return Err(Rejection::Compacted);
+        }
+        if at > self.revision {
+            return Err(Rejection::FutureRevision);
+        }
+        self.hashes.add(at, self.compacted, self.index.clone());
+        self.compacted = at;
+        self.retained -= self.superseded.compact(at);
+        self.compaction.schedule();
+        Ok(())
+    }
+
+    /// Removes what compactions dropped, looking at about `budget_keys` keys; to be called between batches until it answers
+    /// false. A thousand keys take less than half a millisecond.
+    pub fn compaction_step(&mut self, budget_keys: usize) -> bool {
+        let Mvcc { index, store, compaction, checkpoints, compacted, .. } = self;
+        compaction.step(index, *compacted, budget_keys, &mut Release { store, checkpoints });
+        compaction.is_pending()
+    }
+
+    /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
+    /// next may be taken after `finish_checkpoint`, or after the job was dropped.
+    pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
+        let writer = self.store.begin_checkpoint()?;
+        Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted))
+    }
+
+    /// The job's checkpoint is durable: what only the one before named may go.
+    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Result<()> {
+        let done = self.checkpoints.finish(done);
+        self.store.finish_checkpoint(done).map_err(Fault::from)
+    }
+}
+
+struct Release<'a> {
+    store: &'a mut Store,
+    checkpoints: &'a mut Checkpoints,
+}
+
+impl Removed for Release<'_> {
+    fn version(&mut self, version: &Version) {
+        if let Some(location) = version.location() {
+            self.store.release(location);
+        }
+    }
+
+    fn hiding_deletion(&mut self, key: &[u8], version: &Version) {
+        self.checkpoints.note_hiding(key, version);
+    }
+}
+
+impl fmt::Debug for Mvcc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mvcc at revision {}, compacted at {}, {} keys", self.revision, self.compacted, self.key_count())
+    }
+}

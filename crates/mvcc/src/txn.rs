@@ -1,0 +1,167 @@
+//! One transaction: reads that see its own writes, and writes that share one main revision.
+//!
+//! A write takes effect in the key index at once, and nowhere else: views were taken before, and the next one is taken after the
+//! commit. There is no rollback: whoever writes has validated the whole command before, so that a commit cannot be refused.
+//! A transaction that wrote and is dropped without commit (the disk failed in the middle) leaves an owner that refuses to go on.
+
+use crate::events::{Change, Event, event};
+use crate::fault::{Fault, ReadError, Result};
+use crate::owner::Mvcc;
+use crate::range::{RangeResult, Source, live_at, read_revision};
+use crate::tree::Key;
+use crate::version::{Meta, Put, Version, tombstone_retained_bytes};
+use bytes::Bytes;
+use model::{KeyRange, KeyValue, LeaseId, Range, Rejection, Revision, VersionedRevision};
+use store::Location;
+
+/// See the file's head.
+#[derive(Debug)]
+pub struct Txn<'a> {
+    mvcc: &'a mut Mvcc,
+    events: Vec<Event>,
+}
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PutResult {
+    pub meta: Meta,
+    /// The version before, if the key existed.
+    pub prev: Option<Meta>,
+}
+
+impl<'a> Txn<'a> {
+    pub(crate) fn new(mvcc: &'a mut Mvcc) -> Txn<'a> {
+        assert!(!mvcc.broken, "a transaction was given up after it wrote; the state must be loaded again");
+        Txn { mvcc, events: Vec::new() }
+    }
+
+    /// The current revision as this transaction sees it: one more once it wrote.
+    pub fn revision(&self) -> Revision {
+        Revision(self.mvcc.revision.0 + i64::from(!self.events.is_empty()))
+    }
+
+    pub fn compacted_revision(&self) -> Revision {
+        self.mvcc.compacted
+    }
+
+    /// The key's current version, own writes included.
+    pub fn get(&self, key: &[u8]) -> Option<Meta> {
+        self.mvcc.index.newest(key)?.meta()
+    }
+
+    /// The keys of `range` that exist now, in ascending order, own writes included.
+    pub fn live<'b>(&'b self, range: &'b KeyRange) -> impl Iterator<Item = (Key<'b>, Meta)> + 'b {
+        live_at(&self.mvcc.index, range, self.revision())
+    }
+
+    /// As `View::range`, own writes included.
+    pub fn range(&self, request: &Range) -> std::result::Result<RangeResult, ReadError> {
+        let load = |locations: &[Location], out: &mut Vec<Bytes>| {
+            for location in locations {
+                out.push(self.read(*location)?);
+            }
+            Ok(())
+        };
+        let revision = self.revision();
+        let source = Source { index: &self.mvcc.index, revision, compacted: self.mvcc.compacted, load: &load };
+        source.range(request)
+    }
+
+    /// Number of keys in `range` at `revision` (0: now), own writes included.
+    pub fn count(&self, range: &KeyRange, revision: Revision) -> std::result::Result<u64, Rejection> {
+        Ok(self.mvcc.index.count(range, read_revision(revision, self.revision(), self.mvcc.compacted)?))
+    }
+
+    /// The payload of a record (an encoded `KeyValue`), also of one written just now.
+    pub fn read(&self, location: Location) -> Result<Bytes> {
+        Ok(self.mvcc.store.read(location)?)
+    }
+
+    /// Writes a new version of `key`. If the disk is full nothing happened and the put may be tried again.
+    pub fn put(&mut self, key: Bytes, value: Bytes, lease: LeaseId) -> Result<PutResult> {
+        let at = self.next_place();
+        let Mvcc { index, store, packed, record, .. } = &mut *self.mvcc;
+        let (newest, version) = index.push(&key, packed, |newest| {
+            let prev = newest.and_then(|version| version.meta());
+            let kv = KeyValue {
+                key: key.clone(),
+                create_revision: prev.map_or(at.main, |prev| prev.create_revision),
+                mod_revision: at.main,
+                version: prev.map_or(1, |prev| prev.version + 1),
+                value,
+                lease,
+            };
+            record.clear();
+            kv.encode(record);
+            let location = store.append(&[record]).map_err(Fault::from)?;
+            let put = Put { create_revision: kv.create_revision, version: kv.version, lease, location };
+            Ok::<_, Fault>(Version::of_put(at, put, record))
+        })?;
+        self.mvcc.account(key.len(), newest.as_ref(), &version);
+        let prev = newest.and_then(|version| version.meta());
+        self.events.push(event(key, &version, prev.map(|prev| prev.location)));
+        let meta = version.meta().expect("a put is not a deletion");
+        Ok(PutResult { meta, prev })
+    }
+
+    /// Deletes the keys of `range` that exist, in ascending order; answers them with the version deleted.
+    pub fn delete_range(&mut self, range: &KeyRange) -> Vec<(Bytes, Meta)> {
+        let deleted: Vec<(Bytes, Meta)> = self.live(range).map(|(key, meta)| (key.to_vec().into(), meta)).collect();
+        for (key, meta) in &deleted {
+            self.delete(key.clone(), meta.location);
+        }
+        deleted
+    }
+
+    fn delete(&mut self, key: Bytes, prev: Location) {
+        let version = Version::of_delete(self.next_place(), &key);
+        let Mvcc { index, packed, .. } = &mut *self.mvcc;
+        let pushed = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
+        let (newest, _) = pushed.expect("a deletion needs no space");
+        self.mvcc.account(key.len(), newest.as_ref(), &version);
+        self.events.push(event(key, &version, Some(prev)));
+    }
+
+    fn next_place(&self) -> VersionedRevision {
+        let sub = u32::try_from(self.events.len()).expect("a transaction makes less than 2^32 changes");
+        VersionedRevision { main: Revision(self.mvcc.revision.0 + 1), sub }
+    }
+
+    /// Ends the transaction. What it wrote has one new revision; without writes no revision is used.
+    pub fn commit(mut self) -> Option<Change> {
+        let events = std::mem::take(&mut self.events);
+        if events.is_empty() {
+            return None;
+        }
+        self.mvcc.revision.0 += 1;
+        Some(Change { revision: self.mvcc.revision, events })
+    }
+}
+
+impl Drop for Txn<'_> {
+    fn drop(&mut self) {
+        self.mvcc.broken |= !self.events.is_empty();
+    }
+}
+
+impl Mvcc {
+    /// Keeps the retained bytes: `version` is new, and replaces `newest`.
+    fn account(&mut self, key_len: usize, newest: Option<&Version>, version: &Version) {
+        let at = version.at.main;
+        match newest {
+            Some(newest) if !newest.is_tombstone() => self.superseded.add(at, newest.retained_bytes(key_len)),
+            // A deletion stops counting with the revision after it, or with its own if that puts the key again.
+            Some(newest) if newest.at.main == at => {
+                let bytes = tombstone_retained_bytes(key_len);
+                self.superseded.take_back(Revision(at.0 + 1), bytes);
+                self.superseded.add(at, bytes);
+            }
+            _ => {}
+        }
+        let bytes = version.retained_bytes(key_len);
+        self.retained += bytes;
+        if version.is_tombstone() {
+            self.superseded.add(Revision(at.0 + 1), bytes);
+        }
+    }
+}
