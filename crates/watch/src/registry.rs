@@ -100,6 +100,8 @@ pub struct Registry {
     slots: Vec<Slot>,
     free: Vec<u32>,
     groups: Groups,
+    /// Number of watchers in `groups`.
+    current: usize,
     behind: VecDeque<WatcherId>,
 }
 
@@ -137,8 +139,16 @@ impl Registry {
     /// A registry that begins at the log's end.
     pub fn new(log: Arc<EventLog>) -> Registry {
         let (next_batch, revision) = log.end();
-        let groups = Groups::default();
-        Registry { log, next_batch, revision, slots: Vec::new(), free: Vec::new(), groups, behind: VecDeque::new() }
+        Registry {
+            log,
+            next_batch,
+            revision,
+            slots: Vec::new(),
+            free: Vec::new(),
+            groups: Groups::default(),
+            current: 0,
+            behind: VecDeque::new(),
+        }
     }
 
     /// Adds a watcher. `current` is the store's revision that the answer to the creation reports; a watcher without a start
@@ -367,7 +377,7 @@ impl Registry {
 
     /// Watchers that are behind or paused.
     pub fn slow(&self) -> usize {
-        self.watchers().filter(|(_, watcher)| !matches!(watcher.position, Position::Current(_))).count()
+        self.len() - self.current
     }
 
     fn watchers(&self) -> impl Iterator<Item = (WatcherId, &Watcher)> {
@@ -398,10 +408,12 @@ impl Registry {
             return;
         };
         let place = self.groups.add(&range, filter, Member { watcher: id, from });
+        self.current += 1;
         self.set_position(id, Position::Current(place));
     }
 
     fn leave_group(&mut self, place: Place) {
+        self.current -= 1;
         if let Some(moved) = self.groups.remove(place) {
             self.set_position(moved, Position::Current(place));
         }

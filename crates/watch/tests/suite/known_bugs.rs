@@ -3,7 +3,8 @@
 use crate::world::{World, delete, put, seen};
 use model::{KeyRange, Revision};
 use std::collections::HashSet;
-use watch::{CreateError, Delivery, Limits, Spec, Standing, WatcherId};
+use std::sync::{Arc, Mutex};
+use watch::{CreateError, Delivery, Limits, Registry, Spec, Standing, WatcherId};
 
 fn all_keys(start_revision: i64) -> Spec {
     Spec { range: KeyRange::all(), start_revision: Revision(start_revision), no_put: false, no_delete: false }
@@ -216,5 +217,46 @@ fn r49_the_events_of_one_revision_come_together() {
             assert_eq!(keys, [b"b", b"a", b"c", b"a", b"b", b"c"]);
             assert!(events[3..].iter().all(|event| event.is_delete && event.prev.is_some()));
         }
+    }
+}
+
+/// etcd #13541, #11817: locks of the hub. Rims read while the apply thread pushes; each sees every event once and in order, or
+/// fetches it.
+#[test]
+fn r48_rims_read_while_events_are_pushed() {
+    const EVENTS: i64 = 3_000;
+    let mut world = World::new(Limits { events_max: 64, ..Limits::default() });
+    let (log, view) = (world.log.clone(), Arc::new(Mutex::new(world.mvcc.view())));
+    let rims: Vec<_> = (0..3)
+        .map(|_| {
+            let mut registry = Registry::new(log.clone());
+            let view = view.clone();
+            std::thread::spawn(move || {
+                let id = registry.create(all_keys(0), Revision(1)).expect("creates");
+                let mut got: Vec<i64> = Vec::new();
+                while got.last() != Some(&(EVENTS + 1)) {
+                    let mut deliveries = Vec::new();
+                    registry.advance(&mut deliveries);
+                    let newest = view.lock().expect("nobody dies").clone();
+                    let piece = registry.catch_up(&newest).expect("the disk works");
+                    deliveries.extend(piece.and_then(|piece| piece.delivery));
+                    assert!(deliveries.iter().all(|delivery| delivery.watcher == id));
+                    got.extend(revisions(&deliveries));
+                }
+                got
+            })
+        })
+        .collect();
+    for value in 0..EVENTS {
+        let mut txn = world.mvcc.begin();
+        put(&mut txn, "a", &value.to_string());
+        let change = txn.commit();
+        world.mvcc.flush().expect("the disk works");
+        let newest = world.mvcc.view();
+        *view.lock().expect("nobody dies") = newest.clone();
+        log.push(change, &newest);
+    }
+    for rim in rims {
+        assert!(rim.join().expect("nobody dies").into_iter().eq(2..=EVENTS + 1));
     }
 }

@@ -25,6 +25,8 @@ enum Step {
     Cancel(u8),
     Pause(u8),
     Resume(u8),
+    /// The client's connection breaks; it watches again from the revision after the last event it got.
+    Reconnect(u8),
     Advance,
     CatchUp,
 }
@@ -41,6 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..8u8).prop_map(Step::Cancel),
         2 => (0..8u8).prop_map(Step::Pause),
         3 => (0..8u8).prop_map(Step::Resume),
+        1 => (0..8u8).prop_map(Step::Reconnect),
         4 => Just(Step::Advance),
         3 => Just(Step::CatchUp),
     ]
@@ -115,6 +118,20 @@ impl Run {
         let from = if spec.start_revision.0 == 0 { Revision(current.0 + 1) } else { spec.start_revision };
         self.watched.insert(self.created, (id, Watched { spec, from, got: Vec::new(), compacted: None }));
         self.created += 1;
+    }
+
+    fn reconnect(&mut self, number: u8) {
+        let at = usize::from(number) % self.watched.len().max(1);
+        let current = self.world.revision();
+        let Some((id, watched)) = self.watched.values_mut().nth(at) else { return };
+        if watched.compacted.is_some() {
+            return;
+        }
+        let next = watched.got.last().map_or(watched.from, |event| Revision(event.kv.mod_revision.0 + 1));
+        self.world.registry.cancel(*id);
+        let spec = Spec { start_revision: next, ..watched.spec.clone() };
+        *id = self.world.registry.create(spec, current).expect("it was created before");
+        watched.spec.start_revision = next;
     }
 
     fn chosen(&self, number: u8) -> Option<WatcherId> {
@@ -192,7 +209,7 @@ fn assert_same(got: &[Seen], expected: &[Seen]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
-    fn r41_r45_a_watcher_gets_its_slice_of_history(
+    fn r41_r45_r49_a_watcher_gets_its_slice_of_history(
         steps in proptest::collection::vec(step(), 0..120),
         events_max in prop_oneof![Just(1usize), Just(5), Just(1000)],
     ) {
@@ -219,6 +236,7 @@ proptest! {
                 Step::Resume(number) => if let Some(id) = run.chosen(number) {
                     run.world.registry.resume(id);
                 },
+                Step::Reconnect(number) => run.reconnect(number),
                 Step::Advance => run.advance(),
                 Step::CatchUp => run.catch_up(1),
             }
@@ -234,7 +252,7 @@ proptest! {
             match watched.compacted {
                 None => assert_same(&watched.got, &run.slice(watched, current)),
                 Some(at) => {
-                    prop_assert!(at <= compacted && watched.from < at);
+                    prop_assert!(at <= compacted && watched.from.max(watched.spec.start_revision) < at);
                     // What it got before is the beginning of its slice.
                     let slice = run.slice(watched, current);
                     prop_assert!(watched.got.len() <= slice.len());
