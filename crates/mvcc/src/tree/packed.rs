@@ -1,8 +1,10 @@
 //! Sorted keys with values in one allocation: the content of a leaf, and (with empty values) the separators of an inner node.
 //!
 //! ```text
-//! offsets: count × u32 LE │ prefix │ record 0 │ record 1 │ …        record: varint suffix length, suffix, value
+//! prefix │ table: count × (offset u32, head u32) │ record 0 │ record 1 │ …        record: varint suffix length, suffix, value
 //! ```
+//! A head is the first four bytes of the suffix as a number, so that a search stays in the table until it is nearly done.
+//!
 //! Invariants: keys strictly ascend; every key starts with the prefix, which is stored once; offsets ascend and point at
 //! records. A `Packed` is never changed: an edit builds a new one, which is a few block copies, so that whoever still reads the
 //! old one is not disturbed and no spare capacity is kept.
@@ -85,7 +87,28 @@ pub(super) struct Packed {
     prefix_len: u32,
 }
 
-const OFFSET_BYTES: usize = 4;
+const SLOT_BYTES: usize = 8;
+type Slot = [u8; SLOT_BYTES];
+
+fn slot(offset: usize, head: u32) -> Slot {
+    // The owner checks that all offsets fit.
+    (u64::from(offset as u32) | u64::from(head) << 32).to_le_bytes()
+}
+
+fn head_of(slot: &Slot) -> u32 {
+    (u64::from_le_bytes(*slot) >> 32) as u32
+}
+
+/// Orders suffixes as far as four bytes go; a suffix that ends earlier counts as if zeros followed.
+fn head(suffix: &[u8]) -> u32 {
+    match *suffix {
+        [a, b, c, d, ..] => u32::from_be_bytes([a, b, c, d]),
+        [a, b, c] => u32::from_be_bytes([a, b, c, 0]),
+        [a, b] => u32::from_be_bytes([a, b, 0, 0]),
+        [a] => u32::from_be_bytes([a, 0, 0, 0]),
+        [] => 0,
+    }
+}
 
 impl Packed {
     /// `items` strictly ascend. The prefix becomes the longest that all have in common.
@@ -96,17 +119,21 @@ impl Packed {
             let suffix = key.len() - prefix_len;
             varint_len(suffix as u64) + suffix + value.len()
         };
-        let total = items.len() * OFFSET_BYTES + prefix_len + items.iter().map(record_bytes).sum::<usize>();
+        let mut offset = prefix_len + items.len() * SLOT_BYTES;
+        let total = offset + items.iter().map(record_bytes).sum::<usize>();
+        check_size(total);
         let mut bytes = Vec::with_capacity(total);
-        let mut offset = items.len() * OFFSET_BYTES + prefix_len;
+        bytes.extend(first.bytes().take(prefix_len));
         for item in items {
-            put_offset(&mut bytes, offset);
+            let (front, behind) = item.0.bytes_behind(prefix_len);
+            let mut four = [0; 4];
+            four.iter_mut().zip(front.iter().chain(behind)).for_each(|(to, from)| *to = *from);
+            bytes.extend_from_slice(&slot(offset, u32::from_be_bytes(four)));
             offset += record_bytes(item);
         }
-        bytes.extend(first.bytes().take(prefix_len));
         for (key, value) in items {
-            let (head, tail) = key.bytes_behind(prefix_len);
-            put_record(&mut bytes, head, tail, value);
+            let (front, behind) = key.bytes_behind(prefix_len);
+            put_record(&mut bytes, front, behind, value);
         }
         assert_eq!(bytes.len(), total, "a packed node is as long as was computed");
         Packed { bytes: bytes.into(), count: items.len() as u32, prefix_len: prefix_len as u32 }
@@ -122,19 +149,24 @@ impl Packed {
     }
 
     fn prefix(&self) -> &[u8] {
-        let start = self.count() * OFFSET_BYTES;
-        &self.bytes[start..start + self.prefix_len as usize]
+        &self.bytes[..self.prefix_len as usize]
+    }
+
+    fn table(&self) -> &[Slot] {
+        let (table, _) = self.bytes[self.prefix_len as usize..self.records_start()].as_chunks();
+        table
+    }
+
+    fn records_start(&self) -> usize {
+        self.prefix_len as usize + self.count() * SLOT_BYTES
     }
 
     /// Where record `at` begins; the end of the last one for `count`.
     fn offset(&self, at: usize) -> usize {
-        match self.bytes.get(at * OFFSET_BYTES..at * OFFSET_BYTES + OFFSET_BYTES) {
-            Some(&[a, b, c, d]) if at < self.count() => u32::from_le_bytes([a, b, c, d]) as usize,
-            _ => self.bytes.len(),
-        }
+        self.table().get(at).map_or(self.bytes.len(), |slot| u64::from_le_bytes(*slot) as u32 as usize)
     }
 
-    /// Suffix and what follows it, up to the end of the node.
+    /// Suffix and where the value behind it begins.
     #[inline]
     fn suffix_at(&self, at: usize) -> (&[u8], usize) {
         let start = self.offset(at);
@@ -171,19 +203,22 @@ impl Packed {
     /// Position of `key`, or where it would be.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let prefix = self.prefix();
-        let Some((head, tail)) = key.split_at_checked(prefix.len()) else {
+        let Some((front, suffix)) = key.split_at_checked(prefix.len()) else {
             let before = key <= &prefix[..key.len()];
             return Err(if before { 0 } else { self.count() });
         };
-        match head.cmp(prefix) {
+        match front.cmp(prefix) {
             Ordering::Less => return Err(0),
             Ordering::Greater => return Err(self.count()),
             Ordering::Equal => {}
         }
-        let (mut low, mut high) = (0, self.count());
+        let wanted = head(suffix);
+        let table = self.table();
+        let (mut low, mut high) = (0, table.len());
         while low < high {
             let middle = (low + high) / 2;
-            match self.suffix_at(middle).0.cmp(tail) {
+            let order = head_of(&table[middle]).cmp(&wanted).then_with(|| self.suffix_at(middle).0.cmp(suffix));
+            match order {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
                 Ordering::Equal => return Ok(middle),
@@ -230,26 +265,26 @@ impl Packed {
         let insert = usize::from(record.is_some());
         let record_bytes =
             record.map_or(0, |(suffix, value)| varint_len(suffix.len() as u64) + suffix.len() + value.len());
-        let count = self.count() - remove + insert;
-        let head = self.count() * OFFSET_BYTES;
-        let new_head = count * OFFSET_BYTES;
-        let total = self.bytes.len() - head - (cut_end - cut_start) + new_head + record_bytes;
-        assert!(u32::try_from(total).is_ok(), "a node is split long before it reaches 4 GiB");
+        let (start, new_start) =
+            (self.records_start(), self.records_start() + insert * SLOT_BYTES - remove * SLOT_BYTES);
+        let total = self.bytes.len() - start - (cut_end - cut_start) + new_start + record_bytes;
+        check_size(total);
         let mut bytes = Vec::with_capacity(total);
-        let (before, after) = self.bytes[..head].split_at(at * OFFSET_BYTES);
-        put_offsets_moved(&mut bytes, before, head, new_head);
-        if insert == 1 {
-            put_offset(&mut bytes, cut_start - head + new_head);
+        bytes.extend_from_slice(self.prefix());
+        let (before, behind) = self.table().split_at(at);
+        put_slots_moved(&mut bytes, before, start, new_start);
+        if let Some((suffix, _)) = record {
+            bytes.extend_from_slice(&slot(cut_start - start + new_start, head(suffix)));
         }
-        let behind = &after[remove * OFFSET_BYTES..];
-        put_offsets_moved(&mut bytes, behind, head + cut_end, new_head + cut_start + record_bytes);
-        bytes.extend_from_slice(&self.bytes[head..cut_start]);
+        put_slots_moved(&mut bytes, &behind[remove..], start + cut_end, new_start + cut_start + record_bytes);
+        bytes.extend_from_slice(&self.bytes[start..cut_start]);
         if let Some((suffix, value)) = record {
             put_record(&mut bytes, suffix, &[], value);
         }
         bytes.extend_from_slice(&self.bytes[cut_end..]);
         assert_eq!(bytes.len(), total, "a packed node is as long as was computed");
-        Packed { bytes: bytes.into(), count: count as u32, prefix_len: self.prefix_len }
+        let count = (self.count() - remove + insert) as u32;
+        Packed { bytes: bytes.into(), count, prefix_len: self.prefix_len }
     }
 
     /// The keys before `at` and those from it on.
@@ -267,7 +302,7 @@ impl Packed {
 
     /// The position that parts the bytes most evenly, with at least one key on each side. Needs two keys.
     pub(super) fn middle(&self) -> usize {
-        let half = self.bytes.len() / 2 + self.count() * OFFSET_BYTES / 2;
+        let half = self.bytes.len() / 2 + self.records_start() / 2;
         let (mut low, mut high) = (1, self.count() - 1);
         while low < high {
             let middle = (low + high) / 2;
@@ -277,27 +312,31 @@ impl Packed {
     }
 }
 
-fn put_offset(out: &mut Vec<u8>, offset: usize) {
-    let offset = u32::try_from(offset).expect("a node is split long before it reaches 4 GiB");
-    out.extend_from_slice(&offset.to_le_bytes());
+fn check_size(bytes: usize) {
+    assert!(u32::try_from(bytes).is_ok(), "a node is split long before it reaches 4 GiB");
 }
 
-/// Copies offsets, each moved by `to - from`.
-fn put_offsets_moved(out: &mut Vec<u8>, offsets: &[u8], from: usize, to: usize) {
+/// Copies slots, their offsets moved by `to - from`.
+fn put_slots_moved(out: &mut Vec<u8>, slots: &[Slot], from: usize, to: usize) {
+    if from == to {
+        out.extend_from_slice(slots.as_flattened());
+        return;
+    }
     let by = (to as u32).wrapping_sub(from as u32);
-    let (offsets, _) = offsets.as_chunks::<OFFSET_BYTES>();
     let start = out.len();
-    out.resize(start + offsets.len() * OFFSET_BYTES, 0);
-    let (moved, _) = out[start..].as_chunks_mut::<OFFSET_BYTES>();
-    for (moved, offset) in moved.iter_mut().zip(offsets) {
-        *moved = u32::from_le_bytes(*offset).wrapping_add(by).to_le_bytes();
+    out.resize(start + size_of_val(slots), 0);
+    let (moved, _) = out[start..].as_chunks_mut::<SLOT_BYTES>();
+    for (moved, known) in moved.iter_mut().zip(slots) {
+        let known = u64::from_le_bytes(*known);
+        let offset = (known as u32).wrapping_add(by);
+        *moved = (known & !u64::from(u32::MAX) | u64::from(offset)).to_le_bytes();
     }
 }
 
-fn put_record(out: &mut Vec<u8>, head: &[u8], tail: &[u8], value: &[u8]) {
-    put_varint(out, (head.len() + tail.len()) as u64);
-    out.extend_from_slice(head);
-    out.extend_from_slice(tail);
+fn put_record(out: &mut Vec<u8>, front: &[u8], behind: &[u8], value: &[u8]) {
+    put_varint(out, (front.len() + behind.len()) as u64);
+    out.extend_from_slice(front);
+    out.extend_from_slice(behind);
     out.extend_from_slice(value);
 }
 
