@@ -62,6 +62,7 @@ pub(crate) struct Apply {
     reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
     checkpoint: CheckpointPace,
     compaction_started: Option<Duration>,
+    compacted_in_batch: bool,
 }
 
 struct Answer {
@@ -104,6 +105,7 @@ impl Apply {
             reads: Vec::new(),
             checkpoint: CheckpointPace::default(),
             compaction_started: None,
+            compacted_in_batch: false,
         }
     }
 
@@ -126,7 +128,7 @@ impl Apply {
                 }
             }
             self.answer_reads();
-            self.compaction_step()?;
+            self.compaction_step();
             self.maybe_checkpoint()?;
         }
         Ok(self.state)
@@ -206,6 +208,7 @@ impl Apply {
             }
             (Command::Compact(_), Ok(_)) => {
                 self.compaction_started.get_or_insert(started);
+                self.compacted_in_batch = true;
                 metrics.compaction_last_s.set(self.shared.clock.wall().as_secs() as i64);
             }
             _ => {}
@@ -239,6 +242,7 @@ impl Apply {
         self.shared.space.done();
         let view = Arc::new(self.state.view());
         self.shared.view.store(view.clone());
+        self.hash_compactions(&view);
         self.shared.progress.applied.store(self.applied.0, Ordering::Release);
         if !self.changes.is_empty() {
             self.shared.events.push(self.changes.drain(..), view.kv());
@@ -267,10 +271,17 @@ impl Apply {
         self.outbox.send();
     }
 
-    fn compaction_step(&mut self) -> Result<(), state::Fault> {
-        let Some(started) = self.compaction_started else { return Ok(()) };
-        if self.state.compaction_step(COMPACTION_STEP_KEYS)? {
-            return Ok(());
+    /// Asks for the hashes of compactions in this batch, on the view that was just published.
+    fn hash_compactions(&mut self, view: &Arc<StateView>) {
+        if std::mem::take(&mut self.compacted_in_batch) {
+            let _ = self.background.send(BackgroundJob::CompactionHashes(view.clone()));
+        }
+    }
+
+    fn compaction_step(&mut self) {
+        let Some(started) = self.compaction_started else { return };
+        if self.state.compaction_step(COMPACTION_STEP_KEYS) {
+            return;
         }
         self.compaction_started = None;
         let now = self.shared.clock.monotonic();
@@ -280,7 +291,6 @@ impl Apply {
             send(&mut self.outbox, answer, &view, now);
         }
         self.outbox.send();
-        Ok(())
     }
 
     fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {

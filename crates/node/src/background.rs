@@ -8,13 +8,18 @@ use crate::handle::Shared;
 use crate::inbox::Inbox;
 use crate::limits::DISK_RETRY_INTERVAL;
 use model::LogIndex;
-use state::CheckpointJob;
+use state::{CheckpointJob, StateView};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 pub(crate) enum BackgroundJob {
-    Checkpoint { job: Box<CheckpointJob>, index: LogIndex },
+    Checkpoint {
+        job: Box<CheckpointJob>,
+        index: LogIndex,
+    },
+    /// A compaction was applied: hash what it drops before the history goes.
+    CompactionHashes(Arc<StateView>),
     Stop,
 }
 
@@ -33,6 +38,9 @@ impl Background {
         loop {
             match self.jobs.recv_timeout(PREPARE_INTERVAL) {
                 Ok(BackgroundJob::Checkpoint { job, index }) => self.write_checkpoint(*job, index)?,
+                Ok(BackgroundJob::CompactionHashes(view)) => {
+                    view.kv().complete_compaction_hashes();
+                }
                 Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -50,6 +58,9 @@ impl Background {
                 Err(fault) if fault.is_no_space() => {
                     tracing::warn!(error = %fault, "write checkpoint {index}: tried again until there is room");
                     match self.jobs.recv_timeout(DISK_RETRY_INTERVAL) {
+                        Ok(BackgroundJob::CompactionHashes(view)) => {
+                            view.kv().complete_compaction_hashes();
+                        }
                         Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                         _ => {}
                     }

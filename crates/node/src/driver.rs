@@ -50,6 +50,7 @@ pub(crate) struct InFlight {
 pub(crate) struct DriverConfig {
     pub(crate) tick: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,
 }
 
 pub(crate) struct Driver {
@@ -253,7 +254,7 @@ impl Driver {
 
     fn try_write_log(&mut self, group: &mut Group, hard_state: Option<HardState>) -> wal::Result<()> {
         if self.log_failed {
-            self.wal.fail_over()?;
+            self.wal.fail_over().inspect_err(|fault| self.give_up(fault))?;
             self.log_failed = false;
         }
         if !group.appended {
@@ -266,6 +267,13 @@ impl Driver {
         self.shared.metrics.wal_bytes.add(bytes as u64);
         self.shared.metrics.wal_sync.observe(self.shared.clock.monotonic().saturating_sub(started));
         Ok(())
+    }
+
+    /// Neither the log's file nor another can be written, for a reason other than space: this process cannot go on.
+    fn give_up(&self, fault: &wal::Fault) {
+        if !fault.is_no_space() {
+            (self.config.on_fault)(fault.to_string());
+        }
     }
 
     fn answer_reads(&mut self, ready: &Ready) {

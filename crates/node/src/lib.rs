@@ -38,7 +38,7 @@ pub use start::{Config, Node, StartError};
 pub use status::{Metrics, Status};
 
 // What api needs of the layers below, so that it depends on this crate only.
-pub use mvcc::{Location, RangeResult};
+pub use mvcc::{KvHash, Location, RangeItem, RangeResult};
 pub use state::{ActiveAlarm, LeaseReader, Member, OperationOutcome, Outcome, StateView, TxnOutcome, is_read_only};
 pub use watch;
 

@@ -4,7 +4,7 @@
 //! entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the reverse: the
 //! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is synced.
 
-use crate::apply::{Apply, ApplyConfig, ApplyMessage};
+use crate::apply::{Apply, ApplyConfig};
 use crate::background::{Background, BackgroundJob};
 use crate::driver::{Driver, DriverConfig, DriverMessage};
 use crate::handle::{Handle, Shared};
@@ -51,7 +51,7 @@ pub struct Config {
     pub warning_apply_duration: Duration,
     /// Never wait for the disk: for tests that can lose everything.
     pub no_sync: bool,
-    /// Called once, from the failing thread, when the member cannot go on; it should end the process.
+    /// Called from the failing thread when the member cannot go on; it should end the process.
     pub on_fault: Arc<dyn Fn(String) + Send + Sync>,
 }
 
@@ -247,7 +247,7 @@ fn start_threads(
     config: Config,
     shared: Arc<Shared>,
     state: State,
-    wal: Wal,
+    mut wal: Wal,
     consensus: Consensus,
     space: Arc<SpaceWait>,
     data_dir: DataDir,
@@ -260,7 +260,11 @@ fn start_threads(
         warning_apply_duration: config.warning_apply_duration,
     };
     let apply = Apply::new(apply_config, shared.clone(), inbox.clone(), background_jobs.clone(), state);
-    let driver_config = DriverConfig { tick: config.tick, request_timeout: config.request_timeout };
+    let driver_config = DriverConfig {
+        tick: config.tick,
+        request_timeout: config.request_timeout,
+        on_fault: config.on_fault.clone(),
+    };
     let driver = Driver::new(driver_config, shared.clone(), inbox, consensus, wal);
     let on_fault = config.on_fault.clone();
     let background = spawn("background", move || {
