@@ -97,6 +97,9 @@ pub enum SortTarget {
 pub enum SortOrder {
     Ascend,
     Descend,
+    /// A target and no order, as etcd reads it: the first `limit` + 1 keys in key order are taken and come in ascending order
+    /// of the target, cut to `limit`. Without a limit, or with bounds, it is `Ascend`.
+    Unspecified,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -355,7 +355,12 @@ fn put_range_request(out: &mut Vec<u8>, range: &Range) {
             SortTarget::Mod => 3,
             SortTarget::Value => 4,
         };
-        1 + target * 2 + u8::from(sort.order == SortOrder::Descend)
+        let order = match sort.order {
+            SortOrder::Ascend => 0,
+            SortOrder::Descend => 1,
+            SortOrder::Unspecified => 2,
+        };
+        1 + target * 3 + order
     }));
     put_bool(out, range.keys_only);
     put_bool(out, range.count_only);
@@ -379,7 +384,7 @@ fn range_request(reader: &mut Reader) -> Result<Range, DecodeError> {
 
 fn sort(code: u8) -> Result<Option<Sort>, DecodeError> {
     let Some(code) = code.checked_sub(1) else { return Ok(None) };
-    let target = match code / 2 {
+    let target = match code / 3 {
         0 => SortTarget::Key,
         1 => SortTarget::Version,
         2 => SortTarget::Create,
@@ -387,7 +392,11 @@ fn sort(code: u8) -> Result<Option<Sort>, DecodeError> {
         4 => SortTarget::Value,
         _ => return Err(DecodeError::UnknownTag { what: "sort", tag: u64::from(code) }),
     };
-    let order = if code % 2 == 0 { SortOrder::Ascend } else { SortOrder::Descend };
+    let order = match code % 3 {
+        0 => SortOrder::Ascend,
+        1 => SortOrder::Descend,
+        _ => SortOrder::Unspecified,
+    };
     Ok(Some(Sort { target, order }))
 }
 

@@ -29,12 +29,12 @@ fn any_delete() -> impl Strategy<Value = DeleteRange> {
 
 fn any_range_request() -> impl Strategy<Value = Range> {
     let numbers = (any::<i64>(), any::<u64>(), any::<[i64; 4]>());
-    (any_range(), numbers, 0u8..11, any::<bool>(), any::<bool>()).prop_map(
+    (any_range(), numbers, 0u8..16, any::<bool>(), any::<bool>()).prop_map(
         |(range, (revision, limit, bounds), sort_code, keys_only, count_only)| Range {
             range,
             revision: Revision(revision),
             limit,
-            sort: sort(sort_code).expect("codes below 11 are sorts"),
+            sort: sort(sort_code).expect("codes below 16 are sorts"),
             keys_only,
             count_only,
             mod_bounds: RevisionBounds { min: Revision(bounds[0]), max: Revision(bounds[1]) },

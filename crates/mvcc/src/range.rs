@@ -9,6 +9,7 @@ use crate::tree::Key;
 use crate::version::Meta;
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, Range, Rejection, Revision, Sort, SortOrder, SortTarget};
+use std::cmp::Ordering;
 use store::Location;
 
 /// What a range read found.
@@ -114,11 +115,15 @@ impl Source<'_> {
         sort: Option<Sort>,
         limit: usize,
     ) -> Result<(Vec<RangeItem>, bool, u64), ReadError> {
-        let mut count = 0;
-        let found = live_at(self.index, &request.range, at).inspect(|_| count += 1).filter(|(_, meta)| {
+        let unbounded = request.mod_bounds.is_unset() && request.create_bounds.is_unset();
+        let takes_first = unbounded && sort.is_some_and(|sort| sort.order == SortOrder::Unspecified);
+        let take = if takes_first { limit.saturating_add(1) } else { usize::MAX };
+        let mut seen = 0;
+        let found = live_at(self.index, &request.range, at).take(take).inspect(|_| seen += 1).filter(|(_, meta)| {
             request.mod_bounds.contains(meta.mod_revision()) && request.create_bounds.contains(meta.create_revision)
         });
         let mut found: Vec<(Key<'_>, Meta)> = found.collect();
+        let count = if takes_first { self.index.count(&request.range, at) } else { seen };
         if let Some(sort) = sort {
             self.sort(&mut found, sort)?;
         }
@@ -133,25 +138,27 @@ impl Source<'_> {
         Ok((items, more, count))
     }
 
-    /// Stable, unlike etcd's, whose order among equals is arbitrary. Descending is the reverse.
+    /// Stable in both directions; etcd's is so for up to twelve keys, and its order among equals is arbitrary beyond.
     fn sort(&self, found: &mut Vec<(Key<'_>, Meta)>, sort: Sort) -> Result<(), ReadError> {
+        let directed =
+            |ordering: Ordering| if sort.order == SortOrder::Descend { ordering.reverse() } else { ordering };
         match sort.target {
-            // As they come.
+            // Keys come in order and differ.
+            SortTarget::Key if sort.order == SortOrder::Descend => found.reverse(),
             SortTarget::Key => {}
-            SortTarget::Version => found.sort_by_key(|(_, meta)| meta.version),
-            SortTarget::Create => found.sort_by_key(|(_, meta)| meta.create_revision),
-            SortTarget::Mod => found.sort_by_key(|(_, meta)| meta.at.main),
+            SortTarget::Version => found.sort_by(|(_, one), (_, other)| directed(one.version.cmp(&other.version))),
+            SortTarget::Create => {
+                found.sort_by(|(_, one), (_, other)| directed(one.create_revision.cmp(&other.create_revision)));
+            }
+            SortTarget::Mod => found.sort_by(|(_, one), (_, other)| directed(one.at.main.cmp(&other.at.main))),
             SortTarget::Value => {
                 let mut valued = Vec::with_capacity(found.len());
                 for piece in found.chunks(LOAD_RECORDS_MAX) {
                     valued.extend(self.records(piece)?.into_iter().map(|kv| kv.value).zip(piece.iter().copied()));
                 }
-                valued.sort_by(|(one, _), (other, _)| one.cmp(other));
+                valued.sort_by(|(one, _), (other, _)| directed(one.cmp(other)));
                 *found = valued.into_iter().map(|(_, item)| item).collect();
             }
-        }
-        if sort.order == SortOrder::Descend {
-            found.reverse();
         }
         Ok(())
     }

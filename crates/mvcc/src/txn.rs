@@ -99,7 +99,8 @@ impl<'a> Txn<'a> {
         })?;
         self.mvcc.account(key.len(), newest.as_ref(), &version);
         let prev = newest.and_then(|version| version.meta());
-        self.events.push(event(key, &version, prev.map(|prev| prev.location)));
+        let before = self.before(&key, newest.as_ref());
+        self.events.push(event(key, &version, before));
         let meta = version.meta().expect("a put is not a deletion");
         Ok(PutResult { meta, prev })
     }
@@ -107,19 +108,30 @@ impl<'a> Txn<'a> {
     /// Deletes the keys of `range` that exist, in ascending order; answers them with the version deleted.
     pub fn delete_range(&mut self, range: &KeyRange) -> Vec<(Bytes, Meta)> {
         let deleted: Vec<(Bytes, Meta)> = self.live(range).map(|(key, meta)| (key.to_vec().into(), meta)).collect();
-        for (key, meta) in &deleted {
-            self.delete(key.clone(), meta.location);
+        for (key, _) in &deleted {
+            self.delete(key.clone());
         }
         deleted
     }
 
-    fn delete(&mut self, key: Bytes, prev: Location) {
+    fn delete(&mut self, key: Bytes) {
         let version = Version::of_delete(self.next_place(), &key);
         let Mvcc { index, packed, .. } = &mut *self.mvcc;
         let pushed = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
         let (newest, _) = pushed.expect("a deletion needs no space");
         self.mvcc.account(key.len(), newest.as_ref(), &version);
-        self.events.push(event(key, &version, Some(prev)));
+        let before = self.before(&key, newest.as_ref());
+        self.events.push(event(key, &version, before));
+    }
+
+    /// The pair that an event's `prev_kv` shows: the one of the revision before, also if this transaction changed the key
+    /// more than once.
+    fn before(&self, key: &Bytes, newest: Option<&Version>) -> Option<Location> {
+        let newest = newest?;
+        if newest.at.main <= self.mvcc.revision {
+            return newest.location();
+        }
+        self.events.iter().find(|event| event.key == *key).and_then(|event| event.prev)
     }
 
     fn next_place(&self) -> VersionedRevision {

@@ -38,6 +38,7 @@ fn main() {
         guarded(at, mods.get(at).copied().unwrap_or(0), Operation::DeleteRange(DeleteRange { range, prev_kv: false }))
     });
     views();
+    start();
 }
 
 fn key(at: usize) -> Bytes {
@@ -146,6 +147,28 @@ fn views() {
     drop(fixture.state.begin_checkpoint().expect("begins"));
     println!("begin checkpoint with 1 M leases: {:?}", started.elapsed());
     let started = Instant::now();
+    println!("list of 1 M leases: {} in {:?}", fixture.state.view().leases().all().len(), started.elapsed());
+    let started = Instant::now();
     let clock = fixture.state.lease_clock();
     println!("lease clock of 1 M leases: {:?} ({})", started.elapsed(), clock.len());
+}
+
+/// From a checkpoint to a state that can answer.
+fn start() {
+    let mut fixture = Fixture::new(0);
+    for at in 0..1_000_000 {
+        let lease = LeaseId(i64::from(at % 10 == 0));
+        fixture.apply(&encoded(put(at, 100, lease)));
+    }
+    let mut job = fixture.state.begin_checkpoint().expect("begins");
+    let done = job.write().expect("writes");
+    fixture.state.finish_checkpoint(done).expect("finishes");
+    let Fixture { state, _dir: dir } = fixture;
+    drop(state);
+    let started = Instant::now();
+    let (store, checkpoint) =
+        Store::open(Arc::new(io::OsDisk), dir.path(), store::Options::default()).expect("a store");
+    let checkpoint = checkpoint.expect("there is one");
+    let state = State::open(store, checkpoint, Options { quota: Quota(None) }).expect("a state");
+    println!("open 1 M keys, a tenth with a lease: {:?} ({:?})", started.elapsed(), state.revision());
 }

@@ -15,50 +15,41 @@
 //!
 //! Invariant: a key hangs on at most one lease, and it is the one that the key's current version names.
 
+use crate::lease_terms::{Terms, TermsTree};
 use model::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest time to live, in seconds (etcd's figure).
 pub const LEASE_TTL_S_MAX: i64 = 9_000_000_000;
 
-/// One lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lease {
-    /// 1 to `LEASE_TTL_S_MAX`.
-    pub(crate) ttl_s: i64,
-    /// Leader time at which it ends, unless it was renewed since.
-    pub(crate) ends_at_ms: u64,
-    pub(crate) renewing: bool,
-    /// Keys of their own, not slices of log entries, which would keep the entries' values in memory.
-    pub(crate) keys: BTreeSet<Box<[u8]>>,
-}
-
-impl Lease {
-    pub(crate) fn ttl_ms(&self) -> u64 {
-        ttl_ms(self.ttl_s)
-    }
-
-    /// Keys above `after` (all for `None`), in byte order.
-    pub(crate) fn keys_after(&self, after: Option<&[u8]>) -> impl Iterator<Item = &Box<[u8]>> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.keys.range::<[u8], _>((after.map_or(Unbounded, Excluded), Unbounded))
-    }
-}
-
 /// `ttl_s` in milliseconds; cannot overflow for a time to live within bounds.
 pub(crate) fn ttl_ms(ttl_s: i64) -> u64 {
     u64::try_from(ttl_s).unwrap_or(0).saturating_mul(1000)
 }
 
-/// All leases by id: the order in which readers walk them in pieces and the checkpoint lists them.
+/// All leases.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LeaseTable {
-    leases: BTreeMap<LeaseId, Lease>,
-    /// The renewing ones, so that a change of leader touches only them.
+    terms: TermsTree,
+    /// The keys of each lease that has some: keys of their own, not slices of log entries, which would keep the entries' values
+    /// in memory.
+    keys: BTreeMap<LeaseId, BTreeSet<Box<[u8]>>>,
+    /// The renewing leases, so that a change of leader touches only them.
     renewing: BTreeSet<LeaseId>,
 }
 
 impl LeaseTable {
+    /// Leases as a checkpoint lists them, without keys.
+    pub(crate) fn new(terms: TermsTree) -> LeaseTable {
+        let renewing = terms.iter().filter(|(_, terms)| terms.renewing).map(|(id, _)| id).collect();
+        LeaseTable { terms, keys: BTreeMap::new(), renewing }
+    }
+
+    /// The terms of all leases.
+    pub(crate) fn terms(&self) -> &TermsTree {
+        &self.terms
+    }
+
     /// Grants a lease at `now_ms`; answers the time to live that holds.
     pub(crate) fn grant(&mut self, id: LeaseId, ttl_s: i64, now_ms: u64) -> Result<i64, Rejection> {
         if id.is_none() {
@@ -73,58 +64,52 @@ impl LeaseTable {
         // The proposing member raises short times to its minimum; below one second none makes sense.
         let ttl_s = ttl_s.max(1);
         let ends_at_ms = now_ms.saturating_add(ttl_ms(ttl_s));
-        self.leases.insert(id, Lease { ttl_s, ends_at_ms, renewing: false, keys: BTreeSet::new() });
+        self.terms.set(id, Terms { ttl_s, ends_at_ms, renewing: false });
         Ok(ttl_s)
-    }
-
-    /// Puts back a lease read from a checkpoint. False if there is one of this id.
-    pub(crate) fn restore(&mut self, id: LeaseId, lease: Lease) -> bool {
-        if lease.renewing {
-            self.renewing.insert(id);
-        }
-        self.leases.insert(id, lease).is_none()
     }
 
     /// Takes a lease away; answers its keys in byte order.
     pub(crate) fn remove(&mut self, id: LeaseId) -> Option<BTreeSet<Box<[u8]>>> {
         self.renewing.remove(&id);
-        self.leases.remove(&id).map(|lease| lease.keys)
+        self.terms.remove(id).then(|| self.keys.remove(&id).unwrap_or_default())
     }
 
     pub(crate) fn contains(&self, id: LeaseId) -> bool {
-        self.leases.contains_key(&id)
+        self.terms.contains(id)
     }
 
-    pub(crate) fn get(&self, id: LeaseId) -> Option<&Lease> {
-        self.leases.get(&id)
+    pub(crate) fn get(&self, id: LeaseId) -> Option<Terms> {
+        self.terms.get(id)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.leases.len()
-    }
-
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (LeaseId, &Lease)> {
-        self.leases.iter().map(|(&id, lease)| (id, lease))
-    }
-
-    /// Leases with ids above `after` (all for `None`), ascending.
-    pub(crate) fn iter_after(&self, after: Option<LeaseId>) -> impl Iterator<Item = (LeaseId, &Lease)> {
+    /// The keys of a lease above `after` (all for `None`), in byte order.
+    pub(crate) fn keys_after<'a>(
+        &'a self,
+        id: LeaseId,
+        after: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = &'a Box<[u8]>> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.leases.range((after.map_or(Unbounded, Excluded), Unbounded)).map(|(&id, lease)| (id, lease))
+        let keys = self.keys.get(&id);
+        keys.into_iter().flat_map(move |keys| keys.range::<[u8], _>((after.map_or(Unbounded, Excluded), Unbounded)))
     }
 
     /// Hangs `key` on a lease. A lease that does not exist is the caller's to refuse before; then nothing happens.
     pub(crate) fn attach(&mut self, id: LeaseId, key: &[u8]) {
-        if let Some(lease) = self.leases.get_mut(&id)
-            && !lease.keys.contains(key)
-        {
-            lease.keys.insert(key.into());
+        if !self.contains(id) {
+            return;
+        }
+        let keys = self.keys.entry(id).or_default();
+        if !keys.contains(key) {
+            keys.insert(key.into());
         }
     }
 
     pub(crate) fn detach(&mut self, id: LeaseId, key: &[u8]) {
-        if let Some(lease) = self.leases.get_mut(&id) {
-            lease.keys.remove(key);
+        if let Some(keys) = self.keys.get_mut(&id) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.keys.remove(&id);
+            }
         }
     }
 
@@ -138,11 +123,11 @@ impl LeaseTable {
     /// be renewed again unwritten; one with less ends then. Leases that are gone are passed over.
     pub(crate) fn checkpoint(&mut self, remaining: &[(LeaseId, u64)], now_ms: u64) {
         for &(id, remaining_ms) in remaining {
-            let Some(lease) = self.leases.get_mut(&id) else { continue };
-            let remaining_ms = remaining_ms.min(lease.ttl_ms());
-            lease.ends_at_ms = now_ms.saturating_add(remaining_ms);
-            lease.renewing = remaining_ms == lease.ttl_ms();
-            if lease.renewing {
+            let Some(terms) = self.terms.get(id) else { continue };
+            let remaining_ms = remaining_ms.min(terms.ttl_ms());
+            let renewing = remaining_ms == terms.ttl_ms();
+            self.terms.set(id, Terms { ends_at_ms: now_ms.saturating_add(remaining_ms), renewing, ..terms });
+            if renewing {
                 self.renewing.insert(id);
             } else {
                 self.renewing.remove(&id);
@@ -154,9 +139,9 @@ impl LeaseTable {
     /// time once more.
     pub(crate) fn change_office(&mut self, now_ms: u64) {
         for id in std::mem::take(&mut self.renewing) {
-            let lease = self.leases.get_mut(&id).expect("a renewing lease is in the table");
-            lease.renewing = false;
-            lease.ends_at_ms = lease.ends_at_ms.max(now_ms.saturating_add(lease.ttl_ms()));
+            let terms = self.terms.get(id).expect("a renewing lease is in the table");
+            let ends_at_ms = terms.ends_at_ms.max(now_ms.saturating_add(terms.ttl_ms()));
+            self.terms.set(id, Terms { ends_at_ms, renewing: false, ..terms });
         }
     }
 }

@@ -196,7 +196,7 @@ proptest! {
                     }
                     leader = logged;
                     table.change_office(leader);
-                    clock = LeaseClock::new(table.iter(), leader);
+                    clock = LeaseClock::new(table.terms(), leader);
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! The lease table as it is shared with readers.
 //!
-//! Readers share the live table behind a lock instead of getting an image with each view: a table of a million leases cannot be
-//! copied for every batch, nothing that reads leases asks for a consistent image (etcd answers these requests from the
-//! member's live table too), and apply holds the lock for one look-up or change at a time. Readers hold it for a bounded
-//! piece: long lists are copied in pieces, between which the table may change.
+//! Readers share the live table behind a lock instead of getting an image with each view: the lists of keys cannot be copied for
+//! every batch, nothing that reads leases asks for a consistent image (etcd answers these requests from the member's live
+//! table too), and apply holds the lock for one look-up or change at a time. Readers hold it for a bounded piece: long lists of
+//! keys are copied in pieces, between which the table may change.
 
 use crate::lease::LeaseTable;
 use model::LeaseId;
@@ -30,12 +30,12 @@ impl LeaseReader {
 
     /// The time to live a lease was granted, in seconds; `None` if there is no such lease.
     pub fn granted_ttl_s(&self, id: LeaseId) -> Option<i64> {
-        self.lock().get(id).map(|lease| lease.ttl_s)
+        self.lock().get(id).map(|terms| terms.ttl_s)
     }
 
     /// Leader time in milliseconds at which a lease ends, as far as the log knows: the leader's clock knows later renewals.
     pub fn ends_at_ms(&self, id: LeaseId) -> Option<u64> {
-        self.lock().get(id).map(|lease| lease.ends_at_ms)
+        self.lock().get(id).map(|terms| terms.ends_at_ms)
     }
 
     /// The keys that hang on a lease, in byte order. Keys that come and go meanwhile may be in it or not.
@@ -43,10 +43,8 @@ impl LeaseReader {
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         loop {
             let before = keys.len();
-            if let Some(lease) = self.lock().get(id) {
-                let after = keys.last().cloned();
-                keys.extend(lease.keys_after(after.as_deref()).take(PIECE).cloned());
-            }
+            let after = keys.last().cloned();
+            keys.extend(self.lock().keys_after(id, after.as_deref()).take(PIECE).cloned());
             if keys.len() < before + PIECE {
                 return keys;
             }
@@ -55,21 +53,12 @@ impl LeaseReader {
 
     /// All leases by id, with the leader time in milliseconds at which the log says they end.
     pub fn all(&self) -> Vec<(LeaseId, u64)> {
-        let mut leases: Vec<(LeaseId, u64)> = Vec::new();
-        loop {
-            let before = leases.len();
-            let after = leases.last().map(|(id, _)| *id);
-            let table = self.lock();
-            leases.extend(table.iter_after(after).take(PIECE).map(|(id, lease)| (id, lease.ends_at_ms)));
-            drop(table);
-            if leases.len() < before + PIECE {
-                return leases;
-            }
-        }
+        let terms = self.lock().terms().clone();
+        terms.iter().map(|(id, terms)| (id, terms.ends_at_ms)).collect()
     }
 
     pub fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().terms().len()
     }
 
     pub fn is_empty(&self) -> bool {

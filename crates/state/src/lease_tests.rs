@@ -24,8 +24,10 @@ fn r29_ids_over_the_full_range() {
         assert_eq!(table.grant(LeaseId(id), 5, 0), Ok(5));
         table.attach(LeaseId(id), b"k");
     }
-    let ids: Vec<i64> = table.iter_after(Some(LeaseId(-1))).map(|(id, _)| id.0).collect();
+    let ids: Vec<i64> = table.terms().iter_after(Some(LeaseId(-1))).map(|(id, _)| id.0).collect();
     assert_eq!(ids, [1, i64::MAX]);
+    assert_eq!(table.terms().iter_after(Some(LeaseId(i64::MAX))).count(), 0);
+    assert_eq!(table.terms().iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [i64::MIN, -1, 1, i64::MAX]);
     assert_eq!(table.remove(LeaseId(-1)).map(|keys| keys.len()), Some(1));
 }
 
@@ -134,11 +136,11 @@ proptest! {
                     }
                 }
             }
-            prop_assert_eq!(table.len(), model.len());
-            for (id, lease) in table.iter() {
+            prop_assert_eq!(table.terms().len(), model.len());
+            for (id, terms) in table.terms().iter() {
                 let (ttl, ends, renewing, keys) = &model[&id.0];
-                prop_assert_eq!((lease.ttl_s, lease.ends_at_ms, lease.renewing), (*ttl, *ends, *renewing));
-                prop_assert_eq!(lease.keys.len(), keys.len());
+                prop_assert_eq!((terms.ttl_s, terms.ends_at_ms, terms.renewing), (*ttl, *ends, *renewing));
+                prop_assert_eq!(table.keys_after(id, None).count(), keys.len());
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::fault::Result;
 use crate::lease::LeaseTable;
 use crate::lease_clock::LeaseClock;
 use crate::lease_reader::LeaseReader;
+use crate::lease_terms::TermsTree;
 use crate::membership::Membership;
 use crate::quota::Quota;
 use crate::tables::{self, AppliedUpTo, Tables};
@@ -43,24 +44,26 @@ impl State {
             applied: AppliedUpTo::default(),
             membership,
             alarms: AlarmTable::default(),
-            leases: LeaseTable::default(),
+            leases: TermsTree::default(),
         };
-        Ok(State::new(Mvcc::open(store, None)?, tables, options))
+        let mvcc = Mvcc::open(store, None)?;
+        Ok(State::new(mvcc, tables, options))
     }
 
     /// The state that the newest checkpoint holds; the log's entries behind `applied()` are to be applied again.
     pub fn open(store: Store, checkpoint: Checkpoint, options: Options) -> Result<State> {
         let (tables, keys) = split_meta(checkpoint.meta)?;
-        let mut tables = tables::decode(tables)?;
+        let tables = Tables::decode(tables)?;
         let mvcc = Mvcc::open(store, Some((keys, checkpoint.runs)))?;
-        mvcc.for_each_leased(|lease, key| tables.leases.attach(lease, &key));
         Ok(State::new(mvcc, tables, options))
     }
 
     fn new(mvcc: Mvcc, tables: Tables, options: Options) -> State {
+        let mut leases = LeaseTable::new(tables.leases);
+        mvcc.for_each_leased(|lease, key| leases.attach(lease, &key));
         State {
             mvcc,
-            leases: LeaseReader::new(tables.leases),
+            leases: LeaseReader::new(leases),
             alarms: Arc::new(tables.alarms),
             membership: Arc::new(tables.membership),
             quota: options.quota,
@@ -89,7 +92,7 @@ impl State {
 
     /// The lease clock of a member that takes office now.
     pub fn lease_clock(&self) -> LeaseClock {
-        LeaseClock::new(self.leases().iter(), self.applied.leader_time_ms)
+        LeaseClock::new(self.leases().terms(), self.applied.leader_time_ms)
     }
 
     pub(crate) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
@@ -121,15 +124,15 @@ impl State {
         self.mvcc.compaction_step(keys)
     }
 
-    /// Begins a checkpoint of this moment. Only one may be under way.
+    /// Begins a checkpoint of this moment; captures images, however much there is. Only one may be under way.
     pub fn begin_checkpoint(&mut self) -> Result<CheckpointJob> {
-        let mut tables = Vec::new();
-        tables::encode(&mut tables, self.applied, &self.membership, &self.alarms, &self.leases());
-        let mut meta = Vec::with_capacity(tables.len() + 10);
-        put_bytes(&mut meta, &tables);
-        let keys = self.mvcc.take_checkpoint()?;
-        meta.extend_from_slice(&keys.meta());
-        Ok(CheckpointJob { keys, meta, applied: self.applied.index })
+        let tables = Tables {
+            applied: self.applied,
+            membership: Membership::clone(&self.membership),
+            alarms: AlarmTable::clone(&self.alarms),
+            leases: self.leases().terms().clone(),
+        };
+        Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }
 
     /// Takes note of a durable checkpoint.
@@ -149,14 +152,16 @@ fn split_meta(meta: Bytes) -> Result<(Bytes, Bytes)> {
 /// A checkpoint to be written, on any thread; dropping it leaves the one before in force.
 pub struct CheckpointJob {
     keys: mvcc::CheckpointJob,
-    meta: Vec<u8>,
-    applied: LogIndex,
+    tables: Tables,
 }
 
 impl CheckpointJob {
     /// Writes and syncs it. After a fault that is a lack of space it may be called again.
     pub fn write(&mut self) -> Result<CheckpointDone> {
-        Ok(CheckpointDone { keys: self.keys.write(&self.meta)?, applied: self.applied })
+        let mut meta = Vec::new();
+        put_bytes(&mut meta, &self.tables.encode());
+        meta.extend_from_slice(&self.keys.meta());
+        Ok(CheckpointDone { keys: self.keys.write(&meta)?, applied: self.tables.applied.index })
     }
 }
 

@@ -4,7 +4,7 @@
 //! a count that the input cannot hold.
 
 use crate::alarm::{ActiveAlarm, AlarmTable};
-use crate::lease::{LEASE_TTL_S_MAX, Lease, LeaseTable};
+use crate::lease_terms::{Terms, TermsTree};
 use crate::membership::{Member, Membership};
 use bytes::Bytes;
 use model::{AlarmKind, ClusterId, LeaseId, LogIndex, MemberId, Term};
@@ -27,11 +27,25 @@ pub struct AppliedUpTo {
 
 /// Everything that a checkpoint holds beside the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tables {
+pub struct Tables {
     pub(crate) applied: AppliedUpTo,
     pub(crate) membership: Membership,
     pub(crate) alarms: AlarmTable,
-    pub(crate) leases: LeaseTable,
+    pub(crate) leases: TermsTree,
+}
+
+impl Tables {
+    /// Reads the tables' bytes.
+    pub fn decode(input: Bytes) -> std::result::Result<Tables, TablesError> {
+        decode(input)
+    }
+
+    /// The tables' bytes, the same for equal tables.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + 16 * self.leases.len());
+        encode(&mut out, self);
+        out
+    }
 }
 
 /// Bytes that are not tables as this release writes them.
@@ -69,21 +83,14 @@ impl From<DecodeError> for TablesError {
 
 type Result<T> = std::result::Result<T, TablesError>;
 
-/// Appends the tables' bytes.
-pub(crate) fn encode(
-    out: &mut Vec<u8>,
-    applied: AppliedUpTo,
-    membership: &Membership,
-    alarms: &AlarmTable,
-    leases: &LeaseTable,
-) {
+fn encode(out: &mut Vec<u8>, tables: &Tables) {
     out.push(FORMAT);
-    put_varint(out, applied.index.0);
-    put_varint(out, applied.term.0);
-    put_varint(out, applied.leader_time_ms);
-    put_membership(out, membership);
-    put_varint(out, alarms.len() as u64);
-    for alarm in alarms.iter() {
+    put_varint(out, tables.applied.index.0);
+    put_varint(out, tables.applied.term.0);
+    put_varint(out, tables.applied.leader_time_ms);
+    put_membership(out, &tables.membership);
+    put_varint(out, tables.alarms.len() as u64);
+    for alarm in tables.alarms.iter() {
         out.push(match alarm.kind {
             AlarmKind::None => unreachable!("no alarm of kind none is ever up"),
             AlarmKind::NoSpace => 1,
@@ -91,13 +98,10 @@ pub(crate) fn encode(
         });
         put_varint(out, alarm.member.0);
     }
-    put_varint(out, leases.len() as u64);
-    out.reserve(leases.len() * 24);
-    for (id, lease) in leases.iter() {
+    put_varint(out, tables.leases.len() as u64);
+    for (id, terms) in tables.leases.iter() {
         put_signed(out, id.0);
-        put_varint(out, lease.ttl_s.unsigned_abs());
-        put_varint(out, lease.ends_at_ms);
-        put_bool(out, lease.renewing);
+        terms.encode(out);
     }
 }
 
@@ -122,8 +126,7 @@ fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
     }
 }
 
-/// Reads what `encode` wrote; the leases have no keys yet.
-pub(crate) fn decode(input: Bytes) -> Result<Tables> {
+fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
     match reader.u8()? {
         FORMAT => {}
@@ -188,8 +191,8 @@ fn alarms(reader: &mut Reader) -> Result<AlarmTable> {
     Ok(alarms)
 }
 
-fn leases(reader: &mut Reader) -> Result<LeaseTable> {
-    let mut leases = LeaseTable::default();
+fn leases(reader: &mut Reader) -> Result<TermsTree> {
+    let mut leases = TermsTree::default();
     let mut order = Ascending::new("leases");
     for _ in 0..reader.count(4)? {
         let id = LeaseId(reader.signed()?);
@@ -197,14 +200,7 @@ fn leases(reader: &mut Reader) -> Result<LeaseTable> {
             return Err(TablesError::OutOfBounds { what: "lease id", value: 0 });
         }
         order.next(id)?;
-        let granted = reader.varint()?;
-        let ttl_s = i64::try_from(granted)
-            .ok()
-            .filter(|ttl_s| (1..=LEASE_TTL_S_MAX).contains(ttl_s))
-            .ok_or(TablesError::OutOfBounds { what: "lease time to live", value: granted })?;
-        let ends_at_ms = reader.varint()?;
-        let renewing = reader.bool("lease renewing")?;
-        leases.restore(id, Lease { ttl_s, ends_at_ms, renewing, keys: BTreeSet::new() });
+        leases.set(id, Terms::decode(reader)?);
     }
     Ok(leases)
 }
@@ -232,6 +228,7 @@ impl<T: PartialOrd> Ascending<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lease::LEASE_TTL_S_MAX;
     use proptest::prelude::*;
 
     fn text() -> impl Strategy<Value = String> {
@@ -278,26 +275,20 @@ mod tests {
             for alarm in alarm_list {
                 alarms.activate(alarm);
             }
-            let mut leases = LeaseTable::default();
+            let mut leases = TermsTree::default();
             for (id, ttl_s, ends_at_ms, renewing) in lease_list {
-                if id != 0 && !leases.contains(LeaseId(id)) {
-                    leases.restore(LeaseId(id), Lease { ttl_s, ends_at_ms, renewing, keys: BTreeSet::new() });
+                if id != 0 {
+                    leases.set(LeaseId(id), Terms { ttl_s, ends_at_ms, renewing });
                 }
             }
             Tables { applied, membership, alarms, leases }
         })
     }
 
-    fn encoded(tables: &Tables) -> Vec<u8> {
-        let mut out = Vec::new();
-        encode(&mut out, tables.applied, &tables.membership, &tables.alarms, &tables.leases);
-        out
-    }
-
     proptest! {
         #[test]
         fn what_is_written_is_read_back(tables in tables()) {
-            let out = encoded(&tables);
+            let out = tables.encode();
             let read = decode(out.clone().into());
             prop_assert_eq!(read.as_ref(), Ok(&tables));
             for end in 0..out.len() {
@@ -307,11 +298,11 @@ mod tests {
 
         #[test]
         fn flipped_bytes_never_panic_and_read_back_alike(tables in tables(), at: prop::sample::Index, byte: u8) {
-            let mut out = encoded(&tables);
+            let mut out = tables.encode();
             let at = at.index(out.len());
             out[at] = byte;
             if let Ok(read) = decode(out.clone().into()) {
-                prop_assert_eq!(decode(encoded(&read).into()), Ok(read));
+                prop_assert_eq!(decode(read.encode().into()), Ok(read));
             }
         }
     }

@@ -185,9 +185,9 @@ pub(crate) fn check(
 ) -> std::result::Result<(), Rejection> {
     path.try_each(txn, &mut |operation| match operation {
         Operation::Put(put) => check_put_key(keys, put).and_then(|()| check_put_lease(leases, put)),
-        _ => Ok(()),
-    })?;
-    check_ranges(keys, txn, path)
+        Operation::Range(range) => check_range(keys, range),
+        Operation::DeleteRange(_) | Operation::Txn(_) => Ok(()),
+    })
 }
 
 /// A put that keeps value or lease needs the key.
@@ -204,13 +204,13 @@ pub(crate) fn check_put_lease(leases: &LeaseTable, put: &Put) -> std::result::Re
     }
 }
 
-fn check_ranges(keys: &impl Keys, txn: &Txn, path: &Path) -> std::result::Result<(), Rejection> {
-    path.try_each(txn, &mut |operation| match operation {
-        Operation::Range(range) if range.revision.0 == 0 => Ok(()),
-        Operation::Range(range) if range.revision > keys.revision() => Err(Rejection::FutureRevision),
-        Operation::Range(range) if range.revision < keys.compacted_revision() => Err(Rejection::Compacted),
+fn check_range(keys: &impl Keys, range: &Range) -> std::result::Result<(), Rejection> {
+    match range.revision {
+        Revision(0) => Ok(()),
+        asked if asked > keys.revision() => Err(Rejection::FutureRevision),
+        asked if asked < keys.compacted_revision() => Err(Rejection::Compacted),
         _ => Ok(()),
-    })
+    }
 }
 
 /// Carries out a path that was checked.
@@ -242,14 +242,16 @@ pub(crate) fn execute(keys: &mut ApplyTxn<'_>, txn: &Txn, path: &Path) -> Result
 pub(crate) fn read(view: &View, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
     assert!(is_read_only(txn), "only txns that read are answered from a view");
     let path = choose(view, txn)?;
-    if let Err(rejection) = check_ranges(view, txn, &path) {
+    let ranges = || {
+        path.branch(txn).iter().filter_map(|operation| match operation {
+            Operation::Range(range) => Some(range),
+            _ => None,
+        })
+    };
+    if let Err(rejection) = ranges().try_for_each(|range| check_range(view, range)) {
         return Ok(Err(rejection));
     }
-    let ranges = path.branch(txn).iter().filter_map(|operation| match operation {
-        Operation::Range(range) => Some(range),
-        _ => None,
-    });
-    let responses = ranges.map(|range| {
+    let responses = ranges().map(|range| {
         let found = View::range(view, range).map_err(checked("read keys of a txn"))?;
         Ok(OperationOutcome::Range(found))
     });

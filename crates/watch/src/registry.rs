@@ -28,7 +28,7 @@ const CATCH_UP_BATCHES_MAX: usize = 256;
 /// Distinct revisions in one piece (etcd's figure).
 const CATCH_UP_REVISIONS_MAX: usize = 1000;
 /// Bytes that the events of one piece may come to hold; a single revision may exceed it.
-const CATCH_UP_BYTES_MAX: u64 = 2 << 20;
+const CATCH_UP_BYTES_MAX: u64 = 16 << 20;
 
 /// Names a watcher of one registry; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,327 @@
+//! One gRPC call from its headers to its status: refusals that need no method, the checks in front of every handler, who
+//! handles it, and what is measured and logged about it.
+
+use crate::connection::{Peer, Remote};
+use crate::grpc::{self, CallHead, Messages, ReadError};
+use crate::http;
+use crate::listen::Serves;
+use crate::method::{Kind, Method};
+use crate::metrics::RequestType;
+use crate::range_answer::RangeBody;
+use crate::rim::Rim;
+use crate::status::{self, Code, Status};
+use crate::{cluster, health, kv, lease, maintenance, stream};
+use ::http::{Request, StatusCode};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::task::spawn_local;
+
+/// Answers up to this size are handed to HTTP/2 at once; larger ones go piece by piece as the client takes them.
+const ANSWER_AT_ONCE_BYTES: usize = 32 << 10;
+
+/// What a unary handler answers with.
+pub(crate) enum Answer {
+    /// A whole message with its prefix.
+    Message(Bytes),
+    /// A message that is made while it is sent.
+    Range(RangeBody),
+}
+
+/// A unary call being served.
+pub(crate) struct Call {
+    pub(crate) rim: Rc<Rim>,
+    pub(crate) method: Method,
+    remote: Remote,
+    started: Instant,
+    timeout: Option<Duration>,
+    request_bytes: usize,
+    pub(crate) trace: Trace,
+}
+
+/// Where a call's time went, as far as its handler knows.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) request: Cell<Option<RequestType>>,
+    pub(crate) read_index: Cell<Duration>,
+    pub(crate) proposed: Cell<node::Timings>,
+    /// Until the answer was made.
+    pub(crate) answered: Cell<Duration>,
+}
+
+/// Begins a request: answers it if that takes no waiting, or leaves it to a task of its own.
+pub(crate) fn begin(
+    rim: &Rc<Rim>,
+    peer: Peer,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    context: &mut Context<'_>,
+) {
+    let is_grpc = grpc::is_grpc(request.headers());
+    if !is_grpc && peer.serves == Serves::Grpc {
+        return refuse_content_type(rim, &request, respond);
+    }
+    if !is_grpc || !matches!(peer.serves, Serves::Everything | Serves::Grpc) {
+        spawn_local(http::answer_http2(rim.clone(), peer, request, respond));
+        return;
+    }
+    let (parts, body) = request.into_parts();
+    let messages = Messages::new(body, rim.config().message_bytes_max());
+    if parts.method != ::http::Method::POST {
+        let text = format!("Received a HEADERS frame with :method {:?} which should be POST", parts.method.as_str());
+        let status = Status::new(Code::Internal, text);
+        messages.drain();
+        return rim.heads.send_early(respond, StatusCode::METHOD_NOT_ALLOWED, &status);
+    }
+    let head = match CallHead::parse(&parts.headers) {
+        Ok(head) => head,
+        Err(abort) => {
+            messages.drain();
+            return rim.heads.send_early(respond, abort.http, &abort.status);
+        }
+    };
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let begun = match Method::find(path) {
+        _ if head.timeout == Some(Duration::ZERO) => Err(status::DEADLINE_EXCEEDED),
+        None => Err(unknown(path)),
+        Some(method) => head.check_encoding().map(|()| method),
+    };
+    match begun {
+        Err(status) => {
+            messages.drain();
+            rim.heads.send_status(respond, &status);
+        }
+        Ok(method) => begin_method(rim, peer.remote, method, head, messages, respond, context),
+    }
+}
+
+fn refuse_content_type(rim: &Rim, request: &Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let value = request.headers().get(::http::header::CONTENT_TYPE);
+    let value = value.map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let status = Status::new(Code::InvalidArgument, format!("invalid gRPC request content-type {value:?}"));
+    rim.heads.send_early(respond, StatusCode::UNSUPPORTED_MEDIA_TYPE, &status);
+}
+
+fn unknown(path: &str) -> Status {
+    match grpc::split_path(path) {
+        Err(malformed) => malformed,
+        Ok((service, method)) if Method::is_known_service(service) => grpc::unknown_method(service, method),
+        Ok((service, _)) => grpc::unknown_service(service),
+    }
+}
+
+fn begin_method(
+    rim: &Rc<Rim>,
+    remote: Remote,
+    method: Method,
+    head: CallHead,
+    mut messages: Messages,
+    respond: SendResponse<Bytes>,
+    context: &mut Context<'_>,
+) {
+    if method.kind() != Kind::Unary {
+        spawn_local(stream::run(rim.clone(), method, head, messages, respond));
+        return;
+    }
+    let call = Call {
+        rim: rim.clone(),
+        method,
+        remote,
+        started: Instant::now(),
+        timeout: head.timeout,
+        request_bytes: 0,
+        trace: Trace::default(),
+    };
+    match messages.poll_only(context) {
+        Poll::Ready(message) => begin_unary(call, &head, message, messages, respond),
+        Poll::Pending => {
+            spawn_local(async move {
+                let message = messages.only().await;
+                begin_unary(call, &head, message, messages, respond);
+            });
+        }
+    }
+}
+
+fn begin_unary(
+    mut call: Call,
+    head: &CallHead,
+    message: Result<Option<Bytes>, ReadError>,
+    messages: Messages,
+    respond: SendResponse<Bytes>,
+) {
+    let message = match message {
+        Ok(Some(message)) => message,
+        Ok(None) => return call.rim.heads.send_status(respond, &status::NO_MESSAGE),
+        Err(ReadError::Refused(status)) => {
+            messages.drain();
+            return call.rim.heads.send_status(respond, &status);
+        }
+        Err(ReadError::Gone) => return,
+    };
+    call.request_bytes = message.len();
+    let metrics = call.rim.metrics.method(call.method);
+    metrics.started.increment();
+    metrics.received.increment();
+    call.rim.metrics.received_bytes.add(message.len() as u64);
+    if let Err(status) = check(&call.rim, head, false) {
+        return call.finish(respond, Err(status));
+    }
+    handle_unary(call, message, respond);
+}
+
+fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
+    let rim = call.rim.clone();
+    match call.method {
+        Method::Range => match kv::range_now(&rim, &message, &call.trace) {
+            Some(answer) => call.finish(respond, answer),
+            None => call.run(respond, async move |trace| kv::range(&rim, message, trace).await),
+        },
+        Method::Put => call.run(respond, async move |trace| kv::put(&rim, message, trace).await),
+        Method::Txn => call.run(respond, async move |trace| kv::txn(&rim, message, trace).await),
+        Method::DeleteRange => call.run(respond, async move |trace| kv::delete_range(&rim, message, trace).await),
+        Method::Compact => call.run(respond, async move |trace| kv::compact(&rim, message, trace).await),
+        Method::LeaseGrant => call.run(respond, async move |trace| lease::grant(&rim, message, trace).await),
+        Method::LeaseRevoke => call.run(respond, async move |trace| lease::revoke(&rim, message, trace).await),
+        Method::LeaseTimeToLive => call.finish(respond, lease::time_to_live(&rim, message)),
+        Method::LeaseLeases => call.finish(respond, lease::leases(&rim, message)),
+        Method::MemberList => call.run(respond, async move |_| cluster::member_list(&rim, message).await),
+        Method::Alarm => call.run(respond, async move |trace| maintenance::alarm(&rim, message, trace).await),
+        Method::Status => call.finish(respond, maintenance::status(&rim, message)),
+        Method::Defragment => call.finish(respond, maintenance::defragment(message)),
+        Method::Hash => call.run(respond, async move |_| maintenance::hash(&rim, message).await),
+        Method::HashKv => call.run(respond, async move |_| maintenance::hash_kv(&rim, message).await),
+        Method::HealthCheck => call.finish(respond, health::check(message)),
+        Method::HealthList => call.finish(respond, health::list(message)),
+        Method::RangeStream | Method::Watch | Method::LeaseKeepAlive | Method::HealthWatch => {
+            unreachable!("streaming methods do not come here")
+        }
+    }
+}
+
+/// The checks before every handler: what a client says about itself, and whether it wants a leader to be there.
+pub(crate) fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
+    if !rim.is_capable() {
+        return Err(status::NOT_CAPABLE);
+    }
+    let version = match &head.client_api_version {
+        None => "unknown",
+        Some(value) => std::str::from_utf8(value.as_bytes()).map_err(|_| status::INVALID_CLIENT_API_VERSION)?,
+    };
+    rim.metrics.client_request(version, is_stream);
+    if head.require_leader && rim.node.status().leader.is_none() {
+        return Err(status::NO_LEADER);
+    }
+    Ok(())
+}
+
+impl Call {
+    /// Runs a handler in a task of its own, within the client's deadline.
+    fn run<F>(self, respond: SendResponse<Bytes>, handler: F)
+    where
+        F: AsyncFnOnce(&Trace) -> Result<Answer, Status> + 'static,
+    {
+        // The node gives up by itself after the request timeout.
+        let deadline = self.timeout.filter(|&timeout| timeout < self.rim.config().request_timeout);
+        spawn_local(async move {
+            let Some(deadline) = deadline else {
+                let result = handler(&self.trace).await;
+                return self.finish(respond, result);
+            };
+            let until = self.started + deadline;
+            match tokio::time::timeout_at(until.into(), handler(&self.trace)).await {
+                Ok(result) => self.finish(respond, result),
+                Err(_) => self.give_up(respond),
+            }
+        });
+    }
+
+    /// The client's deadline has passed, so that nobody reads an answer.
+    fn give_up(self, mut respond: SendResponse<Bytes>) {
+        respond.send_reset(Reason::CANCEL);
+        self.record(Code::DeadlineExceeded, 0);
+    }
+
+    /// Answers the call.
+    fn finish(self, respond: SendResponse<Bytes>, result: Result<Answer, Status>) {
+        self.trace.answered.set(self.started.elapsed());
+        match result {
+            Ok(Answer::Message(message)) if message.len() <= ANSWER_AT_ONCE_BYTES => {
+                let bytes = message.len();
+                self.rim.heads.send_message(respond, message);
+                self.record(Code::Ok, bytes);
+            }
+            Ok(answer) => {
+                spawn_local(self.send_in_pieces(respond, answer));
+            }
+            Err(status) => {
+                self.rim.heads.send_status(respond, &status);
+                self.record(status.code, 0);
+            }
+        }
+    }
+
+    async fn send_in_pieces(self, mut respond: SendResponse<Bytes>, answer: Answer) {
+        let Ok(mut answers) = self.rim.heads.open(&mut respond) else { return self.record(Code::Canceled, 0) };
+        let (bytes, sent) = match answer {
+            Answer::Message(message) => (message.len(), answers.send(message).await.map_err(|_| None)),
+            Answer::Range(body) => (body.message_bytes(), body.send(&mut answers).await),
+        };
+        match sent {
+            Ok(()) => {
+                self.rim.heads.close(answers, None);
+                self.record(Code::Ok, bytes);
+            }
+            // The message has begun, so that a status cannot replace it: the client sees the call broken off.
+            Err(Some(status)) => {
+                tracing::error!(method = self.method.path(), error = %status.message, "answer broken off");
+                answers.reset(Reason::INTERNAL_ERROR);
+                self.record(status.code, 0);
+            }
+            Err(None) => self.record(Code::Canceled, 0),
+        }
+    }
+
+    /// Counts the call and logs it if it was slow.
+    fn record(&self, code: Code, answer_bytes: usize) {
+        let took = self.started.elapsed();
+        let metrics = self.rim.metrics.method(self.method);
+        metrics.handled[code as usize].increment();
+        if code == Code::Ok {
+            metrics.sent.increment();
+            self.rim.metrics.sent_bytes.add(answer_bytes.saturating_sub(crate::wire::PREFIX_BYTES) as u64);
+        }
+        if let Some(seconds) = &metrics.seconds {
+            seconds.observe(took);
+        }
+        if let Some(request) = self.trace.request.get() {
+            self.rim.metrics.request(request, code == Code::Ok, took);
+        }
+        if took > self.rim.config().slow_request {
+            self.log_slow(took, code, answer_bytes);
+        }
+    }
+
+    fn log_slow(&self, took: Duration, code: Code, answer_bytes: usize) {
+        let timings = self.trace.proposed.get();
+        let answered = self.trace.answered.get();
+        tracing::warn!(
+            method = self.method.path(),
+            remote = %self.remote,
+            code = code.name(),
+            "time spent" = ?took,
+            "request size" = self.request_bytes,
+            "response size" = answer_bytes,
+            queue = ?timings.queue,
+            "read index" = ?self.trace.read_index.get(),
+            sync = ?timings.sync,
+            apply = ?timings.apply,
+            send = ?took.saturating_sub(answered),
+            "request took too long"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! `/health`, `/livez` and `/readyz`: alarms, leader, and whether reads work.
+
+use super::{Head, NO_SNIFF, TEXT, error, method_not_allowed};
+use crate::rim::Rim;
+use crate::status::Status;
+use bytes::Bytes;
+use http::{Method, Response, StatusCode, header};
+use model::AlarmKind;
+use std::fmt::Write;
+
+/// One thing that `/livez` or `/readyz` look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    LiveSerializableRead,
+    ReadyDataCorruption,
+    ReadySerializableRead,
+    ReadyLinearizableRead,
+    ReadyNonLearner,
+}
+
+impl Check {
+    pub(crate) const COUNT: usize = 5;
+    pub(crate) const ALL: [Check; Check::COUNT] = [
+        Check::LiveSerializableRead,
+        Check::ReadyDataCorruption,
+        Check::ReadySerializableRead,
+        Check::ReadyLinearizableRead,
+        Check::ReadyNonLearner,
+    ];
+
+    /// Name of the endpoint, as in paths and metrics.
+    pub(crate) fn endpoint(self) -> &'static str {
+        if self == Check::LiveSerializableRead { "livez" } else { "readyz" }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Check::LiveSerializableRead | Check::ReadySerializableRead => "serializable_read",
+            Check::ReadyDataCorruption => "data_corruption",
+            Check::ReadyLinearizableRead => "linearizable_read",
+            Check::ReadyNonLearner => "non_learner",
+        }
+    }
+
+    async fn run(self, rim: &Rim) -> Result<(), String> {
+        match self {
+            Check::LiveSerializableRead | Check::ReadySerializableRead => Ok(()),
+            Check::ReadyLinearizableRead => read(rim).await.map_err(|status| status.message.into_owned()),
+            Check::ReadyDataCorruption if rim.node.view().alarms().is_active(AlarmKind::Corrupt) => {
+                Err("alarm activated: CORRUPT".to_string())
+            }
+            Check::ReadyDataCorruption => Ok(()),
+            Check::ReadyNonLearner if is_learner(rim) => Err("not supported for learner".to_string()),
+            Check::ReadyNonLearner => Ok(()),
+        }
+    }
+}
+
+fn is_learner(rim: &Rim) -> bool {
+    let (view, member) = (rim.node.view(), rim.node.member());
+    view.membership().members().any(|known| known.id == member && known.is_learner)
+}
+
+/// A linearizable read: all that reads of a key would wait for.
+async fn read(rim: &Rim) -> Result<(), Status> {
+    rim.node.read_barrier().await.map(|_| ()).map_err(Status::from)
+}
+
+pub(super) async fn health(rim: &Rim, head: &Head) -> Response<Bytes> {
+    if head.method != Method::GET {
+        return method_not_allowed();
+    }
+    let reason = unhealthy_because(rim, head).await;
+    let http = &rim.shared.http;
+    match reason {
+        None => {
+            http.health_succeeded.increment();
+            let mut response = Response::new(Bytes::from_static(br#"{"health":"true","reason":""}"#));
+            response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+            response
+        }
+        Some(reason) => {
+            http.health_failed.increment();
+            tracing::warn!(reason, "serving /health false");
+            let body = format!("{{\"health\":\"false\",\"reason\":\"{}\"}}\n", escape(&reason));
+            error(StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+async fn unhealthy_because(rim: &Rim, head: &Head) -> Option<String> {
+    let excluded: Vec<String> = head.values("exclude").collect();
+    let serializable = head.values("serializable").next().is_some_and(|value| value == "true");
+    let view = rim.node.view();
+    let mut alarms = view.alarms().iter().map(|alarm| match alarm.kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+        AlarmKind::None => "UNKNOWN",
+    });
+    if let Some(alarm) = alarms.find(|alarm| !excluded.iter().any(|excluded| excluded == alarm)) {
+        return Some(format!("ALARM {alarm}"));
+    }
+    drop(alarms);
+    if serializable {
+        return None;
+    }
+    if rim.node.status().leader.is_none() {
+        return Some("RAFT NO LEADER".to_string());
+    }
+    read(rim).await.err().map(|status| format!("RANGE ERROR:{}", status.message))
+}
+
+/// The checks behind a path, and whether it is the one of all of them.
+pub(super) struct Checks {
+    checks: Vec<Check>,
+    is_root: bool,
+}
+
+pub(super) fn checks_of(path: &str) -> Option<Checks> {
+    let path = path.strip_prefix('/')?;
+    let (endpoint, name) = path.split_once('/').map_or((path, None), |(endpoint, name)| (endpoint, Some(name)));
+    let of_path = |check: &Check| check.endpoint() == endpoint && name.is_none_or(|name| check.name() == name);
+    let checks: Vec<Check> = Check::ALL.into_iter().filter(of_path).collect();
+    (!checks.is_empty()).then_some(Checks { checks, is_root: name.is_none() })
+}
+
+pub(super) async fn run(rim: &Rim, head: &Head, checks: Checks) -> Response<Bytes> {
+    if head.method != Method::GET {
+        return method_not_allowed();
+    }
+    // A single check cannot be excluded from itself.
+    let excluded: Vec<String> = if checks.is_root { head.values("exclude").collect() } else { Vec::new() };
+    let (mut lines, mut failed) = (String::new(), false);
+    for check in checks.checks {
+        if excluded.iter().any(|excluded| excluded == check.name()) {
+            continue;
+        }
+        let result = check.run(rim).await;
+        count(rim, check, result.is_ok());
+        // Writing to a string cannot fail.
+        let _ = match &result {
+            Ok(()) => writeln!(lines, "[+]{} ok", check.name()),
+            Err(reason) => writeln!(lines, "[-]{} failed: {reason}", check.name()),
+        };
+        failed |= result.is_err();
+    }
+    if failed {
+        tracing::error!(path = head.path, reason = lines, "Health check error");
+        return error(StatusCode::SERVICE_UNAVAILABLE, lines + "\n");
+    }
+    let is_verbose = head.values("verbose").next().is_some();
+    let mut response = Response::new(Bytes::from(if is_verbose { lines + "ok\n" } else { "ok\n".to_string() }));
+    response.headers_mut().insert(header::CONTENT_TYPE, TEXT);
+    let (name, value) = NO_SNIFF;
+    response.headers_mut().insert(name, value);
+    response
+}
+
+fn count(rim: &Rim, check: Check, is_ok: bool) {
+    let Some(metrics) = rim.shared.http.checks.get(check as usize) else { return };
+    metrics.is_ok.set(is_ok.into());
+    if is_ok { &metrics.succeeded } else { &metrics.failed }.increment();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_their_checks() {
+        let names = |path| checks_of(path).map(|checks| checks.checks.iter().map(|check| check.name()).collect());
+        assert_eq!(names("/livez"), Some(vec!["serializable_read"]));
+        let all = vec!["data_corruption", "serializable_read", "linearizable_read", "non_learner"];
+        assert_eq!(names("/readyz"), Some(all));
+        assert_eq!(names("/readyz/linearizable_read"), Some(vec!["linearizable_read"]));
+        for unknown in ["/livez/linearizable_read", "/readyz/", "/readyz/nope", "/healthz", "livez", "/"] {
+            assert_eq!(names(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn checks_are_numbered_by_position() {
+        assert!(Check::ALL.iter().enumerate().all(|(position, check)| *check as usize == position));
+    }
+}

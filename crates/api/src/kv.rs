@@ -1,0 +1,272 @@
+//! KV: decode, check, hand to the node, answer.
+
+use crate::call::{Answer, Trace};
+use crate::kv_request;
+use crate::metrics::RequestType;
+use crate::range_answer::{RangeBody, StreamMessage, StreamTail, load};
+use crate::rim::Rim;
+use crate::status::{self, Status};
+use crate::stream::{Handled, StreamCall, StreamEnd};
+use crate::txn_answer::txn_response;
+use crate::wire::{self, Stamp};
+use bytes::Bytes;
+use model::{Command, KeyRange, Range, Revision, Txn};
+use node::{Outcome, ReadError, Reply, StateView, TxnOutcome};
+use prost::Message;
+use proto::etcdserverpb as pb;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stdx::codec::varint_len;
+
+/// Answers up to this size are built at once; larger ones while they are sent.
+const BUILT_AT_ONCE_BYTES: usize = 32 << 10;
+
+pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|_| status::UNMARSHAL)
+}
+
+/// Refuses what the node cannot read: by a rule, or because the disk fails.
+pub(crate) fn read_error(error: ReadError) -> Status {
+    match error {
+        ReadError::Rejected(rejection) => rejection.into(),
+        ReadError::Fault(fault) => Status::new(status::Code::DataLoss, format!("read: {fault}")),
+    }
+}
+
+/// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header that
+/// holds a request id made of the member's and the time.
+pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> {
+    let id_len = varint_len(rim.identity().member.0 << 48 | 1 << 47);
+    let header = 2 + 1 + 1 + id_len;
+    let entry = header + 1 + varint_len(request_bytes as u64) + request_bytes;
+    if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
+}
+
+/// Proposes a command; its outcome, and the reply it came with.
+pub(crate) async fn propose(rim: &Rim, command: Command, trace: &Trace) -> Result<(Outcome, Reply), Status> {
+    let mut reply = rim.node.propose(command).await?;
+    trace.proposed.set(reply.timings);
+    let answer = std::mem::replace(&mut reply.answer, Ok(Outcome::Compact));
+    Ok((answer?, reply))
+}
+
+pub(crate) fn stamp_of(reply: &Reply) -> Stamp {
+    Stamp { revision: reply.revision, term: reply.term }
+}
+
+/// A view for a linearizable read.
+async fn linearizable(rim: &Rim, trace: &Trace) -> Result<Arc<StateView>, Status> {
+    let started = Instant::now();
+    let view = rim.node.read_barrier().await?;
+    trace.read_index.set(started.elapsed());
+    Ok(view)
+}
+
+/// Answers a range if that takes no waiting.
+pub(crate) fn range_now(rim: &Rim, message: &Bytes, trace: &Trace) -> Option<Result<Answer, Status>> {
+    let request = match checked_range(message.clone(), trace) {
+        Ok(request) => request,
+        Err(status) => return Some(Err(status)),
+    };
+    let view = if request.serializable { Some(rim.node.view()) } else { rim.node.read_now() };
+    view.map(|view| answer_range(rim, &view, &request.range))
+}
+
+pub(crate) async fn range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    let request = checked_range(message, trace)?;
+    let view = if request.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
+    answer_range(rim, &view, &request.range)
+}
+
+struct RangeCall {
+    range: Range,
+    serializable: bool,
+}
+
+fn checked_range(message: Bytes, trace: &Trace) -> Result<RangeCall, Status> {
+    let request: pb::RangeRequest = decode(message)?;
+    let serializable = request.serializable;
+    let range = kv_request::range(request)?;
+    trace.request.set(Some(RequestType::Range));
+    Ok(RangeCall { range, serializable })
+}
+
+fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<Answer, Status> {
+    let started = Instant::now();
+    let answer = rim.node.range(view, range);
+    rim.metrics.range(answer.is_ok(), started.elapsed());
+    let answer = answer.map_err(read_error)?;
+    let stamp = rim.stamp(answer.result.revision);
+    let body = RangeBody::new(rim.identity(), stamp, answer.view, answer.result)?;
+    if body.message_bytes() <= BUILT_AT_ONCE_BYTES {
+        return body.build().map(Answer::Message);
+    }
+    Ok(Answer::Range(body))
+}
+
+pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    let request_bytes = message.len();
+    let put = kv_request::put(decode(message)?)?;
+    trace.request.set(Some(RequestType::Put));
+    check_size(rim, request_bytes)?;
+    let (outcome, reply) = propose(rim, Command::Put(put), trace).await?;
+    let Outcome::Put { prev } = outcome else { unreachable!("a put's outcome") };
+    let prev = load(&reply.view, prev.as_slice())?;
+    let response = wire::put_response(rim.identity(), stamp_of(&reply), prev.first().map(AsRef::as_ref));
+    Ok(Answer::Message(response))
+}
+
+pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    let request_bytes = message.len();
+    let delete = kv_request::delete_range(decode(message)?)?;
+    trace.request.set(Some(RequestType::DeleteRange));
+    check_size(rim, request_bytes)?;
+    let (outcome, reply) = propose(rim, Command::DeleteRange(delete), trace).await?;
+    let Outcome::DeleteRange { deleted, prev } = outcome else { unreachable!("a deletion's outcome") };
+    let prev = load(&reply.view, &prev)?;
+    let response = wire::delete_range_response(rim.identity(), stamp_of(&reply), deleted, &prev);
+    Ok(Answer::Message(response.into()))
+}
+
+pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    let compact = kv_request::compact(decode(message)?);
+    trace.request.set(Some(RequestType::Compaction));
+    let (_, reply) = propose(rim, Command::Compact(compact), trace).await?;
+    Ok(Answer::Message(wire::header_only(rim.identity(), stamp_of(&reply))))
+}
+
+pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    let request_bytes = message.len();
+    let request = pb::TxnRequest::decode(message).map_err(|error| {
+        // The decoder's own bound on nesting comes before ours.
+        if error.to_string().contains("recursion limit") { status::TOO_MANY_OPS } else { status::UNMARSHAL }
+    })?;
+    let checked = kv_request::txn(request, rim.config().txn_ops_max)?;
+    let (outcome, view, stamp) = if checked.read_only {
+        trace.request.set(Some(RequestType::ReadonlyTxn));
+        let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
+        let outcome = read_txn(&view, &checked.txn)?;
+        let stamp = rim.stamp(view.revision());
+        (outcome, view, stamp)
+    } else {
+        trace.request.set(Some(RequestType::Txn));
+        check_size(rim, request_bytes)?;
+        let (outcome, reply) = propose(rim, Command::Txn(checked.txn), trace).await?;
+        let Outcome::Txn(outcome) = outcome else { unreachable!("a txn's outcome") };
+        let stamp = stamp_of(&reply);
+        (outcome, reply.view, stamp)
+    };
+    txn_response(rim.identity(), stamp, &view, &outcome).map(Answer::Message)
+}
+
+fn read_txn(view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status> {
+    let read = view.txn(txn).map_err(|fault| Status::new(status::Code::DataLoss, format!("read: {fault}")))?;
+    Ok(read?)
+}
+
+/// Keys in the first message of a streamed range.
+const STREAM_KEYS_FIRST: u64 = 10;
+/// A view older than this is not read any further: it pins memory and files. The newest one has the same keys at the
+/// stream's revision, unless that was compacted.
+const STREAM_VIEW_AGE_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) async fn range_stream(mut call: StreamCall) -> Handled {
+    let result = stream_range(&mut call).await;
+    (call.answers, result)
+}
+
+async fn stream_range(call: &mut StreamCall) -> Result<(), StreamEnd> {
+    let request: pb::RangeRequest = decode(call.receive_only().await?)?;
+    let serializable = request.serializable;
+    let range = kv_request::range_stream(request)?;
+    let rim = call.rim.clone();
+    let view = if serializable { rim.node.view() } else { rim.node.read_barrier().await.map_err(Status::from)? };
+    let pinned = if range.revision.0 <= 0 { view.revision() } else { range.revision };
+    let stream = RangeStream {
+        stamp: rim.stamp(view.revision()),
+        left: if range.limit == 0 { u64::MAX } else { range.limit },
+        keys: STREAM_KEYS_FIRST,
+        sent: 0,
+        view,
+        viewed_at: Instant::now(),
+        next: Range { revision: pinned, ..range },
+    };
+    stream.run(call).await
+}
+
+/// A streamed range on its way: messages of keys at one revision, sized by what the one before weighed.
+struct RangeStream {
+    view: Arc<StateView>,
+    viewed_at: Instant,
+    /// What is left to read.
+    next: Range,
+    /// Keys that may still be sent.
+    left: u64,
+    /// Keys to ask for next.
+    keys: u64,
+    sent: u64,
+    stamp: Stamp,
+}
+
+impl RangeStream {
+    async fn run(mut self, call: &mut StreamCall) -> Result<(), StreamEnd> {
+        let rim = call.rim.clone();
+        if self.next.count_only {
+            let count = rim.node.range(&self.view, &self.next).map_err(read_error)?.result.count;
+            let tail = StreamTail { identity: rim.identity(), stamp: self.stamp, more: false, count };
+            let message = StreamMessage::new(&self.view, &[])?.build(Some(tail))?;
+            return Ok(call.send(message).await?);
+        }
+        loop {
+            self.next.limit = self.keys.min(self.left);
+            let answer = rim.node.range(&self.view, &self.next).map_err(read_error)?;
+            let (found, more) = (answer.result.items.len() as u64, answer.result.more);
+            let message = StreamMessage::new(&answer.view, &answer.result.items)?;
+            self.sent += found;
+            self.left -= found.min(self.left);
+            let Some(last_key) = message.last_key()?.filter(|_| more) else {
+                let tail = self.tail(&rim, false, 0);
+                return Ok(call.send(message.build(Some(tail))?).await?);
+            };
+            let next_key = [last_key.as_ref(), &[0]].concat();
+            if self.left == 0 {
+                let tail = self.tail(&rim, true, self.rest(&rim, next_key)?);
+                return Ok(call.send(message.build(Some(tail))?).await?);
+            }
+            call.send(message.build(None)?).await?;
+            self.advance(&rim, next_key, message.pairs_len());
+            // A client with a wide window must not keep the others of this thread waiting.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn tail<'a>(&self, rim: &'a Rim, more: bool, rest: u64) -> StreamTail<'a> {
+        StreamTail { identity: rim.identity(), stamp: self.stamp, more, count: self.sent + rest }
+    }
+
+    /// Keys behind the last one sent.
+    fn rest(&self, rim: &Rim, next_key: Vec<u8>) -> Result<u64, Status> {
+        let range = KeyRange { start: next_key.into(), end: self.next.range.end.clone() };
+        let count = Range { count_only: true, revision: self.next.revision, ..Range::new(range) };
+        Ok(rim.node.range(&self.view, &count).map_err(read_error)?.result.count)
+    }
+
+    fn advance(&mut self, rim: &Rim, next_key: Vec<u8>, bytes: usize) {
+        let target = rim.config().request_bytes_max;
+        if bytes < target / 2 {
+            self.keys = self.keys.saturating_mul(2);
+        } else if bytes > target * 2 {
+            self.keys = (self.keys / 2).max(1);
+        }
+        self.next.range.start = next_key.into();
+        if self.viewed_at.elapsed() > STREAM_VIEW_AGE_MAX {
+            self.view = rim.node.view();
+            self.viewed_at = Instant::now();
+        }
+    }
+}
+
+/// Revision that answers about nothing in particular carry.
+pub(crate) fn current_revision(rim: &Rim) -> Revision {
+    rim.node.view().revision()
+}

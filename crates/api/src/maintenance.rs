@@ -1,0 +1,145 @@
+//! Maintenance: status, alarms, hashes. There is nothing to defragment, so that succeeds at once.
+
+use crate::call::{Answer, Trace};
+use crate::kv::{decode, propose, stamp_of};
+use crate::metrics::RequestType;
+use crate::rim::Rim;
+use crate::status::{self, Code, Status};
+use crate::wire;
+use bytes::Bytes;
+use model::{Alarm, AlarmAction, AlarmKind, Command, MemberId, Revision};
+use node::{ActiveAlarm, Outcome};
+use proto::etcdserverpb as pb;
+
+/// A header as of `revision`.
+pub(crate) fn header(rim: &Rim, revision: Revision) -> Option<pb::ResponseHeader> {
+    rim.identity().header(rim.stamp(revision))
+}
+
+/// Quota shown when none is set.
+const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
+
+pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
+    let _: pb::StatusRequest = decode(message)?;
+    let (node, view) = (rim.node.status(), rim.node.view());
+    let (physical, retained) = sizes(&view);
+    let mut errors = Vec::new();
+    if node.leader.is_none() {
+        errors.push(status::NO_LEADER.message.into_owned());
+    }
+    errors.extend(
+        view.alarms()
+            .iter()
+            .map(|alarm| format!("memberID:{} alarm:{}", alarm.member, alarm_type(alarm.kind).as_str_name())),
+    );
+    let response = pb::StatusResponse {
+        header: header(rim, view.revision()),
+        version: model::ETCD_VERSION.to_string(),
+        db_size: physical,
+        leader: node.leader.map_or(0, |leader| leader.0),
+        raft_index: node.committed.0,
+        raft_term: node.term.0,
+        raft_applied_index: node.applied.0,
+        errors,
+        db_size_in_use: retained,
+        is_learner: false,
+        storage_version: model::ETCD_CLUSTER_VERSION.to_string(),
+        db_size_quota: match rim.config().quota_bytes {
+            0 => QUOTA_BYTES_DEFAULT,
+            quota => quota,
+        },
+        downgrade_info: Some(pb::DowngradeInfo::default()),
+    };
+    Ok(Answer::Message(wire::message(&response)))
+}
+
+/// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by them.
+pub(crate) fn sizes(view: &node::StateView) -> (i64, i64) {
+    let retained = view.retained_bytes().max(1);
+    let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+    (bytes(view.physical_bytes().max(retained)), bytes(retained))
+}
+
+pub(crate) fn defragment(message: Bytes) -> Result<Answer, Status> {
+    let _: pb::DefragmentRequest = decode(message)?;
+    Ok(Answer::Message(wire::message(&pb::DefragmentResponse { header: None })))
+}
+
+fn alarm_type(kind: AlarmKind) -> pb::AlarmType {
+    match kind {
+        AlarmKind::None => pb::AlarmType::None,
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    }
+}
+
+/// A kind that is not known matches and raises nothing.
+fn alarm_kind(alarm: i32) -> AlarmKind {
+    match pb::AlarmType::try_from(alarm) {
+        Ok(pb::AlarmType::Nospace) => AlarmKind::NoSpace,
+        Ok(pb::AlarmType::Corrupt) => AlarmKind::Corrupt,
+        Ok(pb::AlarmType::None) | Err(_) => AlarmKind::None,
+    }
+}
+
+fn alarm_members(alarms: impl IntoIterator<Item = ActiveAlarm>) -> Vec<pb::AlarmMember> {
+    let member =
+        |alarm: ActiveAlarm| pb::AlarmMember { member_id: alarm.member.0, alarm: alarm_type(alarm.kind).into() };
+    alarms.into_iter().map(member).collect()
+}
+
+pub(crate) async fn alarm(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+    use pb::alarm_request::AlarmAction as Action;
+    let request: pb::AlarmRequest = decode(message)?;
+    trace.request.set(Some(RequestType::Alarm));
+    let kind = alarm_kind(request.alarm);
+    let action = match Action::try_from(request.action) {
+        Ok(Action::Activate) => AlarmAction::Activate,
+        Ok(Action::Deactivate) => AlarmAction::Deactivate,
+        Ok(Action::Get) | Err(_) => {
+            let view = rim.node.read_barrier().await?;
+            let alarms = alarm_members(view.alarms().of_kind(kind));
+            let response = pb::AlarmResponse { header: header(rim, view.revision()), alarms };
+            return Ok(Answer::Message(wire::message(&response)));
+        }
+    };
+    let command = Command::Alarm(Alarm { action, member: MemberId(request.member_id), kind });
+    let (outcome, reply) = propose(rim, command, trace).await?;
+    let Outcome::Alarm(alarms) = outcome else { unreachable!("an alarm's outcome") };
+    let header = rim.identity().header(stamp_of(&reply));
+    Ok(Answer::Message(wire::message(&pb::AlarmResponse { header, alarms: alarm_members(alarms) })))
+}
+
+struct Hashed {
+    current: Revision,
+    hash: node::KvHash,
+}
+
+/// Folding over every version takes long, so that it runs on a thread of its own.
+async fn hash_at(rim: &Rim, revision: Revision) -> Result<Hashed, Status> {
+    let view = rim.node.view();
+    let current = view.revision();
+    let hashed = tokio::task::spawn_blocking(move || view.kv().hash_kv(revision)).await;
+    let hash = hashed.map_err(|error| Status::new(Code::Internal, format!("hash: {error}")))?;
+    Ok(Hashed { current, hash: hash? })
+}
+
+/// A checksum over the keys; etcd's is over its whole file and only compared between members of one cluster.
+pub(crate) async fn hash(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
+    let _: pb::HashRequest = decode(message)?;
+    let Hashed { current, hash } = hash_at(rim, Revision(0)).await?;
+    let response = pb::HashResponse { header: header(rim, current), hash: hash.hash };
+    Ok(Answer::Message(wire::message(&response)))
+}
+
+pub(crate) async fn hash_kv(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
+    let request: pb::HashKvRequest = decode(message)?;
+    let Hashed { current, hash } = hash_at(rim, Revision(request.revision)).await?;
+    let response = pb::HashKvResponse {
+        header: header(rim, current),
+        hash: hash.hash,
+        compact_revision: hash.compact_revision.0,
+        hash_revision: hash.revision.0,
+    };
+    Ok(Answer::Message(wire::message(&response)))
+}

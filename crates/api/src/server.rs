@@ -1,0 +1,261 @@
+//! Start and stop of everything between clients and the node.
+
+use crate::config::Config;
+use crate::connection::{Accepted, AcceptedSocket, HalfOpen, Remote};
+use crate::listen::{Address, Listen, ListenError, Serves, Socket};
+use crate::rim::{self, RimMessage, Shared};
+use crate::tls::{Reloading, TlsError};
+use node::Handle;
+use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+
+/// How often TLS files are looked at.
+const TLS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause after an accept that failed for want of something that others may give back.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Why the listeners could not be set up.
+#[derive(Debug)]
+pub enum ServeError {
+    Listen(ListenError),
+    Tls(TlsError),
+    /// A listener speaks TLS, and no certificate is given.
+    NoCertificate(Address),
+    Thread(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Listen(error) => error.fmt(f),
+            ServeError::Tls(error) => error.fmt(f),
+            ServeError::NoCertificate(address) => {
+                write!(f, "listen on {address} with TLS: no certificate is given; set --cert-file and --key-file")
+            }
+            ServeError::Thread(error) => write!(f, "start thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Listeners that are bound, so that what can go wrong has, and that answer nobody yet.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    tls: Option<Reloading>,
+    sockets: Vec<(Listen, Socket)>,
+}
+
+/// Binds every listener of the configuration and loads its TLS files.
+pub fn bind(config: Config) -> Result<Bound, ServeError> {
+    let tls = config.tls.clone().map(Reloading::load).transpose().map_err(ServeError::Tls)?;
+    let mut sockets = Vec::new();
+    for listen in &config.listen {
+        if listen.tls && tls.is_none() {
+            return Err(ServeError::NoCertificate(listen.address.clone()));
+        }
+        let socket = listen.bind(config.socket_reuse_port).map_err(ServeError::Listen)?;
+        let address = socket.address(&listen.address);
+        sockets.push((Listen { address, ..listen.clone() }, socket));
+    }
+    Ok(Bound { config, tls, sockets })
+}
+
+impl Bound {
+    /// The listeners in order of the configuration, with the ports that the system chose.
+    pub fn listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.sockets.iter().map(|(listen, _)| listen)
+    }
+
+    /// Starts the threads that serve `node`.
+    pub fn serve(self, node: Handle) -> Result<Server, ServeError> {
+        let rims = match self.config.rims {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            rims => rims,
+        };
+        let shared = Arc::new(Shared::new(self.config, self.tls, node, rims));
+        for (listen, _) in &self.sockets {
+            log_serving(listen);
+        }
+        Server::start(shared, self.sockets, rims)
+    }
+}
+
+fn log_serving(listen: &Listen) {
+    let traffic = match listen.serves {
+        Serves::Everything => "grpc+http",
+        Serves::Grpc => "grpc",
+        Serves::Http => "http",
+        Serves::Metrics => return tracing::info!(address = %listen.address, "serving metrics"),
+    };
+    if listen.plain {
+        tracing::info!(
+            traffic,
+            address = %listen.address,
+            "serving client traffic insecurely; this is strongly discouraged!"
+        );
+    }
+    if listen.tls {
+        tracing::info!(traffic, address = %listen.address, "serving client traffic securely");
+    }
+}
+
+/// Running listeners. Dropping it without `stop` leaves them running.
+#[derive(Debug)]
+pub struct Server {
+    rims: Vec<Rim>,
+    request_timeout: Duration,
+    stop_accepting: oneshot::Sender<()>,
+    accept: JoinHandle<()>,
+    unix_paths: Vec<std::path::PathBuf>,
+}
+
+#[derive(Debug)]
+struct Rim {
+    messages: mpsc::UnboundedSender<RimMessage>,
+    thread: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(shared: Arc<Shared>, sockets: Vec<(Listen, Socket)>, rims: usize) -> Result<Server, ServeError> {
+        let rims: Vec<Rim> = (0..rims).map(|index| start_rim(&shared, index)).collect::<Result<_, _>>()?;
+        let senders = rims.iter().map(|rim| rim.messages.clone()).collect();
+        let (stop_accepting, stopped) = oneshot::channel();
+        let unix_paths = sockets.iter().filter_map(|(listen, _)| match &listen.address {
+            Address::Unix(path) => Some(path.clone()),
+            Address::Tcp(_) => None,
+        });
+        let unix_paths = unix_paths.collect();
+        let request_timeout = shared.config.request_timeout;
+        let accept = spawn("accept", move || accept_all(&shared, sockets, senders, stopped))?;
+        Ok(Server { rims, request_timeout, stop_accepting, accept, unix_paths })
+    }
+
+    /// Stops: no new connections, GOAWAY on the open ones, streams ended, requests in flight finished. Waits at most the
+    /// request timeout, then cuts off what is left.
+    pub fn stop(self) {
+        // The thread may be gone only if it panicked, and then there is nothing to stop.
+        let _ = self.stop_accepting.send(());
+        let _ = self.accept.join();
+        let until = Instant::now() + self.request_timeout;
+        for rim in &self.rims {
+            let _ = rim.messages.send(RimMessage::Stop { until });
+        }
+        for rim in self.rims {
+            let _ = rim.thread.join();
+        }
+        for path in self.unix_paths {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
+    std::thread::Builder::new().name(name.to_string()).spawn(run).map_err(ServeError::Thread)
+}
+
+fn start_rim(shared: &Arc<Shared>, index: usize) -> Result<Rim, ServeError> {
+    let (messages, receiver) = mpsc::unbounded_channel();
+    let shared = shared.clone();
+    let thread = spawn(&format!("rim-{index}"), move || rim::run(shared, index, receiver))?;
+    Ok(Rim { messages, thread })
+}
+
+/// The accept thread: deals connections out to the rims in turn, and keeps TLS files up to date.
+fn accept_all(
+    shared: &Arc<Shared>,
+    sockets: Vec<(Listen, Socket)>,
+    rims: Vec<mpsc::UnboundedSender<RimMessage>>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = runtime.expect("a runtime needs a file descriptor or two, and the listeners already have theirs");
+    runtime.block_on(async {
+        let dealer = Rc::new(Dealer { rims, next: Cell::new(0), half_open: shared.half_open.clone() });
+        for (listen, socket) in sockets {
+            spawn_local(accept(dealer.clone(), listen, socket));
+        }
+        spawn_local(refresh_tls(shared.clone()));
+        let _ = stopped.await;
+    });
+}
+
+async fn refresh_tls(shared: Arc<Shared>) {
+    let Some(tls) = &shared.tls else { return };
+    let mut ticks = tokio::time::interval(TLS_REFRESH_INTERVAL);
+    loop {
+        ticks.tick().await;
+        tls.refresh();
+    }
+}
+
+struct Dealer {
+    rims: Vec<mpsc::UnboundedSender<RimMessage>>,
+    next: Cell<usize>,
+    half_open: Arc<AtomicUsize>,
+}
+
+impl Dealer {
+    fn deal(&self, listen: &Listen, socket: AcceptedSocket, remote: Remote) {
+        let Some(half_open) = HalfOpen::enter(&self.half_open) else {
+            return tracing::warn!("remote-addr" = %remote, "drop connection: too many are in their handshake");
+        };
+        let (plain, tls, serves) = (listen.plain, listen.tls, listen.serves);
+        let accepted = Accepted { socket, remote, plain, tls, serves, half_open };
+        let next = self.next.get();
+        self.next.set((next + 1) % self.rims.len().max(1));
+        if let Some(rim) = self.rims.get(next) {
+            // A rim that is gone takes the whole process with it; nothing is left to do here.
+            let _ = rim.send(RimMessage::Connection(accepted));
+        }
+    }
+}
+
+async fn accept(dealer: Rc<Dealer>, listen: Listen, socket: Socket) {
+    let result = match socket {
+        Socket::Tcp(listener) => accept_tcp(&dealer, &listen, listener).await,
+        Socket::Unix(listener) => accept_unix(&dealer, &listen, listener).await,
+    };
+    if let Err(error) = result {
+        tracing::error!(address = %listen.address, %error, "accept connections: the listener cannot be used");
+    }
+}
+
+async fn accept_tcp(dealer: &Dealer, listen: &Listen, listener: std::net::TcpListener) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        match listener.accept().await.and_then(|(socket, remote)| Ok((socket.into_std()?, remote))) {
+            Ok((socket, remote)) => dealer.deal(listen, AcceptedSocket::Tcp(socket), Remote::Tcp(remote)),
+            Err(error) => accept_failed(listen, &error).await,
+        }
+    }
+}
+
+async fn accept_unix(dealer: &Dealer, listen: &Listen, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    loop {
+        match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
+            Ok(socket) => dealer.deal(listen, AcceptedSocket::Unix(socket), Remote::Unix),
+            Err(error) => accept_failed(listen, &error).await,
+        }
+    }
+}
+
+/// A client that went away while it waited is no matter; being out of file descriptors is, for a while.
+async fn accept_failed(listen: &Listen, error: &io::Error) {
+    if error.kind() == io::ErrorKind::ConnectionAborted {
+        return;
+    }
+    tracing::warn!(address = %listen.address, %error, "accept connection: tried again shortly");
+    tokio::time::sleep(ACCEPT_RETRY).await;
+}

@@ -1,0 +1,182 @@
+//! One streaming call from its checks to its status: what watches, lease keep-alives and streamed ranges have in common.
+//!
+//! The handler owns the order of messages. It ends with a status or without one; a client that is gone ends it too, by its
+//! next send or by `Call::poll_gone`.
+
+use crate::call;
+use crate::grpc::{Answers, CallHead, Gone, Messages, ReadError};
+use crate::method::Method;
+use crate::rim::{Rim, StreamSignal};
+use crate::status::{self, Code, Status};
+use crate::{health, kv, lease, watch_stream};
+use bytes::Bytes;
+use h2::server::SendResponse;
+use std::rc::Rc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Why a streaming call ended before its natural end.
+#[derive(Debug)]
+pub(crate) enum StreamEnd {
+    Refused(Status),
+    /// The client is gone or gave up.
+    Gone,
+}
+
+impl From<Status> for StreamEnd {
+    fn from(status: Status) -> StreamEnd {
+        StreamEnd::Refused(status)
+    }
+}
+
+impl From<Gone> for StreamEnd {
+    fn from(_: Gone) -> StreamEnd {
+        StreamEnd::Gone
+    }
+}
+
+impl From<ReadError> for StreamEnd {
+    fn from(error: ReadError) -> StreamEnd {
+        match error {
+            ReadError::Refused(status) => StreamEnd::Refused(status),
+            ReadError::Gone => StreamEnd::Gone,
+        }
+    }
+}
+
+/// A streaming call as its handler sees it.
+pub(crate) struct StreamCall {
+    pub(crate) rim: Rc<Rim>,
+    pub(crate) method: Method,
+    pub(crate) messages: Messages,
+    pub(crate) answers: Answers,
+    pub(crate) outside: OutsideEnd,
+}
+
+/// What a handler hands back: the stream to close, and how.
+pub(crate) type Handled = (Answers, Result<(), StreamEnd>);
+
+impl StreamCall {
+    /// The next request; `None` once the client has sent its last. Fails when the stream has to end for a reason that lies
+    /// outside of it.
+    pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, StreamEnd> {
+        let message = tokio::select! {
+            biased;
+            status = self.outside.wait() => return Err(status.into()),
+            message = self.messages.next() => message?,
+        };
+        if let Some(message) = &message {
+            received(&self.rim, self.method, message.len());
+        }
+        Ok(message)
+    }
+
+    /// The request of a call that has one; more than one is not looked at.
+    pub(crate) async fn receive_only(&mut self) -> Result<Bytes, StreamEnd> {
+        self.receive().await?.ok_or(StreamEnd::Refused(status::NO_REQUEST_MESSAGE))
+    }
+
+    /// Sends one message, waiting for the client's window.
+    pub(crate) async fn send(&mut self, message: Bytes) -> Result<(), Gone> {
+        let bytes = message.len();
+        self.answers.send(message).await?;
+        sent(&self.rim, self.method, bytes);
+        Ok(())
+    }
+}
+
+/// Reasons for a stream to end that lie outside of it: the server stops, or has had no leader for too long.
+pub(crate) struct OutsideEnd {
+    require_leader: bool,
+    signal: watch::Receiver<StreamSignal>,
+}
+
+impl OutsideEnd {
+    /// Resolves when the stream has to end.
+    pub(crate) async fn wait(&mut self) -> Status {
+        let require_leader = self.require_leader;
+        let ends = |signal: &StreamSignal| signal.is_stopping || (require_leader && signal.leader_is_lost);
+        match self.signal.wait_for(ends).await {
+            Ok(signal) if !signal.is_stopping => status::NO_LEADER,
+            // The sender lives as long as the rim.
+            Ok(_) | Err(_) => status::STOPPED,
+        }
+    }
+}
+
+/// Counts a request message.
+pub(crate) fn received(rim: &Rim, method: Method, bytes: usize) {
+    rim.metrics.method(method).received.increment();
+    rim.metrics.received_bytes.add(bytes as u64);
+}
+
+/// Counts an answer; `bytes` includes the prefix.
+pub(crate) fn sent(rim: &Rim, method: Method, bytes: usize) {
+    rim.metrics.method(method).sent.increment();
+    rim.metrics.sent_bytes.add(bytes.saturating_sub(crate::wire::PREFIX_BYTES) as u64);
+}
+
+/// Runs a streaming call to its end.
+pub(crate) async fn run(
+    rim: Rc<Rim>,
+    method: Method,
+    head: CallHead,
+    messages: Messages,
+    respond: SendResponse<Bytes>,
+) {
+    let started = Instant::now();
+    let metrics = rim.metrics.clone();
+    let metrics = metrics.method(method);
+    metrics.started.increment();
+    let code = match call::check(&rim, &head, true) {
+        Ok(()) => run_checked(rim, method, &head, messages, respond, started).await,
+        Err(status) => {
+            rim.heads.send_status(respond, &status);
+            status.code
+        }
+    };
+    metrics.handled[code as usize].increment();
+    if let Some(seconds) = &metrics.seconds {
+        seconds.observe(started.elapsed());
+    }
+}
+
+async fn run_checked(
+    rim: Rc<Rim>,
+    method: Method,
+    head: &CallHead,
+    messages: Messages,
+    mut respond: SendResponse<Bytes>,
+    started: Instant,
+) -> Code {
+    let Ok(answers) = rim.heads.open(&mut respond) else { return Code::Canceled };
+    let outside = OutsideEnd { require_leader: head.require_leader, signal: rim.stream_signal() };
+    let handled = handle(StreamCall { rim: rim.clone(), method, messages, answers, outside });
+    let handled = match head.timeout {
+        None => Ok(handled.await),
+        Some(timeout) => tokio::time::timeout_at((started + timeout).into(), handled).await,
+    };
+    match handled {
+        Ok((answers, Ok(()))) => {
+            rim.heads.close(answers, None);
+            Code::Ok
+        }
+        Ok((answers, Err(StreamEnd::Refused(status)))) => {
+            rim.heads.close(answers, Some(&status));
+            status.code
+        }
+        Ok((_, Err(StreamEnd::Gone))) => Code::Canceled,
+        // The handler is dropped, and the stream with it: the client, which set the deadline, sees it cancelled.
+        Err(_) => Code::DeadlineExceeded,
+    }
+}
+
+async fn handle(call: StreamCall) -> Handled {
+    match call.method {
+        Method::RangeStream => kv::range_stream(call).await,
+        Method::Watch => watch_stream::serve(call).await,
+        Method::LeaseKeepAlive => lease::keep_alive(call).await,
+        Method::HealthWatch => health::watch(call).await,
+        _ => unreachable!("unary methods do not come here"),
+    }
+}

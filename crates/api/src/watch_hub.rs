@@ -1,0 +1,193 @@
+//! The watchers of a rim and the streams they belong to: the pump that takes events from the event log to the streams.
+//!
+//! One task per rim (`pump`) sleeps until the node has new events, a watcher has to catch up, or a stream takes events again.
+//! Deliveries go straight to their stream, which sends them at once if its client takes them.
+
+use crate::kv::read_error;
+use crate::metrics::RimMetrics;
+use crate::rim::Rim;
+use crate::watch_stream::WatchStream;
+use model::Revision;
+use node::Handle;
+use node::watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Pause after a failed read of history.
+const READ_RETRY: Duration = Duration::from_millis(100);
+
+/// See the file's head.
+pub(crate) struct WatchHub {
+    registry: RefCell<Registry>,
+    /// By slot of the watcher.
+    routes: RefCell<Vec<Option<Route>>>,
+    /// Something changed that the pump does not hear of from the node.
+    changed: Notify,
+    metrics: Arc<RimMetrics>,
+}
+
+#[derive(Clone)]
+struct Route {
+    watcher: WatcherId,
+    stream: Rc<WatchStream>,
+    watch_id: i64,
+}
+
+impl WatchHub {
+    pub(crate) fn new(node: &Handle, metrics: Arc<RimMetrics>) -> WatchHub {
+        WatchHub {
+            registry: RefCell::new(Registry::new(node.events().clone())),
+            routes: RefCell::default(),
+            changed: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Adds a watcher whose events go to `stream`. `current` is the revision that the answer reports.
+    pub(crate) fn create(
+        &self,
+        spec: Spec,
+        current: Revision,
+        stream: &Rc<WatchStream>,
+        watch_id: i64,
+    ) -> Result<WatcherId, CreateError> {
+        let watcher = self.registry.borrow_mut().create(spec, current)?;
+        let mut routes = self.routes.borrow_mut();
+        if routes.len() <= watcher.slot() {
+            routes.resize(watcher.slot() + 1, None);
+        }
+        if let Some(route) = routes.get_mut(watcher.slot()) {
+            *route = Some(Route { watcher, stream: stream.clone(), watch_id });
+        }
+        drop(routes);
+        self.count();
+        self.changed.notify_one();
+        Ok(watcher)
+    }
+
+    pub(crate) fn cancel(&self, watcher: WatcherId) {
+        self.registry.borrow_mut().cancel(watcher);
+        self.forget(watcher);
+        self.count();
+    }
+
+    /// The watcher's stream is full: nothing is handed to it until `resume`.
+    pub(crate) fn pause(&self, watchers: impl Iterator<Item = WatcherId>) {
+        let mut registry = self.registry.borrow_mut();
+        watchers.for_each(|watcher| registry.pause(watcher));
+        drop(registry);
+        self.count();
+    }
+
+    pub(crate) fn resume(&self, watchers: impl Iterator<Item = WatcherId>) {
+        let mut registry = self.registry.borrow_mut();
+        watchers.for_each(|watcher| registry.resume(watcher));
+        drop(registry);
+        self.count();
+        self.changed.notify_one();
+    }
+
+    /// Revision up to which the watcher was handed everything, if it is in step.
+    pub(crate) fn progress(&self, watcher: WatcherId) -> Option<Revision> {
+        self.registry.borrow().progress(watcher)
+    }
+
+    /// Hands out all events that there are.
+    pub(crate) fn deliver_new(&self, rim: &Rim) {
+        let mut deliveries = Vec::new();
+        loop {
+            let more = self.registry.borrow_mut().advance(&mut deliveries);
+            for delivery in deliveries.drain(..) {
+                self.deliver(rim, delivery);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&self, rim: &Rim, delivery: Delivery) {
+        // A watcher that was cancelled while its events waited here has no route any more.
+        if let Some(route) = self.route(delivery.watcher) {
+            route.stream.deliver(rim, route.watch_id, delivery);
+        }
+    }
+
+    fn route(&self, watcher: WatcherId) -> Option<Route> {
+        let routes = self.routes.borrow();
+        routes.get(watcher.slot())?.as_ref().filter(|route| route.watcher == watcher).cloned()
+    }
+
+    fn forget(&self, watcher: WatcherId) {
+        if let Some(route) = self.routes.borrow_mut().get_mut(watcher.slot())
+            && route.as_ref().is_some_and(|route| route.watcher == watcher)
+        {
+            *route = None;
+        }
+    }
+
+    /// Fetches one piece for one watcher that is behind. False if none is, or the disk failed.
+    fn catch_up(&self, rim: &Rim) -> CaughtUp {
+        let mut registry = self.registry.borrow_mut();
+        if !registry.is_behind() {
+            return CaughtUp::NobodyIsBehind;
+        }
+        let piece = registry.catch_up(rim.node.view().kv());
+        drop(registry);
+        let piece = match piece {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return CaughtUp::NobodyIsBehind,
+            Err(error) => {
+                let error = read_error(error).message;
+                tracing::error!(%error, "read history for a watch: tried again shortly");
+                return CaughtUp::Failed;
+            }
+        };
+        if let Some(delivery) = piece.delivery {
+            self.deliver(rim, delivery);
+        }
+        if let Standing::Cancelled(compacted) = piece.standing
+            && let Some(route) = self.route(piece.watcher)
+        {
+            self.forget(piece.watcher);
+            route.stream.cancel_compacted(rim, route.watch_id, compacted);
+        }
+        self.count();
+        CaughtUp::OnePiece
+    }
+
+    fn count(&self) {
+        let registry = self.registry.borrow();
+        self.metrics.watchers.set(registry.len() as i64);
+        self.metrics.slow_watchers.set(registry.slow() as i64);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CaughtUp {
+    OnePiece,
+    NobodyIsBehind,
+    Failed,
+}
+
+/// Runs for as long as the rim.
+pub(crate) async fn pump(rim: Rc<Rim>) {
+    let mut signal = rim.node.event_signal();
+    loop {
+        rim.watch.deliver_new(&rim);
+        match rim.watch.catch_up(&rim) {
+            // Others on this thread get their turn between two pieces.
+            CaughtUp::OnePiece => tokio::task::yield_now().await,
+            CaughtUp::Failed => tokio::time::sleep(READ_RETRY).await,
+            CaughtUp::NobodyIsBehind => {
+                tokio::select! {
+                    () = signal.changed() => {}
+                    () = rim.watch.changed.notified() => {}
+                }
+            }
+        }
+    }
+}

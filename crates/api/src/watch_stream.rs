@@ -1,0 +1,473 @@
+//! The watch protocol of one stream: requests in, one ordered queue of answers out.
+//!
+//! ```text
+//! create, cancel, progress ──▶ answers ──┐
+//! events from the hub ───────────────────┴──▶ queue ──▶ the client's window
+//! ```
+//!
+//! Invariants:
+//! - The answer to a creation is queued before the watcher can have any event, so that it is also sent before.
+//! - Answers are sent in the order in which they were queued; a progress answer is queued only when all events up to its
+//!   revision were.
+//! - The queue is bounded: a stream that is full pauses its watchers, which go on from where they were once it is empty, and
+//!   its requests are not read meanwhile.
+
+use crate::grpc::{Answers, Gone, Messages};
+use crate::kv::decode;
+use crate::method::Method;
+use crate::metrics::StreamApi;
+use crate::rim::Rim;
+use crate::status::{Code, Status};
+use crate::stream::{self, Handled, StreamCall, StreamEnd};
+use crate::watch_response::{self, Fields, NO_WATCH, Response};
+use bytes::Bytes;
+use model::{KeyRange, Revision};
+use node::watch::{CreateError, Delivery, Spec, WatcherId};
+use proto::etcdserverpb as pb;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// Answers and events that a stream queues before its watchers are paused and its requests left unread.
+const QUEUED_ANSWERS_MAX: usize = 128;
+const QUEUED_EVENTS_MAX: usize = 4096;
+/// Shortest time between progress notifications.
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
+const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
+const NEGATIVE_REVISION: &str = "etcdserver: mvcc: required revision has been compacted";
+
+/// One watch of a stream.
+#[derive(Debug)]
+struct Watch {
+    watcher: WatcherId,
+    prev_kv: bool,
+    fragment: bool,
+    /// Whether it wants progress notifications, and if so, whether nothing was sent for it since the last tick.
+    progress: Option<bool>,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Control(Bytes),
+    Events { watch_id: i64, prev_kv: bool, fragment: bool, delivery: Delivery },
+}
+
+/// What the stream's own task and the hub's pump share.
+pub(crate) struct WatchStream {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    /// Taken when the stream has ended.
+    answers: Option<Answers>,
+    watches: HashMap<i64, Watch>,
+    next_id: i64,
+    queue: VecDeque<Queued>,
+    queued_events: usize,
+    /// Parts of messages that the window has not taken yet, in front of the queue.
+    sending: VecDeque<Bytes>,
+    is_paused: bool,
+    failed: Option<Status>,
+    waker: Option<Waker>,
+}
+
+impl WatchStream {
+    fn new(answers: Answers) -> WatchStream {
+        let inner = Inner {
+            answers: Some(answers),
+            watches: HashMap::new(),
+            next_id: 0,
+            queue: VecDeque::new(),
+            queued_events: 0,
+            sending: VecDeque::new(),
+            is_paused: false,
+            failed: None,
+            waker: None,
+        };
+        WatchStream { inner: RefCell::new(inner) }
+    }
+
+    /// Takes events for one of its watches.
+    pub(crate) fn deliver(&self, rim: &Rim, watch_id: i64, delivery: Delivery) {
+        let inner = &mut *self.inner.borrow_mut();
+        let Some(watch) = inner.watches.get_mut(&watch_id) else { return };
+        if let Some(is_quiet) = &mut watch.progress {
+            *is_quiet = false;
+        }
+        let (prev_kv, fragment) = (watch.prev_kv, watch.fragment);
+        rim.metrics.pending_events.add(delivery.events.len() as i64);
+        inner.queued_events += delivery.events.len();
+        inner.queue.push_back(Queued::Events { watch_id, prev_kv, fragment, delivery });
+        inner.send_now(rim);
+        if inner.is_full() && !inner.is_paused {
+            inner.is_paused = true;
+            rim.watch.pause(inner.watches.values().map(|watch| watch.watcher));
+        }
+    }
+
+    /// The history that a watch needs is gone.
+    pub(crate) fn cancel_compacted(&self, rim: &Rim, watch_id: i64, compacted: Revision) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.watches.remove(&watch_id);
+        let fields = Fields { watch_id, canceled: true, compact_revision: compacted.0, ..Fields::default() };
+        inner.control(rim, Revision(0), fields);
+        inner.send_now(rim);
+    }
+}
+
+impl Inner {
+    fn is_full(&self) -> bool {
+        self.queue.len() > QUEUED_ANSWERS_MAX || self.queued_events > QUEUED_EVENTS_MAX
+    }
+
+    fn control(&mut self, rim: &Rim, revision: Revision, fields: Fields<'_>) {
+        let message = watch_response::control(rim.identity(), rim.stamp(revision), fields);
+        self.queue.push_back(Queued::Control(message));
+    }
+
+    /// Sends what the window takes, without waiting; wakes the stream's task to do the rest.
+    fn send_now(&mut self, rim: &Rim) {
+        while self.sending.is_empty() && self.failed.is_none() {
+            let Some(queued) = self.queue.pop_front() else { return };
+            self.begin(rim, queued);
+            let bytes = self.sending.iter().map(Bytes::len).sum();
+            let Some(answers) = &mut self.answers else { return };
+            if answers.takes(bytes) {
+                while let Some(part) = self.sending.pop_front() {
+                    // A client that is gone ends the stream's task.
+                    if answers.send_now(part).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Turns the front of the queue into bytes.
+    fn begin(&mut self, rim: &Rim, queued: Queued) {
+        match queued {
+            Queued::Control(message) => {
+                stream::sent(rim, Method::Watch, message.len());
+                self.sending.push_back(message);
+            }
+            Queued::Events { watch_id, prev_kv, fragment, delivery } => {
+                let events = delivery.events.len();
+                self.queued_events -= events;
+                rim.metrics.pending_events.add(-(events as i64));
+                rim.metrics.watch_events.add(events as u64);
+                match encode(rim, watch_id, prev_kv, fragment, &delivery) {
+                    Ok(responses) => responses.into_iter().for_each(|response| self.begin_response(rim, response)),
+                    Err(status) => self.failed = Some(status),
+                }
+            }
+        }
+    }
+
+    fn begin_response(&mut self, rim: &Rim, response: Response) {
+        stream::sent(rim, Method::Watch, response.bytes());
+        self.sending.push_back(response.head);
+        if !response.events.is_empty() {
+            self.sending.push_back(response.events);
+        }
+    }
+
+    /// Sends as the window opens; ready when all is sent.
+    fn poll_send(&mut self, rim: &Rim, context: &mut Context<'_>) -> Poll<Result<(), StreamEnd>> {
+        loop {
+            if let Some(status) = self.failed.take() {
+                return Poll::Ready(Err(status.into()));
+            }
+            let Some(answers) = &mut self.answers else { return Poll::Ready(Err(StreamEnd::Gone)) };
+            if let Some(part) = self.sending.front_mut() {
+                match answers.poll_send(context, part) {
+                    Poll::Ready(Ok(())) => drop(self.sending.pop_front()),
+                    Poll::Ready(Err(gone)) => return Poll::Ready(Err(gone.into())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            } else if let Some(queued) = self.queue.pop_front() {
+                self.begin(rim, queued);
+            } else {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {
+        self.answers.as_mut().map_or(Poll::Ready(Gone), |answers| answers.poll_gone(context))
+    }
+}
+
+fn encode(
+    rim: &Rim,
+    watch_id: i64,
+    prev_kv: bool,
+    fragment: bool,
+    delivery: &Delivery,
+) -> Result<Vec<Response>, Status> {
+    let unreadable = |fault| Status::new(Code::DataLoss, format!("read events: {fault}"));
+    let stamp = rim.stamp(delivery.revision);
+    if fragment {
+        let events = delivery.events.encoded_each(prev_kv).map_err(unreadable)?;
+        let bytes_max = rim.config().message_bytes_max();
+        return Ok(watch_response::fragments(rim.identity(), stamp, watch_id, &events, bytes_max));
+    }
+    let events = delivery.events.encoded(prev_kv).map_err(unreadable)?;
+    let fields = Fields { watch_id, ..Fields::default() };
+    Ok(vec![watch_response::whole(rim.identity(), stamp, fields, events)])
+}
+
+/// Serves a stream to its end.
+pub(crate) async fn serve(call: StreamCall) -> Handled {
+    let StreamCall { rim, messages, answers, mut outside, .. } = call;
+    let stream = Rc::new(WatchStream::new(answers));
+    rim.metrics.watch_streams.add(1);
+    let mut task = Task {
+        rim: rim.clone(),
+        stream: stream.clone(),
+        messages,
+        requests_ended: false,
+        ticker: Ticker::new(rim.config().watch_progress_interval),
+    };
+    let result = tokio::select! {
+        biased;
+        status = outside.wait() => Err(StreamEnd::Refused(status)),
+        end = poll_fn(|context| task.poll(context)) => Err(end),
+    };
+    drop(task);
+    if matches!(&result, Err(StreamEnd::Refused(_))) {
+        rim.metrics.stream_failed(StreamApi::Watch, false);
+    }
+    let inner = &mut *stream.inner.borrow_mut();
+    for (_, watch) in inner.watches.drain() {
+        rim.watch.cancel(watch.watcher);
+    }
+    rim.metrics.pending_events.add(-(inner.queued_events as i64));
+    rim.metrics.watch_streams.add(-1);
+    let answers = inner.answers.take().expect("only this function takes it");
+    (answers, result)
+}
+
+/// A stream's own task.
+struct Task {
+    rim: Rc<Rim>,
+    stream: Rc<WatchStream>,
+    messages: Messages,
+    requests_ended: bool,
+    ticker: Ticker,
+}
+
+impl Task {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<StreamEnd> {
+        loop {
+            let sent = {
+                let inner = &mut *self.stream.inner.borrow_mut();
+                if let Poll::Ready(gone) = inner.poll_gone(context) {
+                    return Poll::Ready(gone.into());
+                }
+                let sent = inner.poll_send(&self.rim, context);
+                if let Poll::Ready(Err(end)) = sent {
+                    return Poll::Ready(end);
+                }
+                inner.waker = Some(context.waker().clone());
+                if sent.is_ready() && std::mem::take(&mut inner.is_paused) {
+                    self.rim.watch.resume(inner.watches.values().map(|watch| watch.watcher));
+                }
+                sent
+            };
+            if self.ticker.poll(context).is_ready() {
+                self.tick();
+                continue;
+            }
+            if self.requests_ended || (sent.is_pending() && self.stream.inner.borrow().is_full()) {
+                return Poll::Pending;
+            }
+            match self.messages.poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(message))) => {
+                    stream::received(&self.rim, Method::Watch, message.len());
+                    match decode(message) {
+                        Ok(request) => self.request(request),
+                        Err(status) => return Poll::Ready(status.into()),
+                    }
+                }
+                // A client that has no more requests still gets its events.
+                Poll::Ready(Ok(None)) => self.requests_ended = true,
+                Poll::Ready(Err(error)) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    fn request(&mut self, request: pb::WatchRequest) {
+        use pb::watch_request::RequestUnion;
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(request)) => self.create(request),
+            Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id),
+            Some(RequestUnion::ProgressRequest(_)) => self.progress_of_all(),
+            None => {}
+        }
+    }
+
+    fn create(&mut self, request: pb::WatchCreateRequest) {
+        let current = self.rim.node.view().revision();
+        let (watch_id, cancel_reason) = match self.try_create(request, current) {
+            Ok(watch_id) => (watch_id, ""),
+            Err(reason) => (NO_WATCH, reason),
+        };
+        let canceled = !cancel_reason.is_empty();
+        let fields = Fields { watch_id, created: true, canceled, cancel_reason, ..Fields::default() };
+        self.stream.inner.borrow_mut().control(&self.rim, current, fields);
+    }
+
+    /// The id of the new watch, or why there is none.
+    fn try_create(&mut self, request: pb::WatchCreateRequest, current: Revision) -> Result<i64, &'static str> {
+        use pb::watch_create_request::FilterType;
+        if request.start_revision < 0 {
+            return Err(NEGATIVE_REVISION);
+        }
+        let key = if request.key.is_empty() { Bytes::from_static(&[0]) } else { request.key.clone() };
+        let range = KeyRange::from_wire(key, request.range_end.clone());
+        if range.is_empty() {
+            return Err(EMPTY_RANGE);
+        }
+        let watch_id = self.choose_id(request.watch_id)?;
+        let spec = Spec {
+            range,
+            start_revision: Revision(request.start_revision),
+            no_put: request.filters().any(|filter| filter == FilterType::Noput),
+            no_delete: request.filters().any(|filter| filter == FilterType::Nodelete),
+        };
+        let created = self.rim.watch.create(spec, current, &self.stream, watch_id);
+        let watcher = created.map_err(|error| match error {
+            CreateError::EmptyRange => EMPTY_RANGE,
+            CreateError::Compacted => NEGATIVE_REVISION,
+        })?;
+        let inner = &mut *self.stream.inner.borrow_mut();
+        let progress = request.progress_notify.then_some(true);
+        if inner.is_paused {
+            self.rim.watch.pause([watcher].into_iter());
+        }
+        inner
+            .watches
+            .insert(watch_id, Watch { watcher, prev_kv: request.prev_kv, fragment: request.fragment, progress });
+        if progress.is_some() {
+            self.ticker.start();
+        }
+        Ok(watch_id)
+    }
+
+    fn choose_id(&self, asked: i64) -> Result<i64, &'static str> {
+        let inner = &mut *self.stream.inner.borrow_mut();
+        if asked != 0 {
+            return if inner.watches.contains_key(&asked) { Err(DUPLICATE_ID) } else { Ok(asked) };
+        }
+        while inner.watches.contains_key(&inner.next_id) {
+            inner.next_id += 1;
+        }
+        let id = inner.next_id;
+        inner.next_id += 1;
+        Ok(id)
+    }
+
+    fn cancel(&mut self, watch_id: i64) {
+        let inner = &mut *self.stream.inner.borrow_mut();
+        let Some(watch) = inner.watches.remove(&watch_id) else { return };
+        self.rim.watch.cancel(watch.watcher);
+        let mut dropped = 0;
+        inner.queue.retain(|queued| match queued {
+            Queued::Events { watch_id: of, delivery, .. } if *of == watch_id => {
+                dropped += delivery.events.len();
+                false
+            }
+            _ => true,
+        });
+        inner.queued_events -= dropped;
+        self.rim.metrics.pending_events.add(-(dropped as i64));
+        let current = self.rim.node.view().revision();
+        inner.control(&self.rim, current, Fields { watch_id, canceled: true, ..Fields::default() });
+    }
+
+    /// Answered only if every watch of the stream is in step; otherwise the client asks again.
+    fn progress_of_all(&mut self) {
+        self.rim.watch.deliver_new(&self.rim);
+        let inner = &mut *self.stream.inner.borrow_mut();
+        let progress: Option<Vec<Revision>> =
+            inner.watches.values().map(|watch| self.rim.watch.progress(watch.watcher)).collect();
+        let Some(revision) = progress.and_then(|revisions| revisions.into_iter().min()) else { return };
+        inner.control(&self.rim, revision, Fields { watch_id: NO_WATCH, ..Fields::default() });
+    }
+
+    /// Tells the progress of watches that asked for it and heard nothing since the last tick.
+    fn tick(&mut self) {
+        self.rim.watch.deliver_new(&self.rim);
+        let inner = &mut *self.stream.inner.borrow_mut();
+        let mut notified = Vec::new();
+        for (&watch_id, watch) in &mut inner.watches {
+            let Some(is_quiet) = &mut watch.progress else { continue };
+            if std::mem::replace(is_quiet, true)
+                && let Some(revision) = self.rim.watch.progress(watch.watcher)
+            {
+                notified.push((watch_id, revision));
+            }
+        }
+        for (watch_id, revision) in notified {
+            inner.control(&self.rim, revision, Fields { watch_id, ..Fields::default() });
+        }
+    }
+}
+
+/// Ticks in a rhythm that begins with the stream; sleeps until somebody wants to hear it.
+struct Ticker {
+    period: Duration,
+    next: Instant,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Ticker {
+    /// Up to a tenth is added, so that streams that begin together do not tick together.
+    fn new(interval: Duration) -> Ticker {
+        let interval = interval.max(PROGRESS_INTERVAL_MIN);
+        let jitter_ms_max = u64::try_from(interval.as_millis() / 10).unwrap_or(u64::MAX).max(1);
+        let jitter = Duration::from_millis(RandomState::new().build_hasher().finish() % jitter_ms_max);
+        let period = interval + jitter;
+        Ticker { period, next: Instant::now() + period, sleep: None }
+    }
+
+    fn start(&mut self) {
+        if self.sleep.is_none() {
+            self.skip_past();
+            self.sleep = Some(Box::pin(tokio::time::sleep_until(self.next)));
+        }
+    }
+
+    fn skip_past(&mut self) {
+        let now = Instant::now();
+        while self.next <= now {
+            self.next += self.period;
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(sleep) = &mut self.sleep else { return Poll::Pending };
+        match sleep.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => {
+                self.skip_past();
+                if let Some(sleep) = &mut self.sleep {
+                    sleep.as_mut().reset(self.next);
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+}

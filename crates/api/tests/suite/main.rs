@@ -1,0 +1,12 @@
+//! The rim in front of a real member, seen from real sockets: every service, the corners of gRPC and HTTP/2 that clients run
+//! into, TLS, and the stop.
+
+mod framing;
+mod http;
+mod kv;
+mod lease;
+mod maintenance;
+mod server;
+mod stop;
+mod tls;
+mod watch;
