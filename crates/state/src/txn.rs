@@ -176,7 +176,8 @@ pub(crate) fn pair_at(keys: &impl Keys, at: Location) -> Result<KeyValue> {
     KeyValue::decode(&record).map_err(Fault::Record)
 }
 
-/// Refuses a path that cannot be carried out whole: puts first, then reads, each in order (etcd's order).
+/// Refuses a path that cannot be carried out whole; the first operation that cannot says why. A put's key is looked at before its
+/// lease (etcd's order in a txn; a put alone has the other).
 pub(crate) fn check(
     keys: &impl Keys,
     leases: &LeaseTable,

@@ -48,11 +48,6 @@ impl Event {
         self.at.main
     }
 
-    /// True if the key did not exist before.
-    pub fn is_creation(&self) -> bool {
-        self.kind == EventKind::Put && self.prev.is_none()
-    }
-
     /// Upper bound of what the event may hold in memory once both forms are encoded, in bytes. The key shares the buffer of
     /// the log entry it came with, which is about as long as the record.
     pub(crate) fn weight(&self) -> u64 {

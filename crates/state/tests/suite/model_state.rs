@@ -77,8 +77,7 @@ impl ModelState {
     }
 
     pub fn txn(&mut self, txn: &Txn) -> Result<Said, Rejection> {
-        self.check_puts(txn)?;
-        self.check_ranges(txn)?;
+        self.check(txn)?;
         let mut work = Work { model: self, pairs: self.current().clone(), wrote: false };
         let said = work.txn(txn);
         if work.wrote {
@@ -96,7 +95,7 @@ impl ModelState {
         if self.succeeds(txn) { &txn.success } else { &txn.failure }
     }
 
-    fn check_puts(&self, txn: &Txn) -> Result<(), Rejection> {
+    fn check(&self, txn: &Txn) -> Result<(), Rejection> {
         for operation in self.branch(txn) {
             match operation {
                 Operation::Put(put) => {
@@ -106,8 +105,11 @@ impl ModelState {
                     }
                     self.check_lease(put)?;
                 }
-                Operation::Txn(inner) => self.check_puts(inner)?,
-                _ => {}
+                Operation::Range(range) if range.revision.0 == 0 => {}
+                Operation::Range(range) if range.revision.0 > self.revision() => return Err(Rejection::FutureRevision),
+                Operation::Range(range) if range.revision.0 < self.compacted => return Err(Rejection::Compacted),
+                Operation::Range(_) | Operation::DeleteRange(_) => {}
+                Operation::Txn(inner) => self.check(inner)?,
             }
         }
         Ok(())
@@ -118,19 +120,6 @@ impl ModelState {
             PutLease::Set(lease) if lease.0 != 0 && !self.leases.contains(&lease.0) => Err(Rejection::LeaseNotFound),
             _ => Ok(()),
         }
-    }
-
-    fn check_ranges(&self, txn: &Txn) -> Result<(), Rejection> {
-        for operation in self.branch(txn) {
-            match operation {
-                Operation::Range(range) if range.revision.0 == 0 => {}
-                Operation::Range(range) if range.revision.0 > self.revision() => return Err(Rejection::FutureRevision),
-                Operation::Range(range) if range.revision.0 < self.compacted => return Err(Rejection::Compacted),
-                Operation::Txn(inner) => self.check_ranges(inner)?,
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     fn holds(&self, compare: &Compare) -> bool {

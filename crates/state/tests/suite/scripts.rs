@@ -156,7 +156,7 @@ impl Runner {
     fn show_change(&self, change: &Change) -> String {
         let events = change.events.iter().map(|event| {
             let sign = if event.kv.is_some() { "" } else { "-" };
-            let prev = if event.prev.is_some() { "" } else { " new" };
+            let prev = if event.prev.is_some() { "" } else { " (no pair before)" };
             format!("{sign}{}@{}{prev}", String::from_utf8_lossy(&event.key), event.at)
         });
         events.collect::<Vec<_>>().join(", ")
