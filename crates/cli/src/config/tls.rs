@@ -41,9 +41,10 @@ impl TlsVersion {
 /// For the listeners of clients, of plain HTTP and of metrics.
 pub fn client(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
     let versions = versions(settings)?;
-    let urls = [&listen.client_urls, &listen.client_http_urls, &listen.metrics_urls].map(Vec::as_slice).concat();
+    let clients = [&listen.client_urls[..], &listen.client_http_urls].concat();
     let side = Side { prefix: "", crl: "client-crl-file", client_cert_auth: "client-cert-auth", what: "client url" };
-    side.read(settings, &urls, versions, warnings)
+    // Plain metrics beside certificates are usual: probes have none.
+    side.read(settings, &clients, &listen.metrics_urls, versions, warnings)
 }
 
 /// For the listeners of peers. The files must be there, although no peer calls a single member.
@@ -51,7 +52,7 @@ pub fn peer(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -
     let versions = versions(settings)?;
     let side =
         Side { prefix: "peer-", crl: "peer-crl-file", client_cert_auth: "peer-client-cert-auth", what: "peer url" };
-    let tls = side.read(settings, &listen.peer_urls, versions, warnings)?;
+    let tls = side.read(settings, &listen.peer_urls, &[], versions, warnings)?;
     for flag in ["cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file"] {
         check_readable(&format!("peer-{flag}"), settings)?;
     }
@@ -85,11 +86,12 @@ struct Side {
 }
 
 impl Side {
-    /// `None` if no URL speaks TLS.
+    /// `None` if no URL speaks TLS. Plain ones among `urls` are remarked on, those among `others` are not.
     fn read(
         &self,
         settings: &Settings,
         urls: &[Url],
+        others: &[Url],
         versions: Versions,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<Tls>, String> {
@@ -103,7 +105,7 @@ impl Side {
                 warnings.push(Warning { message, field: ("url", url.to_string()) });
             }
         }
-        let Some(url) = urls.iter().find(|url| url.is_tls()) else { return Ok(None) };
+        let Some(url) = urls.iter().chain(others).find(|url| url.is_tls()) else { return Ok(None) };
         let (Some(cert), Some(key)) = (cert, key) else {
             return Err(format!(
                 "TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for {} {url} with HTTPS scheme",

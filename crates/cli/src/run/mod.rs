@@ -1,0 +1,148 @@
+//! Start, wait, stop: the life of a member as the process sees it. The order is written here and nowhere else.
+//!
+//! Start: listeners are bound first, so that a taken port or a bad certificate is found before the data is touched; then the
+//! node; then our name and URLs are made known, which needs a leader; then clients are served; then whoever waits for us is
+//! told. Stop is the reverse: clients first, so that everything that was answered is finished, then the node.
+//!
+//! Not here: what a member does when it fails while running; it calls back, and the process ends at once.
+
+mod translate;
+
+use crate::config::{ClusterState, Config};
+use crate::log;
+use crate::notify::notify;
+use std::sync::Arc;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Returns when the member has stopped; an error says why it could not start.
+pub fn run(config: &Config) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("start the main thread's runtime: {error}"))?;
+    runtime.block_on(live(config))
+}
+
+async fn live(config: &Config) -> Result<(), String> {
+    let mut signals = Signals::listen()?;
+    check_can_join(config)?;
+    log_start(config);
+    let clients = api::bind(translate::clients(config)?).map_err(|error| error.to_string())?;
+    // Nobody calls the only member; its peer addresses are kept, so that nobody else takes them.
+    let _peers = api::bind(translate::peers(config)?).map_err(|error| error.to_string())?;
+    let disk = Arc::new(io::OsDisk);
+    let clock = Arc::new(io::OsClock::default());
+    let node = node::Node::start(translate::node(config, fail), disk, clock, &mut io::OsRng);
+    let node = node.map_err(|error| error.to_string())?;
+    log_identity(node.handle());
+    let published = tokio::select! {
+        published = publish(config, node.handle()) => published,
+        () = signals.stop() => false,
+    };
+    if published {
+        let server = clients.serve(node.handle().clone()).map_err(|error| error.to_string())?;
+        tracing::info!("ready to serve client requests");
+        tell("READY=1");
+        signals.stop().await;
+        tell("STOPPING=1");
+        server.stop();
+    }
+    node.stop();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Until it works: without it nobody could find us. Each try waits for a leader, and gives up after the request timeout.
+/// False if the member stopped meanwhile.
+async fn publish(config: &Config, handle: &node::Handle) -> bool {
+    let client_urls = translate::texts(&config.cluster.client_urls);
+    loop {
+        match handle.publish(&config.name, &client_urls).await {
+            Ok(()) => break,
+            Err(node::Refused::Stopped) => return false,
+            Err(refused) => tracing::warn!(error = %refused, "publish name and client URLs: trying again"),
+        }
+        tokio::task::yield_now().await;
+    }
+    tracing::info!("local-member-id" = %id(handle.member().0), "published local member to cluster through raft");
+    true
+}
+
+/// Joining needs members to join, which a single one never has; what the directory holds goes on whatever the flag says.
+fn check_can_join(config: &Config) -> Result<(), String> {
+    let is_fresh = !config.data_dir.join("member").exists();
+    if config.cluster.state == ClusterState::Existing && is_fresh {
+        return Err(format!(
+            "--initial-cluster-state=existing: joining a cluster is not there yet, and {} holds no member; \
+             use 'new' to found a cluster",
+            config.data_dir.display()
+        ));
+    }
+    Ok(())
+}
+
+fn log_start(config: &Config) {
+    tracing::info!(
+        "etcd-version" = model::ETCD_VERSION,
+        version = env!("CARGO_PKG_VERSION"),
+        name = %config.name,
+        "data-dir" = %config.data_dir.display(),
+        "wal-dir" = %config.wal_dir.as_deref().unwrap_or(std::path::Path::new("")).display(),
+        "heartbeat-interval" = ?config.timing.tick,
+        "election-ticks" = config.timing.election_ticks,
+        "snapshot-count" = config.limits.checkpoint_entries,
+        "initial-advertise-peer-urls" = %crate::flags::url::join(&config.cluster.peer_urls),
+        "advertise-client-urls" = %crate::flags::url::join(&config.cluster.client_urls),
+        "listen-client-urls" = %crate::flags::url::join(&config.listen.client_urls),
+        "initial-cluster-token" = %config.cluster.token,
+        "quota-backend-bytes" = config.limits.quota_bytes.unwrap_or(0),
+        "starting a member"
+    );
+    if config.cluster.force_new {
+        tracing::warn!("forcing a new cluster changes nothing: this member is the only one already");
+    }
+}
+
+fn log_identity(handle: &node::Handle) {
+    let (member, cluster) = (id(handle.member().0), id(handle.cluster().0));
+    tracing::info!("local-member-id" = %member, "cluster-id" = %cluster, "starting local member");
+}
+
+/// As etcd prints ids: hexadecimal without leading zeros.
+fn id(number: u64) -> String {
+    format!("{number:x}")
+}
+
+/// The member cannot go on, and what it says last must reach the log.
+fn fail(error: String) {
+    log::record(log::Level::Fatal, "the member cannot go on", &[("error", &error)]);
+    log::flush();
+    std::process::exit(i32::from(crate::FAILED));
+}
+
+/// A service manager that cannot be told will find out by itself.
+fn tell(state: &str) {
+    match notify(state) {
+        Ok(told) => tracing::debug!(state, told, "service manager"),
+        Err(error) => tracing::warn!(state, %error, "tell the service manager"),
+    }
+}
+
+/// The two signals that ask for an orderly end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, String> {
+        let on = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
+        Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) {
+        let name = tokio::select! {
+            _ = self.terminate.recv() => "terminated",
+            _ = self.interrupt.recv() => "interrupt",
+        };
+        tracing::info!(signal = name, "received signal; shutting down");
+    }
+}

@@ -1,0 +1,256 @@
+//! A member as a process: start, the ready line, the port's answers, signals, restart, refusals at start.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Longer than anything here should take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Member {
+    child: Child,
+    records: BufReader<ChildStderr>,
+    seen: Vec<serde_json::Value>,
+}
+
+impl Member {
+    fn start(arguments: &[String], variables: &[(&str, &str)]) -> Member {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+        command.arg("server").args(arguments).env_clear().envs(variables.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the binary runs");
+        let records = BufReader::new(child.stderr.take().expect("it was asked to be piped"));
+        Member { child, records, seen: Vec::new() }
+    }
+
+    /// Reads records until one has this message. The end of the output before it fails the test.
+    fn wait_for(&mut self, message: &str) -> serde_json::Value {
+        loop {
+            let Some(record) = self.next_record() else { panic!("no {message:?} in {:#?}", self.seen) };
+            if record["msg"] == message {
+                return record;
+            }
+        }
+    }
+
+    fn next_record(&mut self) -> Option<serde_json::Value> {
+        let mut line = String::new();
+        self.records.read_line(&mut line).expect("the output can be read");
+        if line.is_empty() {
+            return None;
+        }
+        let record: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        self.seen.push(record.clone());
+        Some(record)
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// What it ended with, after reading all that it still says.
+    fn end(&mut self) -> ExitStatus {
+        while self.next_record().is_some() {}
+        self.child.wait().expect("it ends")
+    }
+
+    fn has_level(&self, level: &str) -> bool {
+        self.seen.iter().any(|record| record["level"] == level)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn arguments(data: &Path, more: &[&str]) -> Vec<String> {
+    let client = "http://127.0.0.1:0";
+    let data = data.to_str().expect("a plain path");
+    let common = [
+        "--data-dir",
+        data,
+        "--listen-client-urls",
+        client,
+        "--advertise-client-urls",
+        client,
+        "--listen-peer-urls",
+        client,
+    ];
+    common.iter().chain(more).map(|argument| (*argument).to_owned()).collect()
+}
+
+/// Reads until the member is ready; returns the address of its client port.
+fn ready(member: &mut Member) -> String {
+    let serving = member.wait_for("serving client traffic insecurely; this is strongly discouraged!");
+    member.wait_for("ready to serve client requests");
+    serving["address"].as_str().expect("an address").to_owned()
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn a_member_starts_answers_and_stops() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let mut member = Member::start(&arguments(&data, &["--log-level=debug"]), &[("ETCD_VERIFY", "all")]);
+    let address = ready(&mut member);
+    let health = get(&address, "/health");
+    assert!(
+        health.starts_with("HTTP/1.1 200") && health.ends_with("{\"health\":\"true\",\"reason\":\"\"}"),
+        "{health}"
+    );
+    assert!(get(&address, "/version").contains(&format!("\"etcdserver\":\"{}\"", model::ETCD_VERSION)));
+    member.signal("TERM");
+    assert_eq!(member.end().code(), Some(0));
+    assert!(!member.has_level("error") && !member.has_level("fatal"), "{:#?}", member.seen);
+}
+
+#[test]
+fn it_starts_again_after_any_end() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    for signal in ["KILL", "INT", "KILL", "TERM"] {
+        let mut member = Member::start(&arguments(&data, &["--initial-cluster-state=new"]), &[]);
+        ready(&mut member);
+        member.signal(signal);
+        assert_eq!(member.end().code(), if signal == "KILL" { None } else { Some(0) });
+    }
+    let mut member = Member::start(&arguments(&data, &["--initial-cluster-state=existing"]), &[]);
+    ready(&mut member);
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_serves() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let socket = folder.path().join("notify.sock");
+    let manager = UnixDatagram::bind(&socket).expect("a free path");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let variables = [("NOTIFY_SOCKET", socket.to_str().expect("a plain path"))];
+    let mut member = Member::start(&arguments(&folder.path().join("data"), &[]), &variables);
+    let address = ready(&mut member);
+    let mut buffer = [0; 32];
+    let length = manager.recv(&mut buffer).expect("a datagram");
+    assert_eq!(&buffer[..length], b"READY=1");
+    assert!(get(&address, "/readyz").starts_with("HTTP/1.1 200"));
+    member.signal("TERM");
+    let length = manager.recv(&mut buffer).expect("a datagram");
+    assert_eq!(&buffer[..length], b"STOPPING=1");
+    assert_eq!(member.end().code(), Some(0));
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_and_leaves_no_data() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = format!("http://{}", other.local_addr().expect("bound"));
+    let listen = format!("--listen-metrics-urls={taken}");
+    let tls = [
+        "--listen-metrics-urls=https://127.0.0.1:0",
+        "--cert-file=/nonexistent/a.crt",
+        "--key-file=/nonexistent/a.key",
+    ];
+    for (more, words) in [
+        (&["--initial-cluster-state=existing"][..], "joining a cluster is not there yet"),
+        (&[listen.as_str()], taken.trim_start_matches("http://")),
+        (&tls, "/nonexistent/a.crt"),
+    ] {
+        let data = folder.path().join("data");
+        let mut member = Member::start(&arguments(&data, more), &[]);
+        assert_eq!(member.end().code(), Some(1), "{more:?}");
+        let last = member.seen.last().expect("a record");
+        assert_eq!((&last["level"], &last["msg"]), (&"fatal".into(), &"the member could not start".into()));
+        assert!(last["error"].as_str().is_some_and(|error| error.contains(words)), "{last}");
+        assert!(!data.exists(), "{more:?}");
+    }
+}
+
+#[test]
+fn two_members_cannot_share_a_directory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let mut first = Member::start(&arguments(&data, &[]), &[]);
+    ready(&mut first);
+    let mut second = Member::start(&arguments(&data, &[]), &[]);
+    assert_eq!(second.end().code(), Some(1));
+    assert!(second.has_level("fatal"));
+}
+
+#[test]
+fn a_config_file_is_enough() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("etcd.yaml");
+    let log = folder.path().join("member.log");
+    let text = format!(
+        "name: from-file\ndata-dir: {0}/data\nlisten-client-urls: unix://{0}/client.sock\nlisten-peer-urls: http://127.0.0.1:0\n\
+         listen-metrics-urls: http://127.0.0.1:0\nlog-outputs: [stderr, {1}]\nunknown: 1\n",
+        folder.path().display(),
+        log.display()
+    );
+    std::fs::write(&file, text).expect("writable");
+    let file = file.to_str().expect("a plain path").to_owned();
+    let mut member = Member::start(&["--config-file".to_owned(), file], &[("ETCD_NAME", "ignored")]);
+    let metrics = member.wait_for("serving metrics");
+    member.wait_for("ready to serve client requests");
+    let metrics = get(metrics["address"].as_str().expect("an address"), "/metrics");
+    assert!(metrics.contains(&format!("etcd_server_version{{server_version=\"{}\"}} 1", model::ETCD_VERSION)));
+    assert!(folder.path().join("client.sock").exists());
+    member.signal("TERM");
+    assert_eq!(member.end().code(), Some(0));
+    assert_eq!(std::fs::read_to_string(log).expect("written").lines().count(), member.seen.len());
+}
+
+/// What kubeadm writes into its static pod for one control plane, with ports of our own.
+#[test]
+fn kubeadms_command_line_starts_with_its_certificates() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+    for (name, text) in [("cert", key.cert.pem()), ("key", key.signing_key.serialize_pem())] {
+        std::fs::write(folder.path().join(name), text).expect("writable");
+    }
+    let line = [
+        "--advertise-client-urls=https://127.0.0.1:2379",
+        "--cert-file=PKI/cert",
+        "--client-cert-auth=true",
+        "--data-dir=PKI/data",
+        "--feature-gates=InitialCorruptCheck=true",
+        "--initial-advertise-peer-urls=https://127.0.0.1:2380",
+        "--initial-cluster=control-plane=https://127.0.0.1:2380",
+        "--key-file=PKI/key",
+        "--listen-client-urls=https://127.0.0.1:0",
+        "--listen-metrics-urls=http://127.0.0.1:0",
+        "--listen-peer-urls=https://127.0.0.1:0",
+        "--name=control-plane",
+        "--peer-cert-file=PKI/cert",
+        "--peer-client-cert-auth=true",
+        "--peer-key-file=PKI/key",
+        "--peer-trusted-ca-file=PKI/cert",
+        "--snapshot-count=10000",
+        "--trusted-ca-file=PKI/cert",
+        "--watch-progress-notify-interval=5s",
+    ];
+    let pki = folder.path().to_str().expect("a plain path");
+    let mut member = Member::start(&line.map(|argument| argument.replace("PKI", pki)), &[]);
+    member.wait_for("serving client traffic securely");
+    let metrics = member.wait_for("serving metrics")["address"].clone();
+    member.wait_for("ready to serve client requests");
+    for probe in ["/livez", "/readyz", "/health?serializable=false"] {
+        assert!(get(metrics.as_str().expect("an address"), probe).starts_with("HTTP/1.1 200"), "{probe}");
+    }
+    assert!(!member.has_level("warn"), "{:#?}", member.seen);
+    member.signal("TERM");
+    assert_eq!(member.end().code(), Some(0));
+}
