@@ -14,12 +14,20 @@ pub enum Action {
     Version,
     /// Print the reference page of the server's flags.
     Flags,
+    /// Something of etcd's that is not there yet; its name.
+    Missing(String),
 }
 
 /// `arguments` begin with the program's own name. Errors are clap's: they know how to print themselves and their exit code.
 pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
     let called = arguments.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
+    if let Some(tool @ ("etcdctl" | "etcdutl")) = called {
+        return Ok(Action::Missing(tool.to_owned()));
+    }
     if called == Some("etcd") {
+        if let Some(proxy @ ("gateway" | "grpc-proxy")) = arguments.get(1).map(String::as_str) {
+            return Ok(Action::Missing(format!("etcd {proxy}")));
+        }
         let arguments = arguments.get(1..).unwrap_or_default().to_vec();
         return Ok(Action::Server { program: "etcd".to_owned(), arguments });
     }
@@ -67,6 +75,13 @@ mod tests {
     fn a_link_called_etcd_takes_etcds_command_line() {
         let action = read(&strings(&["/usr/local/bin/etcd", "--name", "a"])).expect("valid");
         assert_eq!(action, Action::Server { program: "etcd".to_owned(), arguments: strings(&["--name", "a"]) });
+    }
+
+    #[test]
+    fn what_is_missing_is_not_taken_for_something_else() {
+        for (line, name) in [(&["etcdctl", "get"][..], "etcdctl"), (&["/x/etcd", "gateway", "start"], "etcd gateway")] {
+            assert_eq!(read(&strings(line)).expect("known"), Action::Missing(name.to_owned()));
+        }
     }
 
     #[test]

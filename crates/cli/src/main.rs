@@ -36,6 +36,10 @@ fn main() -> ExitCode {
         Ok(Action::Server { program, arguments }) => server(&program, &arguments),
         Ok(Action::Version) => print(&version::text()),
         Ok(Action::Flags) => print(&help::reference()),
+        Ok(Action::Missing(name)) => {
+            eprintln!("{name} is not there yet; stock programs of etcd work with this server");
+            ExitCode::from(FAILED)
+        }
         Err(error) => {
             // Without a terminal there is nobody to tell.
             let _ = error.print();
