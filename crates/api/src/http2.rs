@@ -47,6 +47,14 @@ impl Control {
         self.wake();
     }
 
+    /// Ends the connection now if it has no calls.
+    pub(crate) fn close_if_idle(&self) {
+        if !self.traffic.has_calls.get() {
+            self.close.set(true);
+            self.wake();
+        }
+    }
+
     fn wake(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

@@ -52,17 +52,16 @@ fn sort(order: i32, target: i32) -> Checked<Option<Sort>> {
     })
 }
 
-/// A range whose answer is streamed: neither sorted nor filtered by revision.
+/// A range whose answer is streamed: not filtered by revision, and sorted only as a target without an order sorts each page.
 pub(crate) fn range_stream(request: pb::RangeRequest) -> Checked<Range> {
     let default_order = request.sort_order == pb::range_request::SortOrder::None as i32;
-    let mut range = range(request)?;
+    let range = range(request)?;
     if range.sort.is_some() && !default_order {
         return Err(status::STREAM_SORT);
     }
     if !range.mod_bounds.is_unset() || !range.create_bounds.is_unset() {
         return Err(status::STREAM_FILTER);
     }
-    range.sort = None;
     Ok(range)
 }
 

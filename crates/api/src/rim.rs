@@ -20,6 +20,7 @@ use model::{LeaseId, MemberId, Revision};
 use node::{Handle, Mailbox};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -212,6 +213,9 @@ async fn accept(rim: Rc<Rim>, mut messages: mpsc::UnboundedReceiver<RimMessage>)
     }
 }
 
+/// How long a stop waits for clients without calls to close their connections.
+const IDLE_GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
+
 async fn stop(rim: &Rim, until: Instant) {
     rim.signal.send_modify(|signal| signal.is_stopping = true);
     for control in rim.connections.borrow().values() {
@@ -222,6 +226,15 @@ async fn stop(rim: &Rim, until: Instant) {
             rim.closed.notified().await;
         }
     };
+    let mut all_closed = pin!(all_closed);
+    // A client that has no call open has nothing to wait for, whether it answers the goodbye or not.
+    let idle_until = until.min(Instant::now() + IDLE_GOODBYE_TIMEOUT);
+    if tokio::time::timeout_at(idle_until.into(), all_closed.as_mut()).await.is_ok() {
+        return;
+    }
+    for control in rim.connections.borrow().values() {
+        control.close_if_idle();
+    }
     if tokio::time::timeout_at(until.into(), all_closed).await.is_err() {
         tracing::warn!(connections = rim.open.get(), "stop: connections are still open and are cut off");
     }

@@ -113,10 +113,10 @@ impl WatchStream {
         }
     }
 
-    /// The history that a watch needs is gone.
+    /// The history that a watch needs is gone. Its id stays taken, and progress of the stream unanswered, until the client
+    /// cancels it: so does etcd.
     pub(crate) fn cancel_compacted(&self, rim: &Rim, watch_id: i64, compacted: Revision) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.watches.remove(&watch_id);
         let fields = Fields { watch_id, canceled: true, compact_revision: compacted.0, ..Fields::default() };
         inner.control(rim, Revision(0), fields);
         inner.send_now(rim);

@@ -69,7 +69,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     }
     let quota = view.quota_bytes().map_or(0.0, |bytes| bytes as f64);
     text.gauge("etcd_server_quota_backend_bytes", "Bytes that may be retained; 0 if there is no bound.", quota);
-    let (physical, retained) = crate::maintenance::sizes(&view);
+    let (physical, retained) = crate::maintenance::sizes(view);
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
     let help = "Bytes retained: live pairs and history.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
@@ -149,6 +149,8 @@ fn mvcc(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_debugging_mvcc_current_revision", "The store's revision.", revision);
     let compacted = view.compacted_revision().0.max(0) as f64;
     text.gauge("etcd_debugging_mvcc_compact_revision", "The compacted revision.", compacted);
+    let live = view.kv().key_count() as f64;
+    text.gauge("etcd_debugging_mvcc_keys_total", "Live keys.", live);
     let keys = metrics.compaction_keys.get();
     text.counter("etcd_debugging_mvcc_db_compaction_keys_total", "Versions removed by compactions.", keys);
     let last = metrics.compaction_last_s.get() as f64;

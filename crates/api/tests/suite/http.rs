@@ -127,7 +127,8 @@ async fn listeners_answer_only_what_they_are_for() {
     let mut socket = TcpStream::connect(grpc).await.expect("connected");
     socket.write_all(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("written");
     let mut bytes = Vec::new();
-    assert_eq!(socket.read_to_end(&mut bytes).await.ok(), Some(0), "HTTP has its own listener");
+    let _ = socket.read_to_end(&mut bytes).await;
+    assert!(bytes.is_empty(), "HTTP has its own listener");
     assert_eq!(get(*http, "/version").await.status, 200);
     assert_eq!(get(*metrics, "/health").await.status, 200);
     assert_eq!(get(*metrics, "/metrics").await.status, 200);

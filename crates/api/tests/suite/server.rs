@@ -49,11 +49,12 @@ impl Server {
         let config = node_config(dir.path(), setup.quota_bytes);
         let (name, urls) = (config.name.clone(), config.client_urls.clone());
         let node = Node::start(config, disk, clock, &mut OsRng).expect("the member starts");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-        let publish = async { node.handle().publish(&name, &urls).await };
-        std::thread::scope(|scope| {
-            scope.spawn(|| runtime.block_on(publish)).join().expect("no panic").expect("the member gets ready");
-        });
+        let publish = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+            runtime.block_on(node.handle().publish(&name, &urls)).expect("the member gets ready");
+        };
+        // A test is asynchronous itself, and there is no waiting for a runtime inside of another.
+        std::thread::scope(|scope| scope.spawn(publish).join().expect("no panic"));
         let bound = api::bind(setup.api).expect("bound");
         let address = |listen: &Listen| match listen.address {
             Address::Tcp(address) => Some(address),

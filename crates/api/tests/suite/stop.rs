@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn streams_end_and_the_stop_does_not_wait_for_idle_clients() {
     let mut server = Server::start();
     let address = server.address();
