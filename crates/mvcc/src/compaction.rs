@@ -55,7 +55,7 @@ struct Pass {
 }
 
 /// Chunks of deep history removed at a time; each holds about as many versions as an entry.
-const DEEP_CHUNKS: usize = 16;
+const DEEP_CHUNKS: usize = if cfg!(test) { 2 } else { 16 };
 /// What removing one chunk counts as, in keys.
 const DEEP_CHUNK_KEYS: usize = 8;
 

@@ -25,7 +25,7 @@ pub struct Event {
     pub kv: Option<Location>,
     /// Of the new version; 0 for a deletion.
     pub create_revision: Revision,
-    /// The record of the version before, if the key existed and that version is not compacted.
+    /// The record that the key had at the revision before, if it existed and that is not compacted.
     pub prev: Option<Location>,
 }
 
@@ -61,6 +61,7 @@ pub(crate) fn history(
         let entry = Entry(packed);
         if entry.newest() >= from {
             page.add_key(index, key, entry, from, compacted);
+            page.prune_surplus();
         }
     }
     page.prune();
@@ -80,20 +81,36 @@ impl Page {
         let to = self.to;
         let deep = entry.is_deep().then(|| index.history.versions_from(&key.to_vec(), to));
         let versions = entry.versions().chain(deep.into_iter().flatten());
-        let mut versions = versions.skip_while(|version| version.at.main > to).peekable();
-        let mut name: Option<Bytes> = None;
-        while let Some(version) = versions.next() {
-            if version.at.main < from {
+        let key: Bytes = key.to_vec().into();
+        let mut last: Option<Revision> = None;
+        // Events of the revision at hand wait from here on for the version before it: a transaction may put a key and delete
+        // it again, and both show what was there before the transaction.
+        let mut waiting = self.events.len();
+        for version in versions.skip_while(|version| version.at.main > to) {
+            let main = version.at.main;
+            if let Some(last) = last
+                && main < last
+            {
+                self.events.iter_mut().skip(waiting).for_each(|event| event.prev = version.location());
+                self.prune_surplus();
+                waiting = self.events.len();
+            }
+            if main < from {
                 return;
             }
-            let name = name.get_or_insert_with(|| key.to_vec().into()).clone();
-            let readable = version.at.main > compacted;
-            let prev = versions.peek().filter(|_| readable).and_then(Version::location);
-            self.events.push(event(name, &version, prev));
-            if self.events.len() >= self.prune_at {
-                self.prune();
-                self.prune_at = SURPLUS_EVENTS.max(2 * self.events.len());
+            self.events.push(event(key.clone(), &version, None));
+            if main <= compacted {
+                // Older ones are compacted, though they may not be removed yet.
+                return;
             }
+            last = Some(main);
+        }
+    }
+
+    fn prune_surplus(&mut self) {
+        if self.events.len() >= self.prune_at {
+            self.prune();
+            self.prune_at = SURPLUS_EVENTS.max(2 * self.events.len());
         }
     }
 

@@ -45,6 +45,7 @@ pub use fault::{Fault, ReadError, Result};
 pub use hash::KvHash;
 pub use owner::Mvcc;
 pub use range::{RangeItem, RangeResult};
+pub use run::recode_run;
 pub use store::Location;
 pub use tree::Key;
 pub use txn::{PutResult, Txn};

@@ -6,6 +6,7 @@ use crate::fault::{Fault, Result};
 use crate::version::{FOREIGN_BITS, Version};
 use bytes::Bytes;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use stdx::codec::{put_bytes, put_varint, read_varint};
 
 const FORMAT: u8 = 1;
@@ -162,18 +163,31 @@ impl<B: Blocks> RunReader<B> {
     }
 }
 
+impl Blocks for VecDeque<Bytes> {
+    fn next_block(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.pop_front())
+    }
+}
+
+/// Reads the blocks of a run from memory and writes them anew: what is read without a fault is read alike again. For checking
+/// the reader with hostile bytes.
+pub fn recode_run(blocks: VecDeque<Bytes>) -> Result<VecDeque<Bytes>> {
+    let mut reader = RunReader::new(blocks);
+    let mut writer = BlockWriter::default();
+    let mut versions = Vec::new();
+    while reader.next_versions(&mut versions)? {
+        writer.add(reader.key(), &versions);
+        versions.clear();
+    }
+    Ok(writer.take(true).into_iter().map(Bytes::from).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::version::tests::version;
     use proptest::prelude::*;
-    use std::collections::{BTreeMap, VecDeque};
-
-    impl Blocks for VecDeque<Bytes> {
-        fn next_block(&mut self) -> Result<Option<Bytes>> {
-            Ok(self.pop_front())
-        }
-    }
+    use std::collections::BTreeMap;
 
     type Keys = BTreeMap<Vec<u8>, Vec<Version>>;
 
@@ -219,7 +233,9 @@ mod tests {
                 bytes.truncate(if cut { at } else { bytes.len() });
                 *block = bytes.into();
             }
-            let _ = read(blocks);
+            if let Ok(again) = recode_run(blocks.clone()) {
+                prop_assert_eq!(read(again).expect("own blocks"), read(blocks).expect("read before"));
+            }
         }
     }
 }

@@ -133,6 +133,10 @@ fn a_key_deleted_and_put_in_one_transaction_begins_again() {
     assert!(before > 35);
     assert_eq!(mvcc.retained_bytes(), 9 + u64::from(result.meta.location.length));
     assert_eq!(mvcc.key_count(), 1);
+    // The deletion was taken off once.
+    put(&mut mvcc, "a", "4");
+    mvcc.compact(Revision(5)).expect("compact");
+    assert_eq!(mvcc.retained_bytes(), 9 + u64::from(result.meta.location.length));
 }
 
 /// Ids over the whole range of their type, negative ones included.

@@ -146,7 +146,7 @@ impl Model {
     pub(crate) fn events(&self, range: &KeyRange, from: i64, to: i64) -> Vec<(Changed, Option<KeyValue>)> {
         let wanted = |change: &&Changed| (from..=to).contains(&change.at.main.0) && range.contains(&change.key);
         let found = self.changes.iter().filter(wanted).map(|change| {
-            let before = self.changes.iter().filter(|other| other.key == change.key && other.at < change.at);
+            let before = self.changes.iter().filter(|other| other.key == change.key && other.at.main < change.at.main);
             let prev = before.max_by_key(|other| other.at).and_then(|other| other.kv.clone());
             (change.clone(), prev.filter(|_| change.at.main.0 > self.compacted))
         });
