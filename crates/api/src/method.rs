@@ -85,6 +85,7 @@ methods! {
     Defragment = "etcdserverpb.Maintenance" "Defragment" Unary;
     Hash = "etcdserverpb.Maintenance" "Hash" Unary;
     HashKv = "etcdserverpb.Maintenance" "HashKV" Unary;
+    Authenticate = "etcdserverpb.Auth" "Authenticate" Unary;
     HealthCheck = "grpc.health.v1.Health" "Check" Unary;
     HealthList = "grpc.health.v1.Health" "List" Unary;
     HealthWatch = "grpc.health.v1.Health" "Watch" ServerStream;

@@ -128,6 +128,7 @@ statuses! {
     LEASE_EXISTS = FailedPrecondition "etcdserver: lease already exists";
     MEMBER_NOT_FOUND = NotFound "etcdserver: member not found";
     CORRUPT = DataLoss "etcdserver: corrupt cluster";
+    AUTH_NOT_ENABLED = FailedPrecondition "etcdserver: authentication is not enabled";
     NOT_CAPABLE = FailedPrecondition "etcdserver: not capable";
     NO_LEADER = Unavailable "etcdserver: no leader";
     STOPPED = Unavailable "etcdserver: server stopped";

@@ -256,3 +256,27 @@ impl Iterator for RunBlocks<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn meta_is_read_back(revision in 1..i64::MAX, compacted in -1..i64::MAX) {
+            let meta = CheckpointMeta { revision: Revision(revision), compacted: Revision(compacted.min(revision)) };
+            prop_assert_eq!(CheckpointMeta::decode(&meta.encode().into()).expect("own bytes"), meta);
+        }
+
+        #[test]
+        fn arbitrary_meta_never_panics(mut bytes: Vec<u8>, ours: bool) {
+            if let Some(format) = bytes.first_mut().filter(|_| ours) {
+                *format = FORMAT;
+            }
+            if let Ok(meta) = CheckpointMeta::decode(&bytes.into()) {
+                prop_assert!(meta.revision.0 >= 1 && meta.compacted <= meta.revision);
+            }
+        }
+    }
+}

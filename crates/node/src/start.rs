@@ -231,8 +231,10 @@ fn consensus(
         uncommitted_bytes_max: INBOX_BYTES_MAX as u64,
         ..consensus::Config::new(member, vec![member], seed)
     };
+    // A new cluster counts its members' configuration as term 1, as etcd does: its first leader has term 2.
+    let term = recovered.hard_state.term.max(1);
     let recovered = consensus::Recovered {
-        hard_state: recovered.hard_state,
+        hard_state: consensus::HardState { term, ..recovered.hard_state },
         trimmed_to: recovered.trimmed_to,
         entries: recovered.entries,
         applied,
@@ -260,11 +262,8 @@ fn start_threads(
         warning_apply_duration: config.warning_apply_duration,
     };
     let apply = Apply::new(apply_config, shared.clone(), inbox.clone(), background_jobs.clone(), state);
-    let driver_config = DriverConfig {
-        tick: config.tick,
-        request_timeout: config.request_timeout,
-        on_fault: config.on_fault.clone(),
-    };
+    let driver_config =
+        DriverConfig { tick: config.tick, request_timeout: config.request_timeout, on_fault: config.on_fault.clone() };
     let driver = Driver::new(driver_config, shared.clone(), inbox, consensus, wal);
     let on_fault = config.on_fault.clone();
     let background = spawn("background", move || {

@@ -185,7 +185,7 @@ pub(crate) fn check(
     path: &Path,
 ) -> std::result::Result<(), Rejection> {
     path.try_each(txn, &mut |operation| match operation {
-        Operation::Put(put) => check_put_key(keys, put).and_then(|()| check_put_lease(leases, put)),
+        Operation::Put(put) => check_put_lease(leases, put).and_then(|()| check_put_key(keys, put)),
         Operation::Range(range) => check_range(keys, range),
         Operation::DeleteRange(_) | Operation::Txn(_) => Ok(()),
     })

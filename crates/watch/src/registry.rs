@@ -337,7 +337,10 @@ impl Registry {
         if is_new && next < compacted {
             return Ok(Piece::Compacted(compacted));
         }
-        if let Some((batches, newest)) = self.log.batches_since(next, CATCH_UP_BATCHES_MAX) {
+        // The log may still know pairs before events that are compacted; a watch that begins there gets what the store says.
+        if !(is_new && next <= compacted)
+            && let Some((batches, newest)) = self.log.batches_since(next, CATCH_UP_BATCHES_MAX)
+        {
             return Ok(fetch_from_log(range, filter, next, batches, newest));
         }
         if next < compacted {

@@ -49,10 +49,12 @@ var revisionFields = map[protoreflect.Name]bool{
 // presenceFields say only whether they are set: sizes and raft positions
 // depend on the implementation.
 var presenceFields = map[protoreflect.FullName]bool{
-	"etcdserverpb.ResponseHeader.raft_term":        true,
-	"etcdserverpb.StatusResponse.dbSize":           true,
-	"etcdserverpb.StatusResponse.dbSizeInUse":      true,
-	"etcdserverpb.StatusResponse.raftIndex":        true,
+	"etcdserverpb.ResponseHeader.raft_term":   true,
+	"etcdserverpb.StatusResponse.dbSize":      true,
+	"etcdserverpb.StatusResponse.dbSizeInUse": true,
+	"etcdserverpb.StatusResponse.raftIndex":   true,
+	// etcd shows 3.5.0 until its monitor has run once.
+	"etcdserverpb.StatusResponse.storageVersion":   true,
 	"etcdserverpb.StatusResponse.raftTerm":         true,
 	"etcdserverpb.StatusResponse.raftAppliedIndex": true,
 	"etcdserverpb.HashResponse.hash":               true,

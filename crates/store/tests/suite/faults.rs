@@ -1,0 +1,277 @@
+//! Failing and full disks. A disk that fails ends the process, which is what the caller does here; a full one is waited for.
+
+use crate::caller::{Caller, DIRECTORY, Remains, options, work};
+use sim::{Random, SimDisk};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use store::{Fault, Mode, Options, Store};
+
+const ACTIONS: usize = 90;
+
+#[test]
+fn a_step_that_fails_is_told_with_the_file_and_what_is_durable_stays() {
+    let mut told = 0;
+    for step in 0.. {
+        let disk = SimDisk::new();
+        disk.fail_at(step, ErrorKind::Other);
+        let (fault, remains) = match Caller::new(disk.clone()) {
+            Err(fault) => (fault, Remains::of_nothing()),
+            Ok(mut caller) => match work(&mut caller, 21, ACTIONS) {
+                Err(fault) => (fault, caller.end()),
+                Ok(()) if disk.steps() <= step => break,
+                Ok(()) => panic!("the failure of step {step} was not told"),
+            },
+        };
+        assert!(!fault.is_no_space() && !fault.is_damage());
+        assert!(fault.to_string().contains(DIRECTORY), "{fault}");
+        told += 1;
+        Caller::open(disk.after_kill(), remains.clone()).expect("it opens after the process ended");
+        for cut in 0..3 {
+            let disk = disk.after_power_cut(&mut Random::new(step * 3 + cut));
+            Caller::open(disk, remains.clone()).expect("it opens after the power went off, too");
+        }
+    }
+    assert!(told > 150, "the workload is too short to say something: {told} steps");
+}
+
+#[test]
+fn a_step_that_fails_while_opening_is_told_and_opening_again_succeeds() {
+    let disk = SimDisk::new();
+    let mut caller = Caller::new(disk.clone()).expect("a new store opens");
+    work(&mut caller, 22, ACTIONS).expect("the disk is sound");
+    caller.checkpoint(Mode::Delta, &[1, 2, 3], &mut |_| false).expect("the disk is sound");
+    for key in 0..20 {
+        caller.put(key).expect("the disk is sound");
+    }
+    let remains = caller.end();
+    let mut step = 0;
+    loop {
+        let disk = disk.after_power_cut(&mut Random::new(step));
+        disk.fail_at(step, ErrorKind::Other);
+        let Err(fault) = Caller::open(disk.clone(), remains.clone()) else { break };
+        assert!(fault.to_string().contains(DIRECTORY), "{fault}");
+        Caller::open(disk, remains.clone()).expect("it failed only once");
+        step += 1;
+    }
+    assert!(step > 0, "opening changes nothing, so nothing was tested");
+}
+
+#[test]
+fn reads_that_fail_are_told_and_nothing_else_changes() {
+    let disk = SimDisk::new();
+    let mut caller = Caller::new(disk.clone()).expect("a new store opens");
+    work(&mut caller, 23, ACTIONS).expect("the disk is sound");
+    caller.store.flush().expect("the disk is sound");
+    let locations: Vec<_> = caller.index.values().map(|entry| entry.location).collect();
+    disk.fail_reads(true);
+    let fault = caller.store.read(locations[0]).expect_err("reads fail");
+    assert!(!fault.is_damage() && fault.to_string().contains("segment-"), "{fault}");
+    let mut out = vec![bytes::Bytes::from_static(b"before")];
+    caller.store.reader().read_many(&locations, &mut out).expect_err("reads fail");
+    assert_eq!(out, ["before"], "nothing was added");
+    disk.fail_reads(false);
+    caller.check_records();
+    caller.store.reader().read_many(&locations, &mut out).expect("reads are back");
+    assert_eq!(out.len(), 1 + locations.len());
+}
+
+/// A checkpoint of a store that is used without an index: its block is its meta.
+fn commit(store: &mut Store, meta: &str, mode: Mode) -> store::Done {
+    let mut writer = store.begin_checkpoint().expect("a checkpoint begins");
+    let mut blocks = std::iter::once(meta.as_bytes().to_vec());
+    writer.commit(meta.as_bytes(), &mut blocks, mode).expect("the checkpoint is durable")
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_does_not_disturb_later_checkpoints() {
+    let mut failures = 0;
+    loop {
+        let disk = SimDisk::new();
+        let open = || Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options());
+        let (mut store, _) = open().expect("a new store opens");
+        let locations: Vec<_> = (0..12).map(|_| store.append(&[&[7; 1000]]).expect("there is space")).collect();
+        for (meta, mode) in [("one", Mode::Full), ("two", Mode::Delta)] {
+            let done = commit(&mut store, meta, mode);
+            store.finish_checkpoint(done).expect("nothing is removed");
+        }
+        locations.iter().skip(1).for_each(|location| store.release(*location));
+        let done = commit(&mut store, "three", Mode::Full);
+        disk.fail_at(disk.steps() + failures, ErrorKind::Other);
+        if store.finish_checkpoint(done).is_ok() {
+            break;
+        }
+        failures += 1;
+        assert_eq!(store.segments().count(), 2, "only what the checkpoint names and the active one");
+        store.append(&[b"later"]).expect("it goes on");
+        let done = commit(&mut store, "four", Mode::Delta);
+        store.finish_checkpoint(done).expect("the disk is sound again");
+        drop(store);
+        let checkpoint = open().expect("it opens").1.expect("there is a checkpoint");
+        let blocks: Vec<_> = checkpoint.runs.into_iter().map(|mut run| run.next_block()).collect();
+        let blocks: Vec<_> =
+            blocks.into_iter().map(|block| block.expect("it is whole").expect("it is there")).collect();
+        assert_eq!((checkpoint.meta.as_ref(), blocks), (b"four".as_ref(), vec!["three".into(), "four".into()]));
+        let removed = disk.image().iter().filter(|(path, _)| path.to_string_lossy().contains("segment-")).count();
+        assert_eq!(removed, 2, "what could not be removed is removed at the next open");
+    }
+    assert!(failures >= 3, "too few removals to say something: {failures}");
+}
+
+#[test]
+fn a_segment_whose_sync_failed_is_never_part_of_a_later_checkpoint() {
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+        let disk = SimDisk::new();
+        let (mut store, _) =
+            Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens");
+        store.append(&[b"lost by the sync"]).expect("there is space");
+        let mut writer = store.begin_checkpoint().expect("a checkpoint begins");
+        // Made, header, no blocks, synced: then comes the segment.
+        disk.fail_at(disk.steps() + 4, kind);
+        let fault = writer.commit(b"", &mut std::iter::empty(), Mode::Full).expect_err("the sync fails");
+        assert!(fault.to_string().contains("sync /d/store/segment-00000001"), "{fault}");
+        assert!(!fault.is_no_space(), "trying again must not look sensible");
+        for _ in 0..2 {
+            let fault = writer.commit(b"", &mut std::iter::empty(), Mode::Full).expect_err("it stays refused");
+            assert!(fault.to_string().contains("an earlier sync of it failed"), "{fault}");
+            writer = store.begin_checkpoint().expect("a checkpoint begins");
+        }
+    }
+}
+
+/// Does the same work with less and less missing, giving space back when it lacks. `retry` says whether a checkpoint that
+/// lacks space is tried again with the same writer, or dropped.
+fn work_in_little_space(retry: bool) -> usize {
+    let mut lacked = 0;
+    let mut capacity = 0;
+    loop {
+        let disk = SimDisk::new();
+        disk.set_capacity(Some(capacity));
+        let before = lacked;
+        let mut caller = loop {
+            match Caller::new(disk.clone()) {
+                Ok(caller) => break caller,
+                Err(fault) => {
+                    assert!(fault.is_no_space(), "{fault}");
+                    lacked += 1;
+                    disk.set_capacity(None);
+                }
+            }
+        };
+        let mut random = Random::new(31);
+        for _ in 0..ACTIONS {
+            let mut waited = 0;
+            let mut wait = |_: &Fault| {
+                waited += 1;
+                disk.set_capacity(None);
+                retry
+            };
+            let acted = caller.act(&mut random, &mut wait);
+            lacked += waited;
+            let Err(fault) = acted else { continue };
+            assert!(fault.is_no_space() && fault.to_string().contains(DIRECTORY), "{fault}");
+            lacked += 1;
+            caller.check_records();
+            let cut = disk.after_power_cut(&mut Random::new(capacity));
+            Caller::open(cut, caller.remains()).expect("it opens as it is");
+            disk.set_capacity(None);
+        }
+        caller.check_records();
+        caller.checkpoint(Mode::Full, &[], &mut |_| false).expect("there is space");
+        let runs = disk.image().iter().filter(|(path, _)| path.to_string_lossy().contains("run-")).count();
+        assert_eq!(runs, 1, "what a failed checkpoint wrote is gone");
+        Caller::open(disk.after_kill(), caller.end()).expect("it opens");
+        if lacked == before {
+            return lacked;
+        }
+        capacity += 97;
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_work_goes_on_when_space_returns() {
+    let lacked = work_in_little_space(false);
+    assert!(lacked > 100, "space lacked too seldom to say something: {lacked}");
+}
+
+#[test]
+fn a_checkpoint_that_lacked_space_is_made_by_the_same_writer() {
+    let lacked = work_in_little_space(true);
+    assert!(lacked > 100, "space lacked too seldom to say something: {lacked}");
+}
+
+#[test]
+fn a_lack_of_space_told_by_any_step_loses_nothing() {
+    for step in 0.. {
+        let disk = SimDisk::new();
+        disk.fail_at(step, ErrorKind::StorageFull);
+        let Ok(mut caller) = Caller::new(disk.clone()) else { continue };
+        let mut random = Random::new(32);
+        let fatal = (0..ACTIONS).find_map(|_| match caller.act(&mut random, &mut |_| true) {
+            Err(fault) if !fault.is_no_space() => Some(fault),
+            _ => None,
+        });
+        if fatal.is_none() {
+            caller.check_records();
+            caller.checkpoint(Mode::Delta, &[], &mut |_| false).expect("the disk is sound again");
+        }
+        let ended = disk.steps() <= step;
+        let disk = disk.after_power_cut(&mut Random::new(step));
+        Caller::open(disk, caller.end()).expect("it opens");
+        if ended {
+            break;
+        }
+    }
+}
+
+#[test]
+fn whoever_waits_for_space_inside_the_store_notices_nothing_else() {
+    let mut asked_in_all = 0;
+    for capacity in (40..12_000).step_by(331) {
+        let disk = SimDisk::new();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (in_store, freed) = (asked.clone(), disk.clone());
+        let on_no_space = Box::new(move |fault: &Fault| {
+            assert!(fault.is_no_space());
+            // The first two askings are in vain.
+            if in_store.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
+                freed.set_capacity(Some(freed.used() + 900));
+            }
+            true
+        });
+        let options = Options { on_no_space, ..options() };
+        let mut caller = Caller::open_with(disk.clone(), Remains::of_nothing(), options).expect("a new store opens");
+        disk.set_capacity(Some(capacity));
+        for key in 0..40 {
+            caller.put(key % 24).expect("it waits for space");
+        }
+        caller.store.flush().expect("it waits for space");
+        caller.check_records();
+        disk.set_capacity(None);
+        caller.checkpoint(Mode::Delta, &[], &mut |_| false).expect("there is space");
+        Caller::open(disk.after_kill(), caller.end()).expect("it opens");
+        asked_in_all += asked.load(Ordering::Relaxed);
+    }
+    assert!(asked_in_all > 100, "space lacked too seldom to say something: {asked_in_all}");
+}
+
+#[test]
+fn who_does_not_wait_for_space_gets_the_fault() {
+    let disk = SimDisk::new();
+    let (mut store, _) =
+        Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens");
+    let kept = store.append(&[b"kept"]).expect("there is space");
+    disk.set_capacity(Some(disk.used()));
+    let mut taken = 0;
+    let fault = loop {
+        match store.append(&[&[1; 100]]) {
+            Ok(_) => taken += 1,
+            Err(fault) => break fault,
+        }
+    };
+    assert!(fault.to_string().starts_with("allocate space for /d/store/segment-00000001: "), "{fault}");
+    assert!(taken > 0, "what was allocated ahead can be used");
+    store.flush().expect("what was taken has its space");
+    assert_eq!(store.read(kept).expect("reads go on"), "kept");
+}

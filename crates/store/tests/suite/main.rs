@@ -1,0 +1,5 @@
+//! The store from outside: crashes, failing and full disks, damage, random operations, golden scripts.
+
+mod caller;
+mod crash;
+mod faults;
