@@ -20,7 +20,7 @@ pub enum Mode {
     Full,
 }
 
-/// A checkpoint being written. Dropping it leaves the old checkpoint in force.
+/// A checkpoint being written. Dropping it leaves the old checkpoint in force and gives the space of its run back.
 #[derive(Debug)]
 pub struct CheckpointWriter {
     disk: Arc<dyn Disk>,
@@ -28,6 +28,8 @@ pub struct CheckpointWriter {
     manifest: Manifest,
     run: u32,
     to_sync: Vec<Arc<OpenSegment>>,
+    /// The file of the run exists, and no manifest names it.
+    run_is_ours: bool,
 }
 
 /// A checkpoint that is durable; for `Store::finish_checkpoint`.
@@ -48,11 +50,11 @@ impl CheckpointWriter {
         run: u32,
         to_sync: Vec<Arc<OpenSegment>>,
     ) -> CheckpointWriter {
-        CheckpointWriter { disk, directory, manifest, run, to_sync }
+        CheckpointWriter { disk, directory, manifest, run, to_sync, run_is_ours: false }
     }
 
     /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault that
-    /// is a lack of space, with the same blocks.
+    /// is a lack of space, with the same blocks; after any other the store must be opened again.
     pub fn commit(&mut self, meta: &[u8], blocks: &mut dyn Iterator<Item = Vec<u8>>, mode: Mode) -> Result<Done> {
         let mut manifest = self.manifest.clone();
         if mode == Mode::Full {
@@ -62,19 +64,24 @@ impl CheckpointWriter {
         manifest.runs.push((self.run, length));
         manifest.meta = Bytes::copy_from_slice(meta);
         for segment in &self.to_sync {
-            segment.file.sync_all().map_err(Fault::io("sync", &segment.path))?;
+            segment.sync()?;
         }
         self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
         self.write_manifest(&manifest)?;
         Ok(Done { manifest })
     }
 
-    fn write_run(&self, blocks: &mut dyn Iterator<Item = Vec<u8>>) -> Result<u64> {
-        let path = self.directory.join(format!("run-{:08x}", self.run));
+    fn run_path(&self) -> PathBuf {
+        self.directory.join(format!("run-{:08x}", self.run))
+    }
+
+    fn write_run(&mut self, blocks: &mut dyn Iterator<Item = Vec<u8>>) -> Result<u64> {
+        let path = self.run_path();
         if self.disk.exists(&path).map_err(Fault::io("look for", &path))? {
             self.disk.remove(&path).map_err(Fault::io("remove", &path))?;
         }
         let file = self.disk.open(&path, Open::CREATE_NEW).map_err(Fault::io("make", &path))?;
+        self.run_is_ours = true;
         write_header(&*file, RUN_MAGIC, self.run).map_err(Fault::io("write header of", &path))?;
         let mut at = FILE_HEADER_BYTES;
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
@@ -98,7 +105,7 @@ impl CheckpointWriter {
         Ok(length)
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+    fn write_manifest(&mut self, manifest: &Manifest) -> Result<()> {
         let (path, temporary) = (self.directory.join("manifest"), self.directory.join("manifest.tmp"));
         let file = self.disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
         let content = manifest.encode();
@@ -106,7 +113,18 @@ impl CheckpointWriter {
             .and_then(|()| file.write_at(&content, 0))
             .and_then(|()| file.sync_all())
             .map_err(Fault::io("write", &temporary))?;
-        self.disk.replace(&temporary, &path).map_err(Fault::io("replace", &path))
+        // Even if it fails: the name may have changed and not be durable. Then the run must stay as it is.
+        self.run_is_ours = false;
+        self.disk.replace(&temporary, &path).map_err(Fault::io_for_good("replace", &path))
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        if self.run_is_ours {
+            // If it cannot be removed now, it is at the next open.
+            let _ = self.disk.remove(&self.run_path());
+        }
     }
 }
 

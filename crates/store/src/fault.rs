@@ -12,6 +12,8 @@ pub struct Fault {
     path: PathBuf,
     offset: Option<u64>,
     cause: Cause,
+    /// Trying again would not repair it, whatever the cause.
+    for_good: bool,
 }
 
 #[derive(Debug)]
@@ -25,15 +27,20 @@ pub enum Cause {
 
 impl Fault {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fault {
-        move |error| Fault { doing, path: path.to_owned(), offset: None, cause: Cause::Io(error) }
+        move |error| Fault { doing, path: path.to_owned(), offset: None, cause: Cause::Io(error), for_good: false }
+    }
+
+    /// What must not be tried again: after a failed sync the data is lost and the next sync says nothing about it.
+    pub(crate) fn io_for_good(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fault {
+        move |error| Fault { for_good: true, ..Fault::io(doing, path)(error) }
     }
 
     pub(crate) fn damaged(doing: &'static str, path: &Path, offset: u64, what: &'static str) -> Fault {
-        Fault { doing, path: path.to_owned(), offset: Some(offset), cause: Cause::Damaged(what) }
+        Fault { doing, path: path.to_owned(), offset: Some(offset), cause: Cause::Damaged(what), for_good: true }
     }
 
     pub(crate) fn refused(doing: &'static str, path: &Path, why: impl Into<String>) -> Fault {
-        Fault { doing, path: path.to_owned(), offset: None, cause: Cause::Refused(why.into()) }
+        Fault { doing, path: path.to_owned(), offset: None, cause: Cause::Refused(why.into()), for_good: true }
     }
 
     pub(crate) fn at(mut self, offset: u64) -> Fault {
@@ -45,10 +52,11 @@ impl Fault {
         &self.cause
     }
 
-    /// The disk is full (or over a quota of its own): the same may succeed later.
+    /// The disk is full (or over a quota of its own): the same may succeed later. Not so if a sync told it, because what it
+    /// did not sync is lost.
     pub fn is_no_space(&self) -> bool {
         let Cause::Io(error) = &self.cause else { return false };
-        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        !self.for_good && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
     pub fn is_damage(&self) -> bool {

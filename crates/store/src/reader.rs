@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use io::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Records at most this far apart in a segment are read in one go.
 const GAP_BYTES_MAX: u64 = 16 << 10;
@@ -18,6 +19,25 @@ pub(crate) struct OpenSegment {
     pub(crate) id: u32,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
+    sync_failed: AtomicBool,
+}
+
+impl OpenSegment {
+    pub(crate) fn new(id: u32, path: PathBuf, file: Arc<dyn File>) -> Arc<OpenSegment> {
+        Arc::new(OpenSegment { id, path, file, sync_failed: AtomicBool::new(false) })
+    }
+
+    /// Makes what was written durable. Once this failed it always does: what was not synced is lost, and a sync that
+    /// succeeds later would not say so.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.sync_failed.load(Ordering::Relaxed) {
+            return Err(Fault::refused("sync", &self.path, "an earlier sync of it failed; start again to recover"));
+        }
+        self.file.sync_all().map_err(|error| {
+            self.sync_failed.store(true, Ordering::Relaxed);
+            Fault::io_for_good("sync", &self.path)(error)
+        })
+    }
 }
 
 /// See the file's head. Cheap to clone.

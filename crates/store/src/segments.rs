@@ -195,7 +195,7 @@ impl Store {
         let file = self.disk.open(&path, Open::CREATE_NEW).map_err(Fault::io("make", &path))?;
         write_header(&*file, SEGMENT_MAGIC, id).map_err(Fault::io("write header of", &path))?;
         self.next_segment += 1;
-        let open = Arc::new(OpenSegment { id, path, file });
+        let open = OpenSegment::new(id, path, file);
         let segment = Segment { open, length: FILE_HEADER_BYTES, live_bytes: 0, unsynced: true };
         self.segments.insert(id, segment);
         self.active = Some(Active { id, buffer: Vec::new(), flushed: FILE_HEADER_BYTES, allocated: FILE_HEADER_BYTES });
@@ -298,34 +298,35 @@ impl Store {
         Ok(CheckpointWriter::new(self.disk.clone(), self.directory.clone(), manifest, run, to_sync))
     }
 
-    /// Takes note of a durable checkpoint and removes the files that it stopped naming. A file that cannot be removed now is
-    /// removed at the next open.
+    /// Takes note of a durable checkpoint and removes the files that it stopped naming. A fault says that a file could not
+    /// be removed; that one goes at the next open, and the checkpoint counts all the same.
     pub fn finish_checkpoint(&mut self, done: Done) -> Result<()> {
-        self.sequence = done.manifest.sequence;
-        for (run, _) in &self.runs {
-            if !done.manifest.runs.iter().any(|(kept, _)| kept == run) {
-                self.remove(&format!("run-{run:08x}"))?;
-            }
-        }
-        self.runs = done.manifest.runs;
-        for (id, synced_to) in &done.manifest.segments {
+        let manifest = done.manifest;
+        self.sequence = manifest.sequence;
+        for (id, synced_to) in &manifest.segments {
             if let Some(segment) = self.segments.get_mut(id)
                 && segment.length == *synced_to
             {
                 segment.unsynced = false;
             }
         }
-        let first_later = done.manifest.next_segment;
-        let named = |id: &u32| done.manifest.segments.iter().any(|(kept, _)| kept == id);
-        let gone: Vec<u32> = self.segments.keys().filter(|id| **id < first_later && !named(id)).copied().collect();
-        for id in &gone {
+        let goes = |id: u32, next: u32, named: &[(u32, u64)]| id < next && !named.iter().any(|(kept, _)| *kept == id);
+        let runs = self.runs.iter().map(|(id, _)| *id);
+        let runs: Vec<u32> = runs.filter(|id| goes(*id, manifest.next_run, &manifest.runs)).collect();
+        let segments = self.segments.keys().copied();
+        let segments: Vec<u32> = segments.filter(|id| goes(*id, manifest.next_segment, &manifest.segments)).collect();
+        self.runs = manifest.runs;
+        for id in &segments {
             self.segments.remove(id);
-            self.remove(&format!("segment-{id:08x}"))?;
         }
-        if !gone.is_empty() {
+        if !segments.is_empty() {
             self.renew_reader();
         }
-        Ok(())
+        let runs = runs.iter().map(|id| format!("run-{id:08x}"));
+        let names = runs.chain(segments.iter().map(|id| format!("segment-{id:08x}")));
+        // All are tried, the first fault is told.
+        let removed: Vec<Result<()>> = names.map(|name| self.remove(&name)).collect();
+        removed.into_iter().collect()
     }
 
     fn remove(&self, name: &str) -> Result<()> {
@@ -394,6 +395,6 @@ fn open_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Resu
         file.set_len(length).map_err(Fault::io("cut", &path))?;
     }
     // What is appended to a cut file must be synced even if nothing else is.
-    let open = Arc::new(OpenSegment { id, path, file });
+    let open = OpenSegment::new(id, path, file);
     Ok(Segment { open, length, live_bytes: 0, unsynced: true })
 }

@@ -214,7 +214,9 @@ fn a_lack_of_space_told_by_any_step_loses_nothing() {
         });
         if fatal.is_none() {
             caller.check_records();
-            caller.checkpoint(Mode::Delta, &[], &mut |_| false).expect("the disk is sound again");
+            // The step may be one of this checkpoint, but then the next one has none that fails.
+            let done = (0..2).find_map(|_| caller.checkpoint(Mode::Delta, &[], &mut |_| false).ok());
+            assert!(done.is_some() || disk.steps() > step, "step {step}");
         }
         let ended = disk.steps() <= step;
         let disk = disk.after_power_cut(&mut Random::new(step));
@@ -235,8 +237,9 @@ fn whoever_waits_for_space_inside_the_store_notices_nothing_else() {
         let on_no_space = Box::new(move |fault: &Fault| {
             assert!(fault.is_no_space());
             // The first two askings are in vain.
-            if in_store.fetch_add(1, Ordering::Relaxed) % 3 == 2 {
-                freed.set_capacity(Some(freed.used() + 900));
+            let asked = in_store.fetch_add(1, Ordering::Relaxed);
+            if asked % 3 == 2 {
+                freed.set_capacity(Some(freed.used() + 300 * asked as u64));
             }
             true
         });
