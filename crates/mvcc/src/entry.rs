@@ -10,8 +10,8 @@ use crate::tree::Summary;
 use crate::version::{Version, peek};
 use model::Revision;
 
-/// Bytes of packed versions that an entry holds before they go to the deep history; about eight versions.
-pub(crate) const ENTRY_BYTES_MAX: usize = if cfg!(test) { 64 } else { 160 };
+/// Bytes of packed versions that an entry holds before they go to the deep history; about six versions.
+pub(crate) const ENTRY_BYTES_MAX: usize = if cfg!(test) { 64 } else { 128 };
 
 const OLDER: u8 = 0x40;
 const DEEP: u8 = 0x80;

