@@ -254,6 +254,7 @@ async fn check_alive(rim: Rc<Rim>) {
     }
 }
 
+/// Looks once per election timeout at what streams and metrics want to know.
 async fn check_leader(rim: Rc<Rim>) {
     let mut ticks = tokio::time::interval(rim.config().election_timeout.max(Duration::from_millis(10)));
     let mut without = 0;
@@ -262,5 +263,6 @@ async fn check_leader(rim: Rc<Rim>) {
         without = if rim.node.status().leader.is_none() { without + 1 } else { 0 };
         let is_lost = without >= NO_LEADER_CHECKS;
         rim.signal.send_if_modified(|signal| std::mem::replace(&mut signal.leader_is_lost, is_lost) != is_lost);
+        rim.watch.count_slow();
     }
 }

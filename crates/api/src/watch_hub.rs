@@ -9,7 +9,7 @@ use crate::rim::Rim;
 use crate::watch_stream::WatchStream;
 use model::Revision;
 use node::Handle;
-use node::watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
+use node::watch::{CreateError, Delivery, EventLog, Registry, Spec, Standing, WatcherId};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ const READ_RETRY: Duration = Duration::from_millis(100);
 /// See the file's head.
 pub(crate) struct WatchHub {
     registry: RefCell<Registry>,
+    events: Arc<EventLog>,
     /// By slot of the watcher.
     routes: RefCell<Vec<Option<Route>>>,
     /// Something changed that the pump does not hear of from the node.
@@ -40,6 +41,7 @@ impl WatchHub {
     pub(crate) fn new(node: &Handle, metrics: Arc<RimMetrics>) -> WatchHub {
         WatchHub {
             registry: RefCell::new(Registry::new(node.events().clone())),
+            events: node.events().clone(),
             routes: RefCell::default(),
             changed: Notify::new(),
             metrics,
@@ -54,7 +56,13 @@ impl WatchHub {
         stream: &Rc<WatchStream>,
         watch_id: i64,
     ) -> Result<WatcherId, CreateError> {
-        let watcher = self.registry.borrow_mut().create(spec, current)?;
+        let mut registry = self.registry.borrow_mut();
+        if registry.is_empty() {
+            // Nobody listened to what happened meanwhile: begin at the log's end.
+            *registry = Registry::new(self.events.clone());
+        }
+        let watcher = registry.create(spec, current)?;
+        drop(registry);
         let mut routes = self.routes.borrow_mut();
         if routes.len() <= watcher.slot() {
             routes.resize(watcher.slot() + 1, None);
@@ -78,15 +86,12 @@ impl WatchHub {
     pub(crate) fn pause(&self, watchers: impl Iterator<Item = WatcherId>) {
         let mut registry = self.registry.borrow_mut();
         watchers.for_each(|watcher| registry.pause(watcher));
-        drop(registry);
-        self.count();
     }
 
     pub(crate) fn resume(&self, watchers: impl Iterator<Item = WatcherId>) {
         let mut registry = self.registry.borrow_mut();
         watchers.for_each(|watcher| registry.resume(watcher));
         drop(registry);
-        self.count();
         self.changed.notify_one();
     }
 
@@ -97,6 +102,9 @@ impl WatchHub {
 
     /// Hands out all events that there are.
     pub(crate) fn deliver_new(&self, rim: &Rim) {
+        if self.registry.borrow().is_empty() {
+            return;
+        }
         let mut deliveries = Vec::new();
         loop {
             let more = self.registry.borrow_mut().advance(&mut deliveries);
@@ -160,9 +168,12 @@ impl WatchHub {
     }
 
     fn count(&self) {
-        let registry = self.registry.borrow();
-        self.metrics.watchers.set(registry.len() as i64);
-        self.metrics.slow_watchers.set(registry.slow() as i64);
+        self.metrics.watchers.set(self.registry.borrow().len() as i64);
+    }
+
+    /// Counts the watchers that are not in step. Goes over all of them: for a timer.
+    pub(crate) fn count_slow(&self) {
+        self.metrics.slow_watchers.set(self.registry.borrow().slow() as i64);
     }
 }
 
@@ -182,6 +193,8 @@ pub(crate) async fn pump(rim: Rc<Rim>) {
             // Others on this thread get their turn between two pieces.
             CaughtUp::OnePiece => tokio::task::yield_now().await,
             CaughtUp::Failed => tokio::time::sleep(READ_RETRY).await,
+            // Without watchers, events wake nobody here.
+            CaughtUp::NobodyIsBehind if rim.watch.registry.borrow().is_empty() => rim.watch.changed.notified().await,
             CaughtUp::NobodyIsBehind => {
                 tokio::select! {
                     () = signal.changed() => {}
