@@ -6,6 +6,7 @@
 //! Not here: what a request means (`call`, `http`).
 
 use crate::call;
+use crate::coalesce::{Coalesce, Flusher};
 use crate::connection::{HANDSHAKE_TIMEOUT, HalfOpen, Peer};
 use crate::ping_guard::{PingGuard, Traffic};
 use crate::rim::Rim;
@@ -91,6 +92,7 @@ type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream, half_open: HalfOpen) {
     let config = &rim.shared.config;
     let control = Rc::new(Control::default());
+    let (stream, flusher) = Coalesce::new(stream);
     let guard = PingGuard::new(stream, config.keepalive_min_time, control.traffic.clone());
     let mut builder = h2::server::Builder::new();
     builder
@@ -104,7 +106,9 @@ pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream, half_open: H
     drop(half_open);
     let _registered = rim.register(control.clone());
     let ping_pong = connection.ping_pong();
-    let mut task = Task { rim, peer, connection, control, ping_pong, incoming: Vec::new(), is_stopping: false };
+    flusher.defer();
+    let incoming = Vec::new();
+    let mut task = Task { rim, peer, connection, flusher, control, ping_pong, incoming, is_stopping: false };
     poll_fn(|context| task.poll(context)).await;
 }
 
@@ -112,6 +116,7 @@ struct Task {
     rim: Rc<Rim>,
     peer: Peer,
     connection: Connection<PingGuard, Bytes>,
+    flusher: Flusher,
     control: Rc<Control>,
     ping_pong: Option<PingPong>,
     /// Requests of this turn; empty between turns.
@@ -129,7 +134,10 @@ impl Task {
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending if self.incoming.is_empty() => {
                     self.control.traffic.has_calls.set(self.connection.has_streams());
-                    return Poll::Pending;
+                    return match self.flusher.poll_flush(context) {
+                        Poll::Ready(Err(_)) => Poll::Ready(()),
+                        Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                    };
                 }
                 Poll::Pending => {
                     for (request, respond) in self.incoming.drain(..) {

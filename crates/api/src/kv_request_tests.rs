@@ -2,6 +2,33 @@
 
 use super::*;
 use pb::request_op::Request;
+use proptest::prelude::*;
+use prost::Message;
+
+proptest! {
+    /// Whatever decodes is checked without a panic, and what passes stays within the bounds that execution relies on.
+    #[test]
+    fn arbitrary_txns_are_refused_or_bounded(ops in proptest::collection::vec(any_op(3), 0..6), bytes: Vec<u8>) {
+        let _ = txn(of(ops), 128);
+        if let Ok(request) = pb::TxnRequest::decode(bytes.as_slice()) {
+            let _ = txn(request, 128);
+        }
+    }
+}
+
+fn any_op(depth: u32) -> impl Strategy<Value = pb::RequestOp> {
+    let text = || prop_oneof![Just(""), Just("a"), Just("b"), Just("\0")];
+    let leaf = (text(), text(), 0..4).prop_map(|(key, end, kind)| match kind {
+        0 => put_op(key),
+        1 => delete_op(key, end),
+        2 => range_op(key, false),
+        _ => pb::RequestOp { request: None },
+    });
+    leaf.prop_recursive(depth, 24, 4, |inner| {
+        let list = proptest::collection::vec(inner, 0..4);
+        (list.clone(), list).prop_map(|(success, failure)| txn_op(success, failure))
+    })
+}
 
 fn put_op(key: &'static str) -> pb::RequestOp {
     op(Request::RequestPut(pb::PutRequest { key: key.into(), value: "v".into(), ..Default::default() }))

@@ -18,6 +18,7 @@
 
 mod call;
 mod cluster;
+mod coalesce;
 mod config;
 mod connection;
 mod grpc;

@@ -4,7 +4,7 @@
 //! Only the nine bytes in front of each frame are looked at. The rules: two early pings are forgiven; while no call is open,
 //! pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
-use crate::socket::Stream;
+use crate::coalesce::Coalesce;
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -109,7 +109,7 @@ impl Strikes {
 
 /// A stream whose frames are watched. After too many pings it reads as ended, and says why when it is shut down.
 pub(crate) struct PingGuard {
-    stream: Stream,
+    stream: Coalesce,
     frames: Frames,
     strikes: Strikes,
     traffic: Rc<Traffic>,
@@ -122,7 +122,7 @@ struct Goodbye {
 }
 
 impl PingGuard {
-    pub(crate) fn new(stream: Stream, min_time: Duration, traffic: Rc<Traffic>) -> PingGuard {
+    pub(crate) fn new(stream: Coalesce, min_time: Duration, traffic: Rc<Traffic>) -> PingGuard {
         let strikes = Strikes { min_time, last: None, count: 0 };
         PingGuard { stream, frames: Frames::new(), strikes, traffic, goodbye: None }
     }

@@ -23,6 +23,9 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::rc::Rc;
 
+/// Longest head of an HTTP/1 request.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_SNIFF: (HeaderName, HeaderValue) = (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -94,6 +97,7 @@ pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream) {
         .timer(TokioTimer::new())
         .header_read_timeout(HANDSHAKE_TIMEOUT)
         .max_headers(100)
+        .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // What the client did wrong is its own affair.

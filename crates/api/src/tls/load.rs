@@ -1,6 +1,7 @@
 //! Files to a rustls server configuration. Every failure names the file and the reason.
 
 use super::suites;
+use super::validity::Validity;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -9,6 +10,7 @@ use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What the flags of a TLS listener name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -132,6 +134,7 @@ impl TlsFiles {
             None => builder.with_no_client_auth(),
         };
         let (chain, key) = (self.chain()?, self.private_key()?);
+        self.warn_of_dates(&chain);
         let mut config = builder.with_single_cert(chain, key).map_err(|error| self.pair_error(error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -149,6 +152,21 @@ impl TlsFiles {
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         certificates("TLS certificate", &self.cert)
+    }
+
+    fn warn_of_dates(&self, chain: &[CertificateDer<'_>]) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let cert = self.cert.display();
+        match chain.first().and_then(|certificate| Validity::of(certificate)) {
+            Some(validity) if now > validity.not_after => {
+                tracing::warn!(%cert, "the TLS certificate has expired: clients will refuse it; replace the file");
+            }
+            Some(validity) if now < validity.not_before => {
+                tracing::warn!(%cert, "the TLS certificate is not valid yet: clients will refuse it until then");
+            }
+            _ => {}
+        }
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {

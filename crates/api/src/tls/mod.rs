@@ -10,6 +10,7 @@
 mod load;
 mod reload;
 mod suites;
+mod validity;
 
 pub use load::{TlsError, TlsFiles, TlsVersion};
 pub(crate) use reload::Reloading;

@@ -96,7 +96,7 @@ async fn what_is_not_served_yet_is_unimplemented_in_grpcs_words() {
     assert_eq!(refusal(add), (12, text));
     let mut auth = pb::auth_client::AuthClient::new(channel);
     let enable = auth.auth_enable(pb::AuthEnableRequest {}).await;
-    assert_eq!(refusal(enable), (12, "unknown service etcdserverpb.Auth".to_string()));
+    assert_eq!(refusal(enable), (12, "unknown method AuthEnable for service etcdserverpb.Auth".to_string()));
 }
 
 #[tokio::test]
