@@ -67,7 +67,10 @@ impl CheckpointWriter {
             segment.sync()?;
         }
         self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
-        self.write_manifest(&manifest)?;
+        write_manifest_temporary(&*self.disk, &self.directory, &manifest)?;
+        // Even if replacing fails: the name may have changed and not be durable. Then the run must stay as it is.
+        self.run_is_ours = false;
+        replace_manifest(&*self.disk, &self.directory)?;
         Ok(Done { manifest })
     }
 
@@ -104,19 +107,22 @@ impl CheckpointWriter {
         file.sync_all().map_err(Fault::io("sync", &path))?;
         Ok(length)
     }
+}
 
-    fn write_manifest(&mut self, manifest: &Manifest) -> Result<()> {
-        let (path, temporary) = (self.directory.join("manifest"), self.directory.join("manifest.tmp"));
-        let file = self.disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
-        let content = manifest.encode();
-        file.set_len(0)
-            .and_then(|()| file.write_at(&content, 0))
-            .and_then(|()| file.sync_all())
-            .map_err(Fault::io("write", &temporary))?;
-        // Even if it fails: the name may have changed and not be durable. Then the run must stay as it is.
-        self.run_is_ours = false;
-        self.disk.replace(&temporary, &path).map_err(Fault::io_for_good("replace", &path))
-    }
+/// The manifest next to the one that counts, and synced.
+pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
+    let temporary = directory.join("manifest.tmp");
+    let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
+    file.set_len(0)
+        .and_then(|()| file.write_at(&manifest.encode(), 0))
+        .and_then(|()| file.sync_all())
+        .map_err(Fault::io("write", &temporary))
+}
+
+/// Puts it in the place of the one that counts. If this fails, either may be found after a power cut.
+pub(crate) fn replace_manifest(disk: &dyn Disk, directory: &Path) -> Result<()> {
+    let (path, temporary) = (directory.join("manifest"), directory.join("manifest.tmp"));
+    disk.replace(&temporary, &path).map_err(Fault::io_for_good("replace", &path))
 }
 
 impl Drop for CheckpointWriter {
@@ -164,7 +170,7 @@ impl Run {
         if self.length - self.at < BLOCK_HEADER_BYTES as u64 {
             return Err(damaged("the block is cut short"));
         }
-        self.file.read_exact_at(&mut header, self.at).map_err(Fault::io("read block of", &self.path))?;
+        read(&*self.file, &self.path, &mut header, self.at)?;
         let [l0, l1, l2, l3, c0, c1, c2, c3] = header;
         let length = u32::from_le_bytes([l0, l1, l2, l3]);
         if u64::from(length) > self.length - self.at - BLOCK_HEADER_BYTES as u64 {
@@ -172,11 +178,15 @@ impl Run {
         }
         let mut block = vec![0; length as usize];
         let start = self.at + BLOCK_HEADER_BYTES as u64;
-        self.file.read_exact_at(&mut block, start).map_err(Fault::io("read block of", &self.path))?;
+        read(&*self.file, &self.path, &mut block, start)?;
         if crc32c_append(crc32c(&[l0, l1, l2, l3]), &block) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(damaged("the block fails its checksum"));
         }
         self.at = start + u64::from(length);
         Ok(Some(block.into()))
     }
+}
+
+fn read(file: &dyn File, path: &Path, buffer: &mut [u8], at: u64) -> Result<()> {
+    file.read_exact_at(buffer, at).map_err(|error| Fault::io("read block of", path)(error).at(at))
 }

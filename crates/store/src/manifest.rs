@@ -1,15 +1,18 @@
 //! The manifest: which segments and runs the current checkpoint names, how far they count, and the caller's meta.
 
+use crate::segments::FILE_HEADER_BYTES;
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use stdx::codec::{DecodeError, Reader, put_bytes, put_varint};
 
 const MAGIC: &[u8; 8] = b"BWLMANI1";
 const HEADER_BYTES: usize = 16;
+/// The length of the body is a u32.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = HEADER_BYTES as u64 + u32::MAX as u64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Manifest {
-    /// 1 for the first checkpoint.
+    /// 0 before the first checkpoint.
     pub(crate) sequence: u64,
     pub(crate) next_segment: u32,
     pub(crate) next_run: u32,
@@ -58,7 +61,17 @@ impl Manifest {
         if crc32c_append(crc32c(&header[..12]), &body) != number(crc) {
             return Err("manifest fails its checksum");
         }
-        Manifest::decode_body(body).map_err(|_| "manifest cannot be decoded")
+        let manifest = Manifest::decode_body(body).map_err(|_| "manifest cannot be decoded")?;
+        if manifest.is_sensible() { Ok(manifest) } else { Err("manifest names files that cannot be") }
+    }
+
+    /// Ids ascend and are below the next one, and every file has at least its header.
+    fn is_sensible(&self) -> bool {
+        let files = |files: &[(u32, u64)], next: u32| {
+            files.is_sorted_by(|(one, _), (two, _)| one < two)
+                && files.iter().all(|(id, length)| *id < next && *length >= FILE_HEADER_BYTES)
+        };
+        files(&self.segments, self.next_segment) && files(&self.runs, self.next_run)
     }
 
     fn decode_body(body: Bytes) -> Result<Manifest, DecodeError> {
@@ -89,12 +102,30 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Files as a manifest may name them, with the next id.
+    fn sensible() -> impl Strategy<Value = (Vec<(u32, u64)>, u32)> {
+        let files = proptest::collection::btree_map(0..u32::MAX, FILE_HEADER_BYTES.., 0..5);
+        files.prop_map(|files| {
+            let next = files.last_key_value().map_or(1, |(id, _)| id + 1);
+            (files.into_iter().collect(), next)
+        })
+    }
+
+    #[test]
+    fn files_that_cannot_be_are_refused() {
+        let good = Manifest { next_segment: 3, segments: vec![(1, 16), (2, 99)], ..Manifest::default() };
+        assert!(Manifest::decode(&good.encode().into()).is_ok());
+        for segments in [vec![(1, 15)], vec![(3, 16)], vec![(2, 16), (1, 16)], vec![(1, 16), (1, 16)]] {
+            let bad = Manifest { segments, ..good.clone() };
+            assert_eq!(Manifest::decode(&bad.encode().into()), Err("manifest names files that cannot be"));
+        }
+    }
+
     proptest! {
         #[test]
         fn a_manifest_is_read_back_and_every_flipped_bit_is_found(
-            sequence: u64, next_segment: u32, next_run: u32, bit: usize,
-            segments in proptest::collection::vec(any::<(u32, u64)>(), 0..5),
-            runs in proptest::collection::vec(any::<(u32, u64)>(), 0..5), meta: Vec<u8>,
+            sequence: u64, bit: usize, (segments, next_segment) in sensible(), (runs, next_run) in sensible(),
+            meta: Vec<u8>,
         ) {
             let manifest = Manifest { sequence, next_segment, next_run, segments, runs, meta: meta.into() };
             let mut file = manifest.encode();

@@ -62,23 +62,25 @@ impl Reader {
         self.segments.get(position)
     }
 
-    fn segment_of(&self, location: Location) -> Result<&Arc<OpenSegment>> {
-        self.segment(location.segment).ok_or_else(|| {
-            let path = PathBuf::from(format!("segment-{:08x}", location.segment));
-            Fault::damaged("read record of segment", &path, u64::from(location.offset), "there is no such segment")
+    fn segment_of(&self, id: u32, offset: u64) -> Result<&Arc<OpenSegment>> {
+        self.segment(id).ok_or_else(|| {
+            let path = PathBuf::from(format!("segment-{id:08x}"));
+            Fault::damaged("read record of", &path, offset, "there is no such segment")
         })
     }
 
     /// The payload of one record.
     pub fn read(&self, location: Location) -> Result<Bytes> {
-        let segment = self.segment_of(location)?;
+        let segment = self.segment_of(location.segment, u64::from(location.offset))?;
         let mut record = BytesMut::zeroed(location.record_bytes() as usize);
         read_exact(segment, &mut record, u64::from(location.offset))?;
-        checked(segment, &record.freeze(), location)
+        check_record(&record, location.length).map_err(|what| damaged(segment, location, what))?;
+        Ok(record.freeze().slice(HEADER_BYTES..))
     }
 
-    /// The payloads of many records, appended to `out` in the order of `locations`. Neighbours are read together, and all
-    /// payloads share one buffer: callers bound its size by how many they ask for at a time.
+    /// The payloads of many records, appended to `out` in the order of `locations`; after a fault `out` is as it was.
+    /// Neighbours are read together, and all payloads share one buffer: callers bound its size by how many they ask for at a
+    /// time.
     pub fn read_many(&self, locations: &[Location], out: &mut Vec<Bytes>) -> Result<()> {
         if let [location] = locations {
             out.push(self.read(*location)?);
@@ -89,30 +91,38 @@ impl Reader {
             order.sort_unstable_by_key(|&position| locations[position as usize]);
         }
         let groups = group(locations, &order);
-        let total: u64 = groups.iter().map(|group| group.to - group.from).sum();
-        let mut buffer = BytesMut::zeroed(total as usize);
-        let mut at = 0;
-        for group in &groups {
-            let length = (group.to - group.from) as usize;
-            let segment = self.segment_of(locations[order[group.first] as usize])?;
-            read_exact(segment, &mut buffer[at..at + length], group.from)?;
-            at += length;
-        }
-        let buffer = buffer.freeze();
+        let buffer = self.read_groups(&groups)?;
         let base = out.len();
         out.resize(base + locations.len(), Bytes::new());
         let mut at = 0;
         for group in &groups {
-            let segment = self.segment_of(locations[order[group.first] as usize])?;
             for &position in &order[group.first..group.first + group.count] {
                 let location = locations[position as usize];
                 let start = at + (u64::from(location.offset) - group.from) as usize;
-                let record = buffer.slice(start..start + location.record_bytes() as usize);
-                out[base + position as usize] = checked(segment, &record, location)?;
+                let end = start + location.record_bytes() as usize;
+                if let Err(what) = check_record(&buffer[start..end], location.length) {
+                    out.truncate(base);
+                    let segment = self.segment_of(group.segment, group.from)?;
+                    return Err(damaged(segment, location, what));
+                }
+                out[base + position as usize] = buffer.slice(start + HEADER_BYTES..end);
             }
             at += (group.to - group.from) as usize;
         }
         Ok(())
+    }
+
+    /// What the groups span, one behind the other.
+    fn read_groups(&self, groups: &[Group]) -> Result<Bytes> {
+        let total: u64 = groups.iter().map(|group| group.to - group.from).sum();
+        let mut buffer = BytesMut::zeroed(total as usize);
+        let mut rest = buffer.as_mut();
+        for group in groups {
+            let (part, behind) = rest.split_at_mut((group.to - group.from) as usize);
+            read_exact(self.segment_of(group.segment, group.from)?, part, group.from)?;
+            rest = behind;
+        }
+        Ok(buffer.freeze())
     }
 }
 
@@ -144,8 +154,6 @@ fn read_exact(segment: &OpenSegment, buffer: &mut [u8], offset: u64) -> Result<(
     })
 }
 
-fn checked(segment: &OpenSegment, record: &Bytes, location: Location) -> Result<Bytes> {
-    check_record(record, location.length)
-        .map_err(|what| Fault::damaged("read record of", &segment.path, u64::from(location.offset), what))?;
-    Ok(record.slice(HEADER_BYTES..))
+fn damaged(segment: &OpenSegment, location: Location, what: &'static str) -> Fault {
+    Fault::damaged("read record of", &segment.path, u64::from(location.offset), what)
 }

@@ -1,14 +1,14 @@
 //! The store's owner side: append, flush, release, and opening what a checkpoint left.
 
-use crate::checkpoint::{CheckpointWriter, Done, Run};
+use crate::checkpoint::{CheckpointWriter, Done, Run, replace_manifest, write_manifest_temporary};
 use crate::fault::{Fault, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::reader::{OpenSegment, Reader};
 use crate::record::{HEADER_BYTES, Location, check_record, put_record};
 use bytes::Bytes;
 use crc32c::crc32c;
 use io::{Disk, File, Open};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,12 +95,11 @@ impl Store {
     /// The caller loads the checkpoint, calls `mark_live` for each record that counts, and appends what came later again.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Store, Option<Checkpoint>)> {
         disk.create_dir(directory).map_err(Fault::io("make directory", directory))?;
-        let path = directory.join("manifest");
-        let found = disk.exists(&path).map_err(Fault::io("look for", &path))?;
-        let manifest = if found { Some(read_manifest(&*disk, &path)?) } else { None };
-        let empty = Manifest { next_segment: 1, next_run: 1, ..Manifest::default() };
-        let named = manifest.as_ref().unwrap_or(&empty);
-        remove_unnamed(&*disk, directory, named)?;
+        let named = match read_manifest(&*disk, directory)? {
+            Some(manifest) => manifest,
+            None => begin(&*disk, directory)?,
+        };
+        remove_unnamed(&*disk, directory, &named)?;
         let mut segments = BTreeMap::new();
         for &(id, length) in &named.segments {
             segments.insert(id, open_segment(&*disk, directory, id, length)?);
@@ -115,13 +114,14 @@ impl Store {
             next_segment: named.next_segment,
             next_run: named.next_run,
             sequence: named.sequence,
-            runs: named.runs.clone(),
+            runs: named.runs,
             segments,
             disk,
         };
         store.renew_reader();
         store.continue_last_segment();
-        Ok((store, manifest.map(|manifest| Checkpoint { meta: manifest.meta, runs })))
+        let checkpoint = (named.sequence > 0).then_some(Checkpoint { meta: named.meta, runs });
+        Ok((store, checkpoint))
     }
 
     fn continue_last_segment(&mut self) {
@@ -203,7 +203,8 @@ impl Store {
         Ok(())
     }
 
-    /// Writes what was appended to its file, in one go: every reader made before or after sees it. Not a sync.
+    /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made from
+    /// now on does. Not a sync.
     pub fn flush(&mut self) -> Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         if active.buffer.is_empty() {
@@ -346,11 +347,11 @@ pub(crate) fn write_header(file: &dyn File, magic: &[u8; 8], id: u32) -> std::io
 
 pub(crate) fn check_header(file: &dyn File, path: &Path, magic: &[u8; 8], id: u32) -> Result<()> {
     let mut header = [0; FILE_HEADER_BYTES as usize];
-    file.read_at(&mut header, 0).map_err(Fault::io("read header of", path))?;
+    let read = file.read_at(&mut header, 0).map_err(Fault::io("read header of", path))?;
     let mut expected = magic.to_vec();
     expected.extend_from_slice(&id.to_le_bytes());
     expected.extend_from_slice(&crc32c(&expected).to_le_bytes());
-    if header.as_slice() == expected {
+    if header.get(..read) == Some(&expected) {
         return Ok(());
     }
     Err(Fault::damaged(
@@ -361,22 +362,51 @@ pub(crate) fn check_header(file: &dyn File, path: &Path, magic: &[u8; 8], id: u3
     ))
 }
 
-fn read_manifest(disk: &dyn Disk, path: &Path) -> Result<Manifest> {
-    let file = disk.open(path, Open::READ).map_err(Fault::io("open", path))?;
-    let length = file.len().map_err(Fault::io("open", path))?;
+fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<Manifest>> {
+    let path = directory.join("manifest");
+    if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
+        return Ok(None);
+    }
+    let file = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
+    let length = file.len().map_err(Fault::io("open", &path))?;
+    if length > MANIFEST_BYTES_MAX {
+        return Err(Fault::damaged("read", &path, MANIFEST_BYTES_MAX, "manifest is longer than one can be"));
+    }
     let mut content = vec![0; length as usize];
-    file.read_exact_at(&mut content, 0).map_err(Fault::io("read", path))?;
-    Manifest::decode(&content.into()).map_err(|what| Fault::damaged("read", path, 0, what))
+    file.read_exact_at(&mut content, 0).map_err(Fault::io("read", &path))?;
+    Manifest::decode(&content.into()).map(Some).map_err(|what| Fault::damaged("read", &path, 0, what))
+}
+
+/// Makes a new store: a manifest that names nothing. It comes before any other file, so that files without a manifest are
+/// never taken for the leftovers of a start.
+fn begin(disk: &dyn Disk, directory: &Path) -> Result<Manifest> {
+    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
+    if names.iter().any(|name| is_segment_or_run(name)) {
+        let path = directory.join("manifest");
+        return Err(Fault::damaged("look for", &path, 0, "it is missing, but files that it named are there"));
+    }
+    let manifest = Manifest { next_segment: 1, next_run: 1, ..Manifest::default() };
+    if let Some(parent) = directory.parent() {
+        disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))?;
+    }
+    write_manifest_temporary(disk, directory, &manifest)?;
+    replace_manifest(disk, directory)?;
+    Ok(manifest)
+}
+
+fn is_segment_or_run(name: &str) -> bool {
+    let id = name.strip_prefix("segment-").or_else(|| name.strip_prefix("run-"));
+    id.is_some_and(|id| id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// Removes what no checkpoint names: files half written, or of a time after the checkpoint.
 fn remove_unnamed(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
-    let mut keep: Vec<String> = vec!["manifest".to_owned()];
-    keep.extend(manifest.segments.iter().map(|(id, _)| format!("segment-{id:08x}")));
-    keep.extend(manifest.runs.iter().map(|(id, _)| format!("run-{id:08x}")));
+    let segments = manifest.segments.iter().map(|(id, _)| format!("segment-{id:08x}"));
+    let runs = manifest.runs.iter().map(|(id, _)| format!("run-{id:08x}"));
+    let keep: BTreeSet<String> = segments.chain(runs).collect();
     let names = disk.list(directory).map_err(Fault::io("list", directory))?;
-    let ours = |name: &str| name.starts_with("segment-") || name.starts_with("run-") || name.ends_with(".tmp");
-    for name in names.iter().filter(|name| ours(name) && !keep.contains(name)) {
+    let goes = |name: &str| name.ends_with(".tmp") || (is_segment_or_run(name) && !keep.contains(name));
+    for name in names.iter().filter(|name| goes(name)) {
         let path = directory.join(name);
         disk.remove(&path).map_err(Fault::io("remove", &path))?;
     }

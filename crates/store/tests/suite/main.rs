@@ -2,4 +2,6 @@
 
 mod caller;
 mod crash;
+mod damage;
 mod faults;
+mod read_many;

@@ -1,0 +1,158 @@
+//! Reading many records at once: the caller's order, and few reads.
+
+use crate::caller::DIRECTORY;
+use bytes::Bytes;
+use io::{Disk, File, LockGuard, Open};
+use sim::SimDisk;
+use std::io::Result;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use store::{Location, Options, Store};
+
+/// Counts reads.
+#[derive(Debug, Clone, Default)]
+struct Counting {
+    disk: SimDisk,
+    reads: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct CountingFile(Arc<dyn File>, Arc<AtomicUsize>);
+
+impl File for CountingFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read_at(buffer, offset)
+    }
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.0.write_at(data, offset)
+    }
+    fn sync_data(&self) -> Result<()> {
+        self.0.sync_data()
+    }
+    fn sync_all(&self) -> Result<()> {
+        self.0.sync_all()
+    }
+    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
+        self.0.allocate(offset, length)
+    }
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.0.set_len(length)
+    }
+    fn len(&self) -> Result<u64> {
+        self.0.len()
+    }
+}
+
+impl Disk for Counting {
+    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(CountingFile(self.disk.open(path, how)?, self.reads.clone())))
+    }
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        self.disk.create_dir(path)
+    }
+    fn list(&self, directory: &Path) -> Result<Vec<String>> {
+        self.disk.list(directory)
+    }
+    fn exists(&self, path: &Path) -> Result<bool> {
+        self.disk.exists(path)
+    }
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.disk.remove(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn sync_dir(&self, directory: &Path) -> Result<()> {
+        self.disk.sync_dir(directory)
+    }
+    fn lock(&self, path: &Path) -> Result<LockGuard> {
+        self.disk.lock(path)
+    }
+    fn free_space(&self, directory: &Path) -> Result<u64> {
+        self.disk.free_space(directory)
+    }
+    fn mode(&self, path: &Path) -> Result<u32> {
+        self.disk.mode(path)
+    }
+}
+
+/// A store with `count` records of `bytes` each, which begin with their number.
+fn filled(count: u32, bytes: usize, segment_bytes: u64) -> (Store, Vec<Location>, Arc<AtomicUsize>) {
+    let disk = Counting::default();
+    let reads = disk.reads.clone();
+    let options = Options { segment_bytes, ..Options::default() };
+    let (mut store, _) = Store::open(Arc::new(disk), Path::new(DIRECTORY), options).expect("a new store opens");
+    let filler = vec![9; bytes - 4];
+    let append = |number: u32| store.append(&[&number.to_le_bytes(), &filler]).expect("there is space");
+    let locations = (0..count).map(append).collect();
+    store.flush().expect("the disk is sound");
+    reads.store(0, Ordering::Relaxed);
+    (store, locations, reads)
+}
+
+fn numbers(read: &[Bytes]) -> Vec<u32> {
+    let number = |bytes: &Bytes| bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    read.iter().map(|bytes| number(bytes).expect("4 bytes")).collect()
+}
+
+/// Reads the records with these numbers; checks them and says how many reads it took.
+fn read(store: &Store, locations: &[Location], reads: &AtomicUsize, wanted: &[u32]) -> usize {
+    let list: Vec<Location> = wanted.iter().map(|number| locations[*number as usize]).collect();
+    let mut out = vec![Bytes::from_static(b"already here")];
+    let before = reads.load(Ordering::Relaxed);
+    store.reader().read_many(&list, &mut out).expect("all are there");
+    assert_eq!(out.remove(0), "already here");
+    assert_eq!(numbers(&out), wanted);
+    reads.load(Ordering::Relaxed) - before
+}
+
+#[test]
+fn neighbours_are_read_together() {
+    let (store, locations, reads) = filled(1000, 160, 1 << 20);
+    let page: Vec<u32> = (100..600).collect();
+    assert_eq!(read(&store, &locations, &reads, &page), 1);
+    let gaps: Vec<u32> = (0..1000).step_by(20).collect();
+    assert_eq!(read(&store, &locations, &reads, &gaps), 1, "gaps of 3 kB are read over");
+}
+
+#[test]
+fn distant_records_are_read_alone_and_long_spans_in_pieces() {
+    let (store, locations, reads) = filled(1000, 1024, 2 << 20);
+    let scattered: Vec<u32> = (0..1000).step_by(50).collect();
+    assert_eq!(read(&store, &locations, &reads, &scattered), 20, "gaps of 50 kB are not read over");
+    let all: Vec<u32> = (0..1000).collect();
+    assert_eq!(read(&store, &locations, &reads, &all), 4, "1 MB in pieces of 256 KiB");
+}
+
+#[test]
+fn the_order_is_the_callers_and_what_is_asked_twice_comes_twice() {
+    let (store, locations, reads) = filled(200, 160, 1 << 20);
+    let backwards: Vec<u32> = (0..200).rev().collect();
+    assert_eq!(read(&store, &locations, &reads, &backwards), 1);
+    assert_eq!(read(&store, &locations, &reads, &[5, 3, 5, 5, 199, 3]), 2);
+    assert_eq!(read(&store, &locations, &reads, &[7, 7]), 1);
+    assert_eq!(read(&store, &locations, &reads, &[7]), 1);
+    assert_eq!(read(&store, &locations, &reads, &[]), 0);
+}
+
+#[test]
+fn a_list_may_span_segments_in_any_order() {
+    let (store, locations, reads) = filled(100, 160, 2000);
+    assert!(store.segments().count() > 8);
+    let all: Vec<u32> = (0..100).collect();
+    assert_eq!(read(&store, &locations, &reads, &all), store.segments().count());
+    let mixed: Vec<u32> = (0..100).map(|number| number * 37 % 100).collect();
+    assert_eq!(read(&store, &locations, &reads, &mixed), store.segments().count());
+}
+
+#[test]
+fn a_record_longer_than_a_piece_is_read_alone() {
+    let (mut store, mut locations, reads) = filled(3, 160, 4 << 20);
+    let long = [&3u32.to_le_bytes()[..], &vec![1; 600 << 10]].concat();
+    locations.push(store.append(&[&long]).expect("there is space"));
+    locations.push(store.append(&[&4u32.to_le_bytes()]).expect("there is space"));
+    store.flush().expect("the disk is sound");
+    assert_eq!(read(&store, &locations, &reads, &[0, 3, 1, 4, 2]), 3);
+}
