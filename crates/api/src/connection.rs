@@ -163,3 +163,17 @@ async fn read_at_least<'a>(
     }
     Ok(front)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_open_connections_are_bounded_and_their_places_given_back() {
+        let count = Arc::new(AtomicUsize::new(HALF_OPEN_MAX - 1));
+        let last = HalfOpen::enter(&count).expect("one place is left");
+        assert!(HalfOpen::enter(&count).is_none());
+        drop(last);
+        assert!(HalfOpen::enter(&count).is_some());
+    }
+}

@@ -222,12 +222,19 @@ async fn clients_that_say_nothing_are_dropped() {
     let mut setup = Setup::default();
     setup.api.keepalive_interval = Duration::from_secs(3600);
     let server = Server::start_with(setup);
-    for start in [b"".as_slice(), b"PRI * HT", b"GET / HT"] {
-        let mut socket = TcpStream::connect(server.address()).await.expect("connected");
-        socket.write_all(start).await.expect("written");
-        let mut bytes = Vec::new();
-        let closed = tokio::time::timeout(Duration::from_secs(15), socket.read_to_end(&mut bytes)).await;
-        assert!(closed.is_ok(), "after {start:?}");
+    let starts = [b"".as_slice(), b"PRI * HT", b"GET / HT"];
+    let closed = starts.map(|start| {
+        let address = server.address();
+        tokio::spawn(async move {
+            let mut socket = TcpStream::connect(address).await.expect("connected");
+            socket.write_all(start).await.expect("written");
+            let mut bytes = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(15), socket.read_to_end(&mut bytes)).await;
+            assert!(closed.is_ok(), "after {start:?}");
+        })
+    });
+    for closed in closed {
+        closed.await.expect("no panic");
     }
 }
 
