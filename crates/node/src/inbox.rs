@@ -81,6 +81,16 @@ impl<T> Inbox<T> {
         !(taken.is_empty() && state.closed)
     }
 
+    /// Refuses messages from now on and drops those inside.
+    pub(crate) fn abandon(&self) {
+        let dropped = {
+            let mut state = lock(&self.state);
+            state.closed = true;
+            std::mem::take(&mut state.messages)
+        };
+        drop(dropped);
+    }
+
     /// Refuses messages from now on; those inside are still taken.
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;

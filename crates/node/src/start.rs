@@ -264,7 +264,7 @@ fn start_threads(
     let apply = Apply::new(apply_config, shared.clone(), inbox.clone(), background_jobs.clone(), state);
     let driver_config =
         DriverConfig { tick: config.tick, request_timeout: config.request_timeout, on_fault: config.on_fault.clone() };
-    let driver = Driver::new(driver_config, shared.clone(), inbox, consensus, wal);
+    let driver = Driver::new(driver_config, shared.clone(), inbox.clone(), consensus, wal);
     let on_fault = config.on_fault.clone();
     let background = spawn("background", move || {
         if let Err(fault) = background.run() {
@@ -272,10 +272,13 @@ fn start_threads(
         }
     })?;
     let on_fault = config.on_fault.clone();
+    let abandoned = inbox.clone();
     let apply = spawn("apply", move || match apply.run() {
         Ok(state) => Some(state),
         Err(fault) => {
             on_fault(fault.to_string());
+            // Nobody will answer what waits here, or what still comes.
+            abandoned.abandon();
             None
         }
     })?;

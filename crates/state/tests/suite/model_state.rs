@@ -100,10 +100,10 @@ impl ModelState {
             match operation {
                 Operation::Put(put) => {
                     let keeps = put.value == PutValue::Keep || put.lease == PutLease::Keep;
+                    self.check_lease(put)?;
                     if keeps && !self.current().contains_key(&put.key) {
                         return Err(Rejection::KeyNotFound);
                     }
-                    self.check_lease(put)?;
                 }
                 Operation::Range(range) if range.revision.0 == 0 => {}
                 Operation::Range(range) if range.revision.0 > self.revision() => return Err(Rejection::FutureRevision),
