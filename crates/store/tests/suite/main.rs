@@ -4,4 +4,6 @@ mod caller;
 mod crash;
 mod damage;
 mod faults;
+mod model;
 mod read_many;
+mod scripts;
