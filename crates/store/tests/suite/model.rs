@@ -48,6 +48,8 @@ struct Model {
     live: HashMap<Location, Vec<u8>>,
     /// Of every segment there is, garbage included.
     total: BTreeMap<u32, u64>,
+    /// The segment that is appended to: checkpoints keep it even without live records.
+    active: Option<u32>,
 }
 
 impl Model {
@@ -90,6 +92,7 @@ impl Run {
         let location = self.store.append(&[one, two]).expect("there is space");
         assert_eq!(location.length as usize, payload.len());
         assert!(self.model.live.insert(location, payload.to_vec()).is_none(), "{location:?} is given twice");
+        self.model.active = Some(location.segment);
         *self.model.total.entry(location.segment).or_default() += payload.len() as u64 + RECORD_OVERHEAD_BYTES;
     }
 
@@ -106,8 +109,7 @@ impl Run {
             self.blocks.clear();
         }
         self.blocks.push(block);
-        let active = captured.total.last_key_value().map(|(id, _)| *id);
-        let keep = |id: u32| captured.live_bytes(id) > 0 || Some(id) == active;
+        let keep = |id: u32| captured.live_bytes(id) > 0 || Some(id) == captured.active;
         self.durable = captured.clone();
         self.durable.total.retain(|id, _| keep(*id));
         self.model.total.retain(|id, _| keep(*id) || !captured.total.contains_key(id));
@@ -118,6 +120,9 @@ impl Run {
         let (store, checkpoint) =
             Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("it opens");
         (self.disk, self.store, self.model) = (disk, store, self.durable.clone());
+        // A segment that is full is not gone on with.
+        let last = self.model.total.last_key_value();
+        self.model.active = last.filter(|(_, total)| 16 + **total < options().segment_bytes).map(|(id, _)| *id);
         self.kept.clear();
         self.flushed = self.model.live.clone();
         self.model.live.keys().for_each(|location| self.store.mark_live(*location));

@@ -201,6 +201,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn show(read: &[Bytes], out: &mut String) {
-    let short = |bytes: &Bytes| if bytes.len() > 30 { format!("{} bytes", bytes.len()) } else { text(bytes) };
+    let short = |bytes: &Bytes| match bytes.len() {
+        1..=30 => text(bytes),
+        length => format!("{length} bytes"),
+    };
     writeln!(out, "{}", read.iter().map(short).collect::<Vec<_>>().join(" ")).expect("strings take everything");
 }
