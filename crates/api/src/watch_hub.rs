@@ -9,7 +9,7 @@ use crate::rim::Rim;
 use crate::watch_stream::WatchStream;
 use model::Revision;
 use node::Handle;
-use node::watch::{CreateError, Delivery, EventLog, Registry, Spec, Standing, WatcherId};
+use node::watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,6 @@ const READ_RETRY: Duration = Duration::from_millis(100);
 /// See the file's head.
 pub(crate) struct WatchHub {
     registry: RefCell<Registry>,
-    events: Arc<EventLog>,
     /// By slot of the watcher.
     routes: RefCell<Vec<Option<Route>>>,
     /// Something changed that the pump does not hear of from the node.
@@ -41,7 +40,6 @@ impl WatchHub {
     pub(crate) fn new(node: &Handle, metrics: Arc<RimMetrics>) -> WatchHub {
         WatchHub {
             registry: RefCell::new(Registry::new(node.events().clone())),
-            events: node.events().clone(),
             routes: RefCell::default(),
             changed: Notify::new(),
             metrics,
@@ -56,13 +54,7 @@ impl WatchHub {
         stream: &Rc<WatchStream>,
         watch_id: i64,
     ) -> Result<WatcherId, CreateError> {
-        let mut registry = self.registry.borrow_mut();
-        if registry.is_empty() {
-            // Nobody listened to what happened meanwhile: begin at the log's end.
-            *registry = Registry::new(self.events.clone());
-        }
-        let watcher = registry.create(spec, current)?;
-        drop(registry);
+        let watcher = self.registry.borrow_mut().create(spec, current)?;
         let mut routes = self.routes.borrow_mut();
         if routes.len() <= watcher.slot() {
             routes.resize(watcher.slot() + 1, None);

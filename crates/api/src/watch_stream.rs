@@ -272,7 +272,11 @@ impl Task {
         loop {
             let sent = {
                 let inner = &mut *self.stream.inner.borrow_mut();
-                if let Poll::Ready(gone) = inner.poll_gone(context) {
+                // While requests are read, that tells of a client that is gone. Asking the sending side too would have this
+                // task woken with every event that is sent.
+                if self.requests_ended
+                    && let Poll::Ready(gone) = inner.poll_gone(context)
+                {
                     return Poll::Ready(gone.into());
                 }
                 let sent = inner.poll_send(&self.rim, context);
