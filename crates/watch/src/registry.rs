@@ -157,6 +157,10 @@ impl Registry {
         if spec.range.is_empty() {
             return Err(CreateError::EmptyRange);
         }
+        if self.is_empty() {
+            // Nobody listened to what happened meanwhile: go on at the log's end. Ids of watchers that are gone stay theirs.
+            (self.next_batch, self.revision) = self.log.end();
+        }
         if spec.start_revision.0 < 0 {
             return Err(CreateError::Compacted);
         }
