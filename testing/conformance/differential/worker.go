@@ -27,9 +27,20 @@ func (w *worker) work(ctx context.Context, queue <-chan testCase) {
 	for c := range queue {
 		began := time.Now()
 		outcome := w.runCase(ctx, c)
+		if outcome.failed() && c.peerMayBreakRules() {
+			fmt.Printf("again %s: a difference in a random history counts if it comes twice\n%s", c.name, describe(outcome.differences))
+			outcome = w.runCase(ctx, c)
+		}
 		outcome.took = time.Since(began)
 		w.report.add(c, outcome)
 	}
+}
+
+// peerMayBreakRules is true for random histories: in a few of a thousand etcd
+// itself does not answer a progress request in ten tries, or breaks another rule
+// of its watches, depending on time. A difference of ours comes again.
+func (c testCase) peerMayBreakRules() bool {
+	return strings.HasPrefix(c.name, "random/")
 }
 
 func (w *worker) dropPair() {
