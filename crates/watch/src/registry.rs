@@ -164,7 +164,6 @@ impl Registry {
         if spec.start_revision.0 < 0 {
             return Err(CreateError::Compacted);
         }
-        let current = current.max(self.revision);
         let next = if spec.start_revision.0 == 0 { Revision(current.0 + 1) } else { spec.start_revision };
         let id = self.allocate(Watcher {
             range: spec.range,
@@ -173,7 +172,8 @@ impl Registry {
             position: Position::Behind { next, is_new: true },
             is_queued: false,
         });
-        if next > current {
+        // What was pushed since `current` was read is history to this watcher already.
+        if next > current.max(self.revision) {
             self.make_current(id, next);
         } else {
             self.enqueue(id);
