@@ -190,14 +190,13 @@ impl Apply {
     /// Follow-up of one command outside of state: measurements and the leader's lease clock.
     fn observe(&mut self, command: &Command, applied: &state::Applied, started: Duration) {
         let metrics = &self.shared.metrics;
-        let now_ms = self.shared.leader_clock.now_ms();
         match (command, &applied.answer) {
             (Command::Put(_), Ok(_)) => metrics.puts.increment(),
             (Command::DeleteRange(_), Ok(_)) => metrics.deletes.increment(),
             (Command::Txn(_), Ok(_)) => metrics.txns.increment(),
             (Command::LeaseGrant(_), Ok(Outcome::LeaseGrant { id, ttl_s })) => {
                 metrics.leases_granted.increment();
-                lock(&self.shared.leases).granted(*id, *ttl_s, now_ms);
+                lock(&self.shared.leases).granted(*id, *ttl_s, self.shared.leader_clock.at_most_ms());
             }
             (Command::LeaseRevoke(id), Ok(_)) => {
                 metrics.leases_revoked.increment();

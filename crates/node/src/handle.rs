@@ -173,7 +173,7 @@ impl Handle {
         if !self.shared.progress.leads_alone.load(Ordering::Acquire) {
             return Err(Refused::NoLeader);
         }
-        let now_ms = self.shared.leader_clock.now_ms();
+        let now_ms = self.shared.leader_clock.at_most_ms();
         let (ttl_s, unwritten) = {
             let mut leases = lock(&self.shared.leases);
             let ttl_s = leases.keep_alive(lease, now_ms).unwrap_or(0);

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::limits::LEADER_CLOCK_STEP_MAX;
+use crate::limits::{LEADER_CLOCK_LAG_MS, LEADER_CLOCK_STEP_MAX};
 
 #[derive(Debug, Default)]
 pub(crate) struct LeaderClock {
@@ -17,6 +17,11 @@ pub(crate) struct LeaderClock {
 impl LeaderClock {
     pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::Relaxed)
+    }
+
+    /// A time that is certainly not before now, for deadlines that must not come early: the clock shows its last tick.
+    pub(crate) fn at_most_ms(&self) -> u64 {
+        self.now_ms() + LEADER_CLOCK_LAG_MS
     }
 
     /// Leadership begins: time goes on from what the log says.

@@ -26,6 +26,8 @@ pub(crate) const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// The leader's clock moves at most this far per tick: leases do not expire because of our own stall.
 pub(crate) const LEADER_CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
+/// How far the leader's clock may be behind between two ticks.
+pub(crate) const LEADER_CLOCK_LAG_MS: u64 = 200;
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
