@@ -424,7 +424,7 @@ fn open_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Resu
     if found > length {
         file.set_len(length).map_err(Fault::io("cut", &path))?;
     }
-    // What is appended to a cut file must be synced even if nothing else is.
+    // The directory may be a copy that nobody synced, so the next checkpoint does.
     let open = OpenSegment::new(id, path, file);
     Ok(Segment { open, length, live_bytes: 0, unsynced: true })
 }

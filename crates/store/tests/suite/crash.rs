@@ -46,8 +46,9 @@ fn the_power_may_go_off_again_and_again_while_opening() {
         for opening in 0.. {
             disk.power_off_at(opening);
             // The check of a successful opening is part of it.
-            if Caller::open(disk.clone(), remains.clone()).is_ok() {
-                break;
+            match Caller::open(disk.clone(), remains.clone()) {
+                Ok(_) => break,
+                Err(fault) => assert!(disk.is_off(), "{fault}"),
             }
             cuts += 1;
             disk = disk.after_power_cut(&mut random);
