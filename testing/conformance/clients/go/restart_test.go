@@ -164,25 +164,33 @@ func TestAcknowledgedWritesSurviveAKillUnderLoad(t *testing.T) {
 	for round := range rounds {
 		var done sync.WaitGroup
 		reached := make(chan struct{}, writers)
+		// The client may let a put wait until it has a connection again: without an end of its own it
+		// would wait for the restart that waits for it.
+		up, down := context.WithCancel(ctx)
 		for writer := range writers {
 			done.Go(func() {
-				for i := 0; ; i++ {
+				for i, written := 0, 0; up.Err() == nil; i++ {
 					key := fmt.Sprintf("w%d/%d/%d", writer, round, i)
-					response, err := client.Put(ctx, key, key)
+					response, err := client.Put(up, key, key)
 					if err != nil {
-						return
+						continue // nothing is known of this key
 					}
 					acknowledged[writer][key] = response.Header.Revision
-					if i == 20 {
+					if written++; written == 20 {
 						reached <- struct{}{}
 					}
 				}
 			})
 		}
 		for range writers {
-			<-reached
+			select {
+			case <-reached:
+			case <-up.Done():
+			}
 		}
+		require.NoError(t, up.Err(), "writes go on")
 		s.Kill()
+		down()
 		done.Wait()
 		require.NoError(t, s.Restart())
 	}
