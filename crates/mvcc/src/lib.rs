@@ -36,6 +36,7 @@ mod superseded;
 mod tests;
 pub mod tree;
 mod txn;
+mod verify;
 mod version;
 mod view;
 
@@ -49,5 +50,6 @@ pub use run::recode_run;
 pub use store::Location;
 pub use tree::Key;
 pub use txn::{PutResult, Txn};
+pub use verify::{Verified, verify};
 pub use version::Meta;
 pub use view::View;

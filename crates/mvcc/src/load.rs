@@ -47,7 +47,7 @@ pub(crate) fn load(store: &mut Store, meta: &Bytes, runs: Vec<Run>) -> Result<Lo
 }
 
 /// Several runs as one, key by key.
-struct Merge {
+pub(crate) struct Merge {
     runs: Vec<RunReader<Run>>,
     /// Versions at each run's current key.
     versions: Vec<Vec<Version>>,
@@ -56,7 +56,7 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(mut runs: Vec<RunReader<Run>>) -> Result<Merge> {
+    pub(crate) fn new(mut runs: Vec<RunReader<Run>>) -> Result<Merge> {
         let mut versions = vec![Vec::new(); runs.len()];
         let mut heads = BinaryHeap::new();
         for (at, (run, versions)) in runs.iter_mut().zip(&mut versions).enumerate() {
@@ -68,7 +68,7 @@ impl Merge {
     }
 
     /// Answers the next key and its versions from all runs, newest first, each once: the latest run's.
-    fn next(&mut self, key: &mut Vec<u8>, out: &mut Vec<Version>) -> Result<bool> {
+    pub(crate) fn next(&mut self, key: &mut Vec<u8>, out: &mut Vec<Version>) -> Result<bool> {
         out.clear();
         let mut sources = 0;
         while let Some(mut head) = self.heads.peek_mut() {

@@ -55,6 +55,7 @@ impl DataDir {
         let identity_path = member.join("identity");
         let is_new = !disk.exists(&identity_path).map_err(Fault::io(OPEN, path))?;
         let identity = if is_new {
+            refuse_data_without_identity(disk, &member, &identity_path)?;
             write_identity(disk, &identity_path, identity)?;
             sync_parents(disk, path)?;
             identity
@@ -76,6 +77,24 @@ impl DataDir {
     pub fn wal_dir(&self) -> PathBuf {
         self.member.join("wal")
     }
+}
+
+/// The identity is the first file of a directory, so data without one is not a start that ended half-way: a new identity would
+/// make it another member's.
+fn refuse_data_without_identity(disk: &dyn Disk, member: &Path, identity: &Path) -> Result<()> {
+    for name in ["store", "wal"] {
+        let path = member.join(name);
+        let exists = disk.exists(&path).map_err(Fault::io("look for", &path))?;
+        if exists && !disk.list(&path).map_err(Fault::io("list", &path))?.is_empty() {
+            let why = format!(
+                "it is missing, but {} holds data; put it back, restore the data directory from a backup, or choose an empty \
+                 directory",
+                path.display()
+            );
+            return Err(Fault::refused("read", identity, why));
+        }
+    }
+    Ok(())
 }
 
 /// The directories made by the first start are durable before anything is acknowledged in them.
@@ -160,6 +179,22 @@ mod tests {
         std::fs::write(newer.join("member/identity"), format!("{HEADLINE}\nformat 9\n")).expect("a file is written");
         let refused = DataDir::open(&OsDisk, &newer, OURS).expect_err("a newer format").to_string();
         assert!(refused.contains("it has format 9"), "{refused}");
+    }
+
+    #[test]
+    fn data_without_an_identity_is_refused_and_left_alone() {
+        for part in ["store", "wal"] {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            let member = directory.path().join("member");
+            std::fs::create_dir_all(member.join(part)).expect("directories can be made");
+            drop(DataDir::open(&OsDisk, directory.path(), OURS).expect("empty directories are no data"));
+            std::fs::remove_file(member.join("identity")).expect("it was made");
+            std::fs::write(member.join(part).join("manifest"), b"data").expect("a file can be written");
+            let refused = DataDir::open(&OsDisk, directory.path(), OURS).expect_err("data").to_string();
+            assert!(refused.contains("member/identity: it is missing, but "), "{refused}");
+            assert!(refused.contains(&format!("member/{part} holds data; put it back")), "{refused}");
+            assert!(!member.join("identity").exists());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - Appending never syncs. What must survive is in the raft log until a checkpoint is durable; a checkpoint is durable as a
 //!   whole or not at all.
 //! - A file is removed only after a durable checkpoint stopped naming it.
+//! - After a write that failed for any other reason than lack of space nothing is taken any more.
 //! - Running out of space leaves the store usable: space is allocated before a record is taken.
 //!
 //! Deliberately not here: what records mean, keys, revisions, and threads. Formats: `docs/formats/store.md`.
@@ -16,11 +17,15 @@ mod fault;
 mod manifest;
 mod reader;
 mod record;
+mod scan;
 mod segments;
+mod verify;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
 pub use data_dir::{DataDir, Identity};
 pub use fault::{Cause, Fault, Result};
 pub use reader::Reader;
 pub use record::{Location, RECORD_OVERHEAD_BYTES};
+pub use scan::Scan;
 pub use segments::{Checkpoint, Options, SegmentStat, Store};
+pub use verify::{Image, Verified};

@@ -75,7 +75,7 @@ impl Reader {
         let segment = self.segment_of(location.segment, u64::from(location.offset))?;
         let mut record = BytesMut::zeroed(location.record_bytes() as usize);
         read_exact(segment, &mut record, u64::from(location.offset))?;
-        check_record(&record, location.length).map_err(|what| damaged(segment, location, what))?;
+        check_record(&record, location).map_err(|what| damaged(segment, location, what))?;
         Ok(record.freeze().slice(HEADER_BYTES..))
     }
 
@@ -101,7 +101,7 @@ impl Reader {
                 let location = locations[position as usize];
                 let start = at + (u64::from(location.offset) - group.from) as usize;
                 let end = start + location.record_bytes() as usize;
-                if let Err(what) = check_record(&buffer[start..end], location.length) {
+                if let Err(what) = check_record(&buffer[start..end], location) {
                     out.truncate(base);
                     let segment = self.segment_of(group.segment, group.from)?;
                     return Err(damaged(segment, location, what));
@@ -146,7 +146,7 @@ fn group(locations: &[Location], order: &[u32]) -> Vec<Group> {
     groups
 }
 
-fn read_exact(segment: &OpenSegment, buffer: &mut [u8], offset: u64) -> Result<()> {
+pub(crate) fn read_exact(segment: &OpenSegment, buffer: &mut [u8], offset: u64) -> Result<()> {
     segment.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => {
             Fault::damaged("read record of", &segment.path, offset, "the file ends before the record does")
@@ -156,5 +156,9 @@ fn read_exact(segment: &OpenSegment, buffer: &mut [u8], offset: u64) -> Result<(
 }
 
 fn damaged(segment: &OpenSegment, location: Location, what: &'static str) -> Fault {
-    Fault::damaged("read record of", &segment.path, u64::from(location.offset), what)
+    damaged_at(segment, u64::from(location.offset), what)
+}
+
+pub(crate) fn damaged_at(segment: &OpenSegment, offset: u64, what: &'static str) -> Fault {
+    Fault::damaged("read record of", &segment.path, offset, what)
 }

@@ -27,14 +27,20 @@ impl Location {
     }
 }
 
-/// Appends a record whose payload is the concatenation of `parts`. `length` is their sum.
-pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], length: u32) {
-    let length = length.to_le_bytes();
-    let mut crc = crc32c_append(crc32c(&length), &[CODEC_PLAIN]);
-    for part in parts {
-        crc = crc32c_append(crc, part);
+/// The checksum of a record covers where it lies, so that a record found in another's place is damage.
+fn record_crc(at: Location, codec: u8) -> u32 {
+    let mut head = [0; 13];
+    for (field, value) in head.chunks_exact_mut(4).zip([at.segment, at.offset, at.length]) {
+        field.copy_from_slice(&value.to_le_bytes());
     }
-    out.extend_from_slice(&length);
+    head[12] = codec;
+    crc32c(&head)
+}
+
+/// Appends the record of `at`, whose payload is the concatenation of `parts`; `at.length` is their sum.
+pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], at: Location) {
+    let crc = parts.iter().fold(record_crc(at, CODEC_PLAIN), |crc, part| crc32c_append(crc, part));
+    out.extend_from_slice(&at.length.to_le_bytes());
     out.extend_from_slice(&crc.to_le_bytes());
     out.push(CODEC_PLAIN);
     for part in parts {
@@ -42,17 +48,16 @@ pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], length: u32) {
     }
 }
 
-/// Checks a whole record against the length its location says. The payload is what follows the header.
-pub(crate) fn check_record(record: &[u8], length: u32) -> std::result::Result<(), &'static str> {
+/// Checks a whole record, read from where its location says. The payload is what follows the header.
+pub(crate) fn check_record(record: &[u8], at: Location) -> std::result::Result<(), &'static str> {
     let Some((header, payload)) = record.split_first_chunk::<HEADER_BYTES>() else {
         return Err("record is cut short");
     };
     let [l0, l1, l2, l3, c0, c1, c2, c3, codec] = *header;
-    if u32::from_le_bytes([l0, l1, l2, l3]) != length || payload.len() != length as usize {
+    if u32::from_le_bytes([l0, l1, l2, l3]) != at.length || payload.len() != at.length as usize {
         return Err("record has another length than the index says");
     }
-    let crc = crc32c_append(crc32c_append(crc32c(&[l0, l1, l2, l3]), &[codec]), payload);
-    if crc != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if crc32c_append(record_crc(at, codec), payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err("record fails its checksum");
     }
     if codec != CODEC_PLAIN {
@@ -68,13 +73,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_flipped_bit_is_found(payload: Vec<u8>, bit: usize) {
+        fn every_flipped_bit_and_every_other_place_is_found(
+            payload: Vec<u8>, bit: usize, place: (u32, u32), other: (u32, u32),
+        ) {
+            let at = |(segment, offset)| Location { segment, offset, length: payload.len() as u32 };
             let mut record = Vec::new();
-            put_record(&mut record, &[&payload], payload.len() as u32);
-            prop_assert_eq!(check_record(&record, payload.len() as u32), Ok(()));
+            put_record(&mut record, &[&payload], at(place));
+            prop_assert_eq!(check_record(&record, at(place)), Ok(()));
+            prop_assert_eq!(check_record(&record, at(other)).is_ok(), place == other);
             let bit = bit % (record.len() * 8);
             record[bit / 8] ^= 1 << (bit % 8);
-            prop_assert!(check_record(&record, payload.len() as u32).is_err());
+            prop_assert!(check_record(&record, at(place)).is_err());
         }
     }
 }

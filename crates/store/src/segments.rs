@@ -78,6 +78,8 @@ pub struct Store {
     next_run: u32,
     sequence: u64,
     runs: Vec<(u32, u64)>,
+    /// A write failed for another reason than lack of space: what the files hold is unknown.
+    failed: bool,
 }
 
 /// The segment that records are appended to.
@@ -99,6 +101,9 @@ impl Store {
             Some(manifest) => manifest,
             None => begin(&*disk, directory)?,
         };
+        // A process that was killed may have left a new manifest that no sync made durable yet: before anything goes that
+        // only the one before it names, it must not come back.
+        disk.sync_dir(directory).map_err(Fault::io("sync directory", directory))?;
         remove_unnamed(&*disk, directory, &named)?;
         let mut segments = BTreeMap::new();
         for &(id, length) in &named.segments {
@@ -115,6 +120,7 @@ impl Store {
             next_run: named.next_run,
             sequence: named.sequence,
             runs: named.runs,
+            failed: false,
             segments,
             disk,
         };
@@ -143,19 +149,29 @@ impl Store {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
         let record_bytes = u64::from(length) + HEADER_BYTES as u64;
+        self.check_sound()?;
         while let Err(fault) = self.make_room(record_bytes) {
-            if !fault.is_no_space() || !(self.options.on_no_space)(&fault) {
+            self.failed |= !fault.is_no_space();
+            if self.failed || !(self.options.on_no_space)(&fault) {
                 return Err(fault);
             }
         }
         let active = self.active.as_mut().expect("making room leaves an active segment");
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         let offset = u32::try_from(segment.length).expect("a segment that is appended to ends below 4 GiB");
-        put_record(&mut active.buffer, parts, length);
+        let location = Location { segment: active.id, offset, length };
+        put_record(&mut active.buffer, parts, location);
         segment.length += record_bytes;
         segment.live_bytes += record_bytes;
         segment.unsynced = true;
-        Ok(Location { segment: active.id, offset, length })
+        Ok(location)
+    }
+
+    fn check_sound(&self) -> Result<()> {
+        if !self.failed {
+            return Ok(());
+        }
+        Err(Fault::refused("append to", &self.directory, "an earlier write failed; start again to recover"))
     }
 
     fn too_large(&self, bytes: usize) -> Fault {
@@ -206,6 +222,7 @@ impl Store {
     /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made from
     /// now on does. Not a sync.
     pub fn flush(&mut self) -> Result<()> {
+        self.check_sound()?;
         let Some(active) = &mut self.active else { return Ok(()) };
         if active.buffer.is_empty() {
             return Ok(());
@@ -215,7 +232,8 @@ impl Store {
         while let Err(error) = file.write_at(&active.buffer, active.flushed) {
             // On a file system without allocation the space is taken here.
             let fault = Fault::io("write records to", &segment.open.path)(error).at(active.flushed);
-            if !fault.is_no_space() || !(self.options.on_no_space)(&fault) {
+            self.failed |= !fault.is_no_space();
+            if self.failed || !(self.options.on_no_space)(&fault) {
                 return Err(fault);
             }
         }
@@ -233,7 +251,7 @@ impl Store {
         let start = (u64::from(location.offset) - active.flushed) as usize;
         let record = active.buffer.get(start..start + location.record_bytes() as usize).unwrap_or_default();
         let path = self.directory.join(format!("segment-{:08x}", location.segment));
-        check_record(record, location.length)
+        check_record(record, location)
             .map_err(|what| Fault::damaged("read record of", &path, u64::from(location.offset), what))?;
         Ok(Bytes::copy_from_slice(&record[HEADER_BYTES..]))
     }
@@ -362,7 +380,7 @@ pub(crate) fn check_header(file: &dyn File, path: &Path, magic: &[u8; 8], id: u3
     ))
 }
 
-fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<Manifest>> {
+pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<Manifest>> {
     let path = directory.join("manifest");
     if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
         return Ok(None);

@@ -5,6 +5,7 @@ mod known_bugs;
 mod plain;
 mod random_histories;
 mod scripts;
+mod verify;
 
 use crate::{Change, Mvcc, RangeItem, View};
 use bytes::Bytes;

@@ -221,6 +221,9 @@ impl Session {
             .sum();
         assert_eq!(physical + tombstones, self.mvcc.retained_bytes(), "nothing is leaked in the store");
         check_view(&flushed_view(&mut reopened), &self.model);
+        let verified = verify::verified(&self.disk);
+        assert!(verified.faults.is_empty(), "{:?}", verified.faults);
+        assert_eq!(verified.versions, self.model.changes.len() as u64);
     }
 }
 

@@ -66,3 +66,30 @@ fn what_a_kill_leaves_is_the_newest_checkpoint_at_any_step() {
         step += 1;
     }
 }
+
+#[test]
+fn the_power_may_go_off_while_opening_what_a_kill_left_or_right_after() {
+    let mut step = 0;
+    while let Some((disk, remains)) = run_until(WORKLOAD + 3, step) {
+        let mut random = Random::new(step);
+        for opening in 0.. {
+            let disk = disk.after_kill();
+            disk.power_off_at(opening);
+            let (remains, opened) = match Caller::open(disk.clone(), remains.clone()) {
+                Ok(caller) => (caller.end(), true),
+                Err(fault) => {
+                    assert!(disk.is_off(), "{fault}");
+                    (remains.clone(), false)
+                }
+            };
+            for _ in 0..CUTS {
+                Caller::open(disk.after_power_cut(&mut random), remains.clone()).expect("it opens after the power cut");
+            }
+            if opened {
+                break;
+            }
+        }
+        step += 1;
+    }
+    assert!(step > 150, "the workload is too short to say something: {step} steps");
+}

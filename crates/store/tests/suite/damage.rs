@@ -6,7 +6,7 @@ use sim::SimDisk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::{Fault, Mode, Store};
+use store::{Fault, Image, Mode, Store};
 
 /// A store with two runs, several segments, garbage, and one record longer than a segment.
 fn sound() -> (SimDisk, BTreeMap<u64, Entry>) {
@@ -198,4 +198,78 @@ fn a_location_that_no_file_has_is_a_fault_not_a_panic() {
         let fault = store.reader().read_many(&[real, location, real], &mut out).expect_err("nor for many");
         assert!(fault.is_damage() && out.is_empty(), "{fault}");
     }
+}
+
+#[test]
+fn records_in_each_others_place_are_damage() {
+    let disk = SimDisk::new();
+    let mut store = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens").0;
+    let one = store.append(&[b"one record"]).expect("the disk is sound");
+    let other = store.append(&[b"another 1."]).expect("the disk is sound");
+    store.flush().expect("the disk is sound");
+    let name = format!("segment-{:08x}", one.segment);
+    let bytes = |location: store::Location| {
+        let start = location.offset as usize;
+        start..start + (u64::from(location.length) + store::RECORD_OVERHEAD_BYTES) as usize
+    };
+    disk.damage(&file(&name), |content| {
+        let first = content[bytes(one)].to_vec();
+        content.copy_within(bytes(other), bytes(one).start);
+        content[bytes(other)].copy_from_slice(&first);
+    });
+    for location in [one, other] {
+        let fault = store.reader().read(location).expect_err("it is another record");
+        assert_eq!(told_offset(&fault, &name), location.offset as usize);
+    }
+}
+
+/// What a check without opening finds.
+fn verified(disk: &SimDisk) -> Vec<Fault> {
+    match Image::open(Arc::new(disk.clone()), Path::new(DIRECTORY)) {
+        Ok(image) => image.verify().faults,
+        Err(fault) => vec![fault],
+    }
+}
+
+#[test]
+fn a_check_finds_every_flipped_byte_that_counts_and_changes_nothing() {
+    let (sound, index) = sound();
+    let image = Image::open(Arc::new(sound.clone()), Path::new(DIRECTORY)).expect("it is sound");
+    let (meta, found) = load(image.checkpoint().expect("it is sound")).expect("it is sound");
+    assert_eq!((meta, found), (3, index));
+    let all = image.verify();
+    assert!(all.faults.is_empty() && all.records > 20, "{all:?}");
+    for name in names(&sound) {
+        let whole = length(&sound, &name);
+        let counts = if name.starts_with("segment-") { counted(&sound, &name) } else { whole };
+        for at in 0..whole {
+            let disk = sound.after_kill();
+            disk.damage(&file(&name), |content| content[at] ^= 0x10);
+            let before = disk.image();
+            let faults = verified(&disk);
+            assert_eq!(faults.is_empty(), at >= counts, "{name} byte {at}: {faults:?}");
+            for fault in &faults {
+                assert!(told_offset(fault, &name) <= at || faults.len() > 1, "{fault}, damaged at {at}");
+            }
+            assert_eq!(disk.image(), before);
+        }
+    }
+}
+
+#[test]
+fn a_check_tells_all_damage_of_all_files() {
+    let (sound, _) = sound();
+    let segments: Vec<String> = names(&sound).into_iter().filter(|name| name.starts_with("segment-")).collect();
+    assert!(segments.len() > 1);
+    let disk = sound.after_kill();
+    for name in &segments {
+        // In the payload of the first record: the walk goes on behind it.
+        disk.damage(&file(name), |content| content[40] ^= 1);
+    }
+    let run = names(&sound).into_iter().find(|name| name.starts_with("run-")).expect("there are runs");
+    disk.damage(&file(&run), |content| content.truncate(20));
+    let faults = verified(&disk);
+    let told = |name: &String| faults.iter().any(|fault| fault.to_string().contains(name.as_str()));
+    assert!(told(&run) && segments.iter().all(told), "{faults:?}");
+    assert_eq!(faults.len(), 1 + segments.len());
 }

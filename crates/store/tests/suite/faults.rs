@@ -278,3 +278,23 @@ fn who_does_not_wait_for_space_gets_the_fault() {
     store.flush().expect("what was taken has its space");
     assert_eq!(store.read(kept).expect("reads go on"), "kept");
 }
+
+#[test]
+fn after_a_failed_write_nothing_is_taken_any_more() {
+    let disk = SimDisk::new();
+    let mut store = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens").0;
+    let kept = store.append(&[b"kept"]).expect("the disk is sound");
+    store.flush().expect("the disk is sound");
+    store.append(&[b"lost"]).expect("the disk is sound");
+    disk.fail_at(disk.steps(), ErrorKind::Other);
+    let fault = store.flush().expect_err("the write fails");
+    assert!(!fault.is_no_space(), "{fault}");
+    for fault in [
+        store.append(&[b"more"]).expect_err("a write failed"),
+        store.flush().expect_err("a write failed"),
+        store.begin_checkpoint().expect_err("a write failed"),
+    ] {
+        assert!(fault.to_string().ends_with("an earlier write failed; start again to recover"), "{fault}");
+    }
+    assert_eq!(store.read(kept).expect("what was written is read"), "kept");
+}

@@ -1,0 +1,92 @@
+//! Going over the records of a segment from front to back, with nothing but the format.
+
+use crate::fault::{Fault, Result};
+use crate::reader::{OpenSegment, damaged_at, read_exact};
+use crate::record::{HEADER_BYTES, Location, check_record};
+use crate::segments::FILE_HEADER_BYTES;
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// Read at a time, unless a record is longer.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// Yields the records of one segment in order. Holds the file open and at most one piece, or one record, in memory.
+#[derive(Debug)]
+pub struct Scan {
+    segment: Arc<OpenSegment>,
+    /// Where the next record begins.
+    at: u64,
+    end: u64,
+    /// What was read ahead, from `at` on.
+    piece: Bytes,
+    /// End of the record that failed its check, if its length can be.
+    behind_damage: Option<u64>,
+}
+
+impl Scan {
+    /// Of the records up to byte `end` of the file.
+    pub(crate) fn new(segment: Arc<OpenSegment>, end: u64) -> Scan {
+        Scan { segment, at: FILE_HEADER_BYTES, end, piece: Bytes::new(), behind_damage: None }
+    }
+
+    /// The segment's id.
+    pub fn segment(&self) -> u32 {
+        self.segment.id
+    }
+
+    /// The next record and its payload, or `None` behind the last. After a fault the next call answers the same again, unless
+    /// `skip` came between.
+    pub fn next_record(&mut self) -> Result<Option<(Location, Bytes)>> {
+        if self.at == self.end {
+            return Ok(None);
+        }
+        self.behind_damage = None;
+        let offset = u32::try_from(self.at).map_err(|_| self.damage("a record begins beyond 4 GiB"))?;
+        self.read_ahead(HEADER_BYTES as u64)?;
+        let length = self.piece.first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        let location = Location { segment: self.segment.id, offset, length };
+        if location.end() > self.end {
+            return Err(self.damage("record is longer than what counts of the segment"));
+        }
+        self.read_ahead(location.record_bytes())?;
+        let record = self.piece.slice(..location.record_bytes() as usize);
+        if let Err(what) = check_record(&record, location) {
+            self.behind_damage = Some(location.end());
+            return Err(self.damage(what));
+        }
+        self.advance(location.end());
+        Ok(Some((location, record.slice(HEADER_BYTES..))))
+    }
+
+    /// Goes on behind a record that failed its check, as far as its length can be believed; false if it cannot.
+    pub fn skip(&mut self) -> bool {
+        let behind = self.behind_damage.take();
+        if let Some(behind) = behind {
+            self.advance(behind);
+        }
+        behind.is_some()
+    }
+
+    fn advance(&mut self, to: u64) {
+        self.piece = self.piece.slice((to - self.at) as usize..);
+        self.at = to;
+    }
+
+    /// Makes sure that the piece has `bytes`.
+    fn read_ahead(&mut self, bytes: u64) -> Result<()> {
+        if self.piece.len() as u64 >= bytes {
+            return Ok(());
+        }
+        if bytes > self.end - self.at {
+            return Err(self.damage("record is cut short"));
+        }
+        let mut piece = BytesMut::zeroed(bytes.max(PIECE_BYTES).min(self.end - self.at) as usize);
+        read_exact(&self.segment, &mut piece, self.at)?;
+        self.piece = piece.freeze();
+        Ok(())
+    }
+
+    fn damage(&self, what: &'static str) -> Fault {
+        damaged_at(&self.segment, self.at, what)
+    }
+}
