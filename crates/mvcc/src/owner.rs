@@ -95,6 +95,11 @@ impl Mvcc {
         self.store.physical_bytes()
     }
 
+    /// True if records of so many bytes can be written without asking the disk for space.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.store.has_room(bytes)
+    }
+
     /// Live and all bytes of each segment.
     pub fn segments(&self) -> impl Iterator<Item = SegmentStat> + '_ {
         self.store.segments()

@@ -1,20 +1,19 @@
-//! The apply thread: sole owner of state.
+//! Apply: the only writer of state. It runs on the apply thread, and for a lone small write on the driver (`apply_owner`).
 //!
 //! One turn: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
 //! answers, in this order: whoever sees an event or an answer finds its effect in the view. Between turns it works off
 //! compacted history in small steps and starts checkpoints, so that neither makes a request wait long.
 //!
-//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. A full disk makes this thread
+//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. A full disk makes the apply thread
 //! wait inside the store until there is room again (readers go on with the last view); any other fault stops the process.
 
 use crate::background::BackgroundJob;
 use crate::driver::{DriverMessage, InFlight};
 use crate::handle::{Reply, Shared, Timings};
-use crate::inbox::Inbox;
 use crate::limits::{APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS};
 use crate::reply::{Outbox, Slot, lock};
 use crate::{Outcome, StateView};
-use model::{Command, LogIndex, Rejection, Revision, Term};
+use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
 use state::State;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,12 +31,29 @@ pub(crate) enum ApplyMessage {
         slots: Vec<Slot<Arc<StateView>>>,
     },
     CheckpointWritten(Box<state::CheckpointDone>),
+    /// There may be work between batches.
+    Turn,
     Stop,
 }
 
 pub(crate) struct Committed {
     pub(crate) entry: consensus::Entry,
     pub(crate) in_flight: Option<InFlight>,
+}
+
+/// A committed entry that came alone, decoded.
+pub(crate) struct Lone {
+    pub(crate) entry: consensus::Entry,
+    pub(crate) decoded: Entry,
+    pub(crate) in_flight: Option<InFlight>,
+}
+
+/// What is to be done after a turn.
+pub(crate) enum Next {
+    /// Another turn at once: something waits to be worked off.
+    Again,
+    Wait,
+    Stop,
 }
 
 pub(crate) struct ApplyConfig {
@@ -49,7 +65,6 @@ pub(crate) struct ApplyConfig {
 pub(crate) struct Apply {
     config: ApplyConfig,
     shared: Arc<Shared>,
-    inbox: Arc<Inbox<ApplyMessage>>,
     background: mpsc::Sender<BackgroundJob>,
     state: State,
     applied: LogIndex,
@@ -87,14 +102,12 @@ impl Apply {
     pub(crate) fn new(
         config: ApplyConfig,
         shared: Arc<Shared>,
-        inbox: Arc<Inbox<ApplyMessage>>,
         background: mpsc::Sender<BackgroundJob>,
         state: State,
     ) -> Apply {
         Apply {
             config,
             shared,
-            inbox,
             background,
             applied: state.applied().index,
             state,
@@ -109,29 +122,46 @@ impl Apply {
         }
     }
 
-    /// Runs until told to stop, then hands the state back for the last checkpoint. Fails with the fault that no answer may
-    /// carry.
-    pub(crate) fn run(mut self) -> Result<State, state::Fault> {
-        let mut taken = Vec::new();
+    /// Works off `taken`, then a step of what may wait. Fails with the fault that no answer may carry; then state is not to be
+    /// used any more.
+    pub(crate) fn turn(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<Next, state::Fault> {
         let mut stop = false;
-        while !stop {
-            let wait = if self.compaction_started.is_some() { Duration::ZERO } else { Duration::from_secs(3600) };
-            if !self.inbox.take(&mut taken, wait) {
-                break;
+        for message in taken.drain(..) {
+            match message {
+                ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
+                ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
+                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done)?,
+                ApplyMessage::Turn => {}
+                ApplyMessage::Stop => stop = true,
             }
-            for message in taken.drain(..) {
-                match message {
-                    ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
-                    ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
-                    ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done)?,
-                    ApplyMessage::Stop => stop = true,
-                }
-            }
-            self.answer_reads();
-            self.compaction_step();
-            self.maybe_checkpoint()?;
         }
-        Ok(self.state)
+        self.answer_reads();
+        self.compaction_step();
+        self.maybe_checkpoint()?;
+        Ok(match (stop, self.compaction_started) {
+            (true, _) => Next::Stop,
+            (false, Some(_)) => Next::Again,
+            (false, None) => Next::Wait,
+        })
+    }
+
+    /// Applies one entry that came alone and makes it visible. True if a turn is due after it.
+    pub(crate) fn apply_lone(&mut self, lone: Lone, synced_at: Duration) -> Result<bool, state::Fault> {
+        let Lone { entry, in_flight, decoded } = lone;
+        self.reach(&entry);
+        self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
+        self.publish()?;
+        self.answer_reads();
+        Ok(self.checkpoint_is_due())
+    }
+
+    /// True if records of so many bytes can be written without asking the disk for space.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.state.has_room(bytes)
+    }
+
+    pub(crate) fn into_state(self) -> State {
+        self.state
     }
 
     fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration) -> Result<(), state::Fault> {
@@ -149,20 +179,36 @@ impl Apply {
 
     fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<(), state::Fault> {
         let Committed { entry, in_flight } = committed;
-        let (index, term) = (LogIndex(entry.index), Term(entry.term));
-        assert_eq!(index.0, self.applied.0 + 1, "entries are applied in log order without a gap");
-        self.applied = index;
-        self.checkpoint.entries += 1;
-        self.checkpoint.log_bytes += entry.data.len() as u64;
+        self.reach(&entry);
         if entry.data.is_empty() {
-            self.state.apply_empty(index, term);
+            let term = Term(entry.term);
+            self.state.apply_empty(self.applied, term);
             self.publish()?;
             self.maybe_take_office(term);
             return Ok(());
         }
+        let decoded = decode(&entry)?;
+        self.apply_decoded(&entry, &decoded, in_flight, synced_at)
+    }
+
+    fn reach(&mut self, entry: &consensus::Entry) {
+        let index = LogIndex(entry.index);
+        assert_eq!(index.0, self.applied.0 + 1, "entries are applied in log order without a gap");
+        self.applied = index;
+        self.checkpoint.entries += 1;
+        self.checkpoint.log_bytes += entry.data.len() as u64;
+    }
+
+    fn apply_decoded(
+        &mut self,
+        entry: &consensus::Entry,
+        decoded: &Entry,
+        in_flight: Option<InFlight>,
+        synced_at: Duration,
+    ) -> Result<(), state::Fault> {
+        let (index, term) = (LogIndex(entry.index), Term(entry.term));
         let started = self.shared.clock.monotonic();
-        let decoded = model::decode_entry(entry.data).map_err(|error| state::Fault::undecodable(index, error))?;
-        let applied = self.state.apply(index, term, &decoded)?;
+        let applied = self.state.apply(index, term, decoded)?;
         self.observe(&decoded.command, &applied, started);
         if let Some(change) = applied.change {
             self.changes.push(change);
@@ -292,15 +338,19 @@ impl Apply {
         self.outbox.send();
     }
 
+    fn checkpoint_is_due(&self) -> bool {
+        let pace = &self.checkpoint;
+        let since = || self.shared.clock.monotonic().saturating_sub(pace.started_at);
+        let by_entries = || pace.entries >= self.config.checkpoint_entries && since() >= CHECKPOINT_INTERVAL_MIN;
+        !pace.running && (pace.log_bytes >= CHECKPOINT_LOG_BYTES || by_entries())
+    }
+
     fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
-        let now = self.shared.clock.monotonic();
-        let pace = &mut self.checkpoint;
-        let by_entries = pace.entries >= self.config.checkpoint_entries
-            && now.saturating_sub(pace.started_at) >= CHECKPOINT_INTERVAL_MIN;
-        if pace.running || !(by_entries || pace.log_bytes >= CHECKPOINT_LOG_BYTES) {
+        if !self.checkpoint_is_due() {
             return Ok(());
         }
-        *pace = CheckpointPace { started_at: now, running: true, ..CheckpointPace::default() };
+        let started_at = self.shared.clock.monotonic();
+        self.checkpoint = CheckpointPace { started_at, running: true, ..CheckpointPace::default() };
         let job = self.state.begin_checkpoint()?;
         // The background thread outlives this one; if it is gone, the process is on its way out.
         let _ = self.background.send(BackgroundJob::Checkpoint { job: Box::new(job), index: self.applied });
@@ -314,6 +364,10 @@ impl Apply {
         self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
         Ok(())
     }
+}
+
+pub(crate) fn decode(entry: &consensus::Entry) -> Result<Entry, state::Fault> {
+    model::decode_entry(entry.data.clone()).map_err(|error| state::Fault::undecodable(LogIndex(entry.index), error))
 }
 
 fn send(outbox: &mut Outbox, answer: Answer, view: &Arc<StateView>, now: Duration) {

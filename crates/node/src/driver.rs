@@ -1,7 +1,7 @@
 //! The driver thread: sole owner of consensus and the raft log.
 //!
 //! One turn: take everything from the inbox, hand it to consensus, write and sync what consensus wants durable (one write and
-//! one sync for all of it), then pass what became committed to the apply thread. Whatever arrives while a sync runs goes into
+//! one sync for all of it), then pass what became committed to apply. Whatever arrives while a sync runs goes into
 //! the next one; there is no timer and no batch size to tune.
 //!
 //! Invariants: nothing is committed by this member before its own sync returned; a failed write or sync is never retried on
@@ -9,8 +9,8 @@
 //! wait, reads go on, and the write is tried again until it succeeds.
 
 use crate::apply::{ApplyMessage, Committed};
+use crate::apply_owner::ApplyOwner;
 use crate::handle::{Reply, Shared};
-use crate::inbox::Inbox;
 use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
 use crate::reply::{Slot, lock};
 use crate::{Refused, StateView};
@@ -56,7 +56,7 @@ pub(crate) struct DriverConfig {
 pub(crate) struct Driver {
     config: DriverConfig,
     shared: Arc<Shared>,
-    apply: Arc<Inbox<ApplyMessage>>,
+    apply: Arc<ApplyOwner>,
     consensus: Consensus,
     wal: Wal,
     /// Proposals of this turn, until they are handed to consensus together.
@@ -99,7 +99,7 @@ impl Driver {
     pub(crate) fn new(
         config: DriverConfig,
         shared: Arc<Shared>,
-        apply: Arc<Inbox<ApplyMessage>>,
+        apply: Arc<ApplyOwner>,
         consensus: Consensus,
         wal: Wal,
     ) -> Driver {
@@ -137,7 +137,7 @@ impl Driver {
             self.turn(&mut taken);
         }
         self.shared.inbox.close();
-        self.apply.push_always(ApplyMessage::Stop);
+        self.apply.push(ApplyMessage::Stop);
         if let Err(fault) = self.wal.close() {
             tracing::warn!(error = %fault, "close raft log");
         }
@@ -285,7 +285,7 @@ impl Driver {
         for answered in &ready.reads {
             let reads = self.reads.extract_if(.., |read| read.round == Some(answered.id));
             let slots = reads.map(|read| read.slot).collect();
-            self.apply.push_always(ApplyMessage::Reads { index: LogIndex(answered.index), slots });
+            self.apply.push(ApplyMessage::Reads { index: LogIndex(answered.index), slots });
         }
     }
 
@@ -301,7 +301,10 @@ impl Driver {
             })
             .collect();
         let synced_at = self.shared.clock.monotonic();
-        self.apply.push_always(ApplyMessage::Committed { entries, synced_at });
+        if let Err(fault) = self.apply.hand_over(entries, synced_at) {
+            (self.config.on_fault)(fault.to_string());
+            self.apply.abandon();
+        }
     }
 
     /// The proposal that became this entry. Proposals whose place went to another leader's entry are lost.

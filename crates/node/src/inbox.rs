@@ -64,6 +64,11 @@ impl<T> Inbox<T> {
         }
     }
 
+    /// True if the receiver waits for a message and none was sent to it.
+    pub(crate) fn receiver_sleeps(&self) -> bool {
+        lock(&self.state).receiver_sleeps
+    }
+
     /// Moves all messages into `taken` (which must be empty, its space is reused), waiting up to `timeout` for the first.
     /// False once the inbox is closed and empty.
     pub(crate) fn take(&self, taken: &mut Vec<T>, timeout: Duration) -> bool {
@@ -88,6 +93,7 @@ impl<T> Inbox<T> {
             state.closed = true;
             std::mem::take(&mut state.messages)
         };
+        self.arrived.notify_one();
         drop(dropped);
     }
 

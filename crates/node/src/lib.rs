@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod apply_owner;
 mod background;
 mod driver;
 mod handle;

@@ -5,6 +5,7 @@
 //! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is synced.
 
 use crate::apply::{Apply, ApplyConfig};
+use crate::apply_owner::ApplyOwner;
 use crate::background::{Background, BackgroundJob};
 use crate::driver::{Driver, DriverConfig, DriverMessage};
 use crate::handle::{Handle, Shared};
@@ -261,10 +262,11 @@ fn start_threads(
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,
     };
-    let apply = Apply::new(apply_config, shared.clone(), inbox.clone(), background_jobs.clone(), state);
+    let apply = Apply::new(apply_config, shared.clone(), background_jobs.clone(), state);
+    let owner = Arc::new(ApplyOwner::new(apply, inbox));
     let driver_config =
         DriverConfig { tick: config.tick, request_timeout: config.request_timeout, on_fault: config.on_fault.clone() };
-    let driver = Driver::new(driver_config, shared.clone(), inbox.clone(), consensus, wal);
+    let driver = Driver::new(driver_config, shared.clone(), owner.clone(), consensus, wal);
     let on_fault = config.on_fault.clone();
     let background = spawn("background", move || {
         if let Err(fault) = background.run() {
@@ -272,13 +274,11 @@ fn start_threads(
         }
     })?;
     let on_fault = config.on_fault.clone();
-    let abandoned = inbox.clone();
-    let apply = spawn("apply", move || match apply.run() {
-        Ok(state) => Some(state),
+    let apply = spawn("apply", move || match owner.run() {
+        Ok(state) => state,
         Err(fault) => {
             on_fault(fault.to_string());
-            // Nobody will answer what waits here, or what still comes.
-            abandoned.abandon();
+            owner.abandon();
             None
         }
     })?;

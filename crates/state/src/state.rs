@@ -105,6 +105,11 @@ impl State {
         Ok(self.mvcc.flush()?)
     }
 
+    /// True if records of so many bytes can be written without asking the disk for space.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.mvcc.has_room(bytes)
+    }
+
     /// An image of what was flushed.
     pub fn view(&self) -> StateView {
         StateView {

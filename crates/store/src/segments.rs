@@ -201,6 +201,13 @@ impl Store {
         Ok(())
     }
 
+    /// True if records of so many bytes, headers included, have space that is allocated already.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let Some(active) = &self.active else { return false };
+        let length = self.segments.get(&active.id).map_or(u64::MAX, |segment| segment.length);
+        length.saturating_add(bytes) <= active.allocated.min(self.options.segment_bytes)
+    }
+
     fn open_next_segment(&mut self) -> Result<()> {
         let id = self.next_segment;
         let path = self.directory.join(format!("segment-{id:08x}"));
