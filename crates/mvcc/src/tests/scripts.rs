@@ -1,46 +1,14 @@
-//! Runs `testscripts/*.txt`: what is done to a store, and what it answers. `BLESS=1` rewrites the expected output; read the diff.
-//!
-//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line. Keys and values are
+//! Runs `testscripts/*.txt`: what is done to a store, and what it answers. Keys and values are
 //! words; a range is `key`, `key..end`, `key..` or `key*` (prefix).
 
 use super::*;
 use crate::{Meta, ReadError, Txn};
 use model::{Range, RangeEnd, RevisionBounds, Sort, SortOrder, SortTarget};
 use std::fmt::Write;
-use std::fs;
 
 #[test]
 fn scripts() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
-    let mut paths: Vec<_> =
-        fs::read_dir(&dir).expect("list scripts").map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 6, "scripts are missing from {}", dir.display());
-    for path in paths {
-        let expected = fs::read_to_string(&path).expect("read script");
-        let actual = run(&expected);
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &actual).expect("write script");
-        } else {
-            assert_eq!(actual, expected, "{}", path.display());
-        }
-    }
-}
-
-fn run(script: &str) -> String {
-    let disk = SimDisk::new();
-    let mut session = Session { mvcc: open(&disk), disk, views: Vec::new() };
-    let mut output = String::new();
-    for block in script.trim_end().split("\n\n") {
-        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
-        output.push_str(commands);
-        output.push_str("\n---\n");
-        for command in commands.lines().filter(|line| !line.starts_with('#')) {
-            session.run(command, &mut output);
-        }
-        output.push('\n');
-    }
-    output.trim_end().to_string() + "\n"
+    golden::check(env!("CARGO_MANIFEST_DIR"), 6, Session::new, Session::run);
 }
 
 struct Session {
@@ -101,6 +69,11 @@ fn kv_line(kv: &KeyValue) -> String {
 }
 
 impl Session {
+    fn new() -> Session {
+        let disk = SimDisk::new();
+        Session { mvcc: open(&disk), disk, views: Vec::new() }
+    }
+
     fn run(&mut self, line: &str, out: &mut String) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let revision = |at: usize| Revision(words.get(at).and_then(|word| word.parse().ok()).expect("a number"));

@@ -1,6 +1,4 @@
-//! Runs `testscripts/*.txt`: commands and what they answer. `BLESS=1` rewrites the expected output; read the diff.
-//!
-//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line.
+//! Runs `testscripts/*.txt`: commands and what they answer.
 
 use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
@@ -10,44 +8,14 @@ use model::{
 };
 use mvcc::Change;
 use state::{ActiveAlarm, Applied, Quota};
-use std::fs;
-use std::path::Path;
 
 #[test]
 fn scripts() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
-    let mut paths: Vec<_> =
-        fs::read_dir(&dir).expect("list scripts").map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 6, "scripts are missing from {}", dir.display());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let expected = fs::read_to_string(&path).expect("read script");
-        let actual = run(&expected);
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &actual).expect("write script");
-        } else if actual != expected {
-            let at = expected.lines().zip(actual.lines()).take_while(|(one, other)| one == other).count();
-            let line = |text: &str| text.lines().nth(at).unwrap_or_default().to_string();
-            let (expected, actual) = (line(&expected), line(&actual));
-            wrong.push(format!("{}:{}\n  expected {expected}\n  actual   {actual}", path.display(), at + 1));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn run(script: &str) -> String {
-    let mut runner = Runner { world: World::new(Quota(None)), output: String::new() };
-    for block in script.trim_end().split("\n\n") {
-        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
-        runner.line(commands);
-        runner.line("---");
-        for command in commands.lines().filter(|line| !line.starts_with('#')) {
-            runner.run(command);
-        }
-        runner.line("");
-    }
-    runner.output.trim_end().to_string() + "\n"
+    let runner = || Runner { world: World::new(Quota(None)), output: String::new() };
+    golden::check(env!("CARGO_MANIFEST_DIR"), 6, runner, |runner, line, out| {
+        runner.run(line);
+        out.push_str(&std::mem::take(&mut runner.output));
+    });
 }
 
 struct Runner {

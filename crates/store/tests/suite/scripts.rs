@@ -1,7 +1,6 @@
-//! Runs `testscripts/*.txt`: what is done to a store, and what it then holds. `BLESS=1` rewrites the expected output; read the
-//! diff.
+//! Runs `testscripts/*.txt`: what is done to a store, and what it then holds.
 //!
-//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line. Segments have 200
+//! Segments have 200
 //! bytes and space is allocated by 64, so that little fills them. Commands:
 //!
 //!     open | kill | power-cut           the last two leave the store closed
@@ -17,46 +16,19 @@ use bytes::Bytes;
 use sim::{Random, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use store::{CheckpointWriter, Done, Fault, Location, Mode, Options, Reader, Store};
 
 #[test]
 fn scripts() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
-    let entries = fs::read_dir(&directory).expect("list scripts");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 5, "scripts are missing from {}", directory.display());
-    for path in paths {
-        let expected = fs::read_to_string(&path).expect("read script");
-        let actual = run(&expected);
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &actual).expect("write script");
-        } else {
-            assert_eq!(actual, expected, "{}", path.display());
+    golden::check(env!("CARGO_MANIFEST_DIR"), 5, Session::default, |session, line, out| {
+        let mut words = line.split_whitespace();
+        let name = words.next().expect("a command");
+        if let Err(fault) = session.run(name, &words.collect::<Vec<_>>(), out) {
+            writeln!(out, "fault: {fault}").expect("strings take everything");
         }
-    }
-}
-
-fn run(script: &str) -> String {
-    let mut session = Session::default();
-    let mut output = String::new();
-    for block in script.trim_end().split("\n\n") {
-        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
-        output.push_str(commands);
-        output.push_str("\n---\n");
-        for command in commands.lines().filter(|line| !line.starts_with('#')) {
-            let mut words = command.split_whitespace();
-            let name = words.next().expect("a command");
-            if let Err(fault) = session.run(name, &words.collect::<Vec<_>>(), &mut output) {
-                writeln!(output, "fault: {fault}").expect("strings take everything");
-            }
-        }
-        output.push('\n');
-    }
-    output.trim_end().to_string() + "\n"
+    });
 }
 
 #[derive(Default)]

@@ -1,46 +1,14 @@
-//! Runs `testscripts/*.txt`: what is done to a log, and what it then holds. `BLESS=1` rewrites the expected output; read the
-//! diff.
-//!
-//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line.
+//! Runs `testscripts/*.txt`: what is done to a log, and what it then holds.
 
 use crate::support::{Place, entries, options};
 use consensus::{Entry, HardState, Position};
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 use wal::{Preparer, Recovered, Wal};
 
 #[test]
 fn scripts() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
-    let mut paths: Vec<_> =
-        fs::read_dir(&dir).expect("list scripts").map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 5, "scripts are missing from {}", dir.display());
-    for path in paths {
-        let expected = fs::read_to_string(&path).expect("read script");
-        let actual = run(&expected);
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &actual).expect("write script");
-        } else {
-            assert_eq!(actual, expected, "{}", path.display());
-        }
-    }
-}
-
-fn run(script: &str) -> String {
-    let mut session = Session { place: Place::new(), wal: None, preparer: None };
-    let mut output = String::new();
-    for block in script.trim_end().split("\n\n") {
-        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
-        output.push_str(commands);
-        output.push_str("\n---\n");
-        for command in commands.lines().filter(|line| !line.starts_with('#')) {
-            session.run(command, &mut output);
-        }
-        output.push('\n');
-    }
-    output.trim_end().to_string() + "\n"
+    let session = || Session { place: Place::new(), wal: None, preparer: None };
+    golden::check(env!("CARGO_MANIFEST_DIR"), 5, session, Session::run);
 }
 
 struct Session {

@@ -1,55 +1,17 @@
-//! Runs `testscripts/*.txt`: writes, watchers and what they are handed. `BLESS=1` rewrites the expected output; read the diff.
-//!
-//! A script is a sequence of blocks: comment lines, command lines, a line `---`, the output, an empty line.
+//! Runs `testscripts/*.txt`: writes, watchers and what they are handed.
 
 use crate::world::{Seen, World, delete, put, seen};
 use model::{KeyRange, Revision};
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 use watch::{CatchUp, Delivery, Limits, Spec, Standing, WatcherId};
 
 #[test]
 fn scripts() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("testscripts");
-    let mut paths: Vec<_> =
-        fs::read_dir(&dir).expect("list scripts").map(|entry| entry.expect("entry").path()).collect();
-    paths.sort();
-    assert!(paths.len() >= 5, "scripts are missing from {}", dir.display());
-    let mut wrong = Vec::new();
-    for path in paths {
-        let expected = fs::read_to_string(&path).expect("read script");
-        let actual = run(&expected);
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, &actual).expect("write script");
-        } else if actual != expected {
-            let at = expected.lines().zip(actual.lines()).take_while(|(one, other)| one == other).count();
-            let line = |text: &str| text.lines().nth(at).unwrap_or_default().to_string();
-            let (expected, actual) = (line(&expected), line(&actual));
-            wrong.push(format!("{}:{}\n  expected {expected}\n  actual   {actual}", path.display(), at + 1));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn run(script: &str) -> String {
-    let mut runner = Runner {
-        world: World::new(Limits::default()),
-        ids: HashMap::new(),
-        names: HashMap::new(),
-        output: String::new(),
-    };
-    for block in script.trim_end().split("\n\n") {
-        let commands = block.split("\n---").next().unwrap_or_default().trim_end();
-        runner.line(commands);
-        runner.line("---");
-        for command in commands.lines().filter(|line| !line.starts_with('#')) {
-            runner.run(command);
-        }
-        runner.line("");
-    }
-    runner.output.trim_end().to_string() + "\n"
+    golden::check(env!("CARGO_MANIFEST_DIR"), 5, Runner::new, |runner, line, out| {
+        runner.run(line);
+        out.push_str(&std::mem::take(&mut runner.output));
+    });
 }
 
 struct Runner {
@@ -60,6 +22,11 @@ struct Runner {
 }
 
 impl Runner {
+    fn new() -> Runner {
+        let world = World::new(Limits::default());
+        Runner { world, ids: HashMap::new(), names: HashMap::new(), output: String::new() }
+    }
+
     fn line(&mut self, line: &str) {
         self.output.push_str(line);
         self.output.push('\n');
