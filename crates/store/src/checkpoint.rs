@@ -3,8 +3,9 @@
 
 use crate::fault::{Fault, Result};
 use crate::manifest::Manifest;
+use crate::open::{FILE_HEADER_BYTES, RUN_MAGIC, check_header, write_header};
 use crate::reader::OpenSegment;
-use crate::segments::{FILE_HEADER_BYTES, RUN_MAGIC, check_header, write_header};
+use crate::space::Space;
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use io::{Disk, File, Open};
@@ -24,10 +25,15 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct CheckpointWriter {
     disk: Arc<dyn Disk>,
+    space: Arc<Space>,
     directory: PathBuf,
     manifest: Manifest,
     run: u32,
+    /// Bytes of it that are written.
+    run_bytes: u64,
     to_sync: Vec<Arc<OpenSegment>>,
+    /// Segments without a live record, which the manifest no longer names.
+    leaving: Vec<u32>,
     /// The file of the run exists, and no manifest names it.
     run_is_ours: bool,
 }
@@ -36,6 +42,10 @@ pub struct CheckpointWriter {
 #[derive(Debug)]
 pub struct Done {
     pub(crate) manifest: Manifest,
+    pub(crate) manifest_bytes: u64,
+    pub(crate) leaving: Vec<u32>,
+    /// Of the new run.
+    pub(crate) run_bytes: u64,
 }
 
 /// Blocks are collected to writes of about this size.
@@ -45,12 +55,19 @@ const BLOCK_HEADER_BYTES: usize = 8;
 impl CheckpointWriter {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
+        space: Arc<Space>,
         directory: PathBuf,
         manifest: Manifest,
         run: u32,
         to_sync: Vec<Arc<OpenSegment>>,
+        leaving: Vec<u32>,
     ) -> CheckpointWriter {
-        CheckpointWriter { disk, directory, manifest, run, to_sync, run_is_ours: false }
+        CheckpointWriter { disk, space, directory, manifest, run, run_bytes: 0, to_sync, leaving, run_is_ours: false }
+    }
+
+    /// Makes room on a full disk for what a checkpoint writes, by removing the reserve. False if that is gone already.
+    pub fn give_up_reserve(&self) -> bool {
+        self.space.give_up()
     }
 
     /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault that
@@ -67,11 +84,12 @@ impl CheckpointWriter {
             segment.sync()?;
         }
         self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
-        write_manifest_temporary(&*self.disk, &self.directory, &manifest)?;
+        let manifest_bytes = write_manifest_temporary(&*self.disk, &self.directory, &manifest)?;
         // Even if replacing fails: the name may have changed and not be durable. Then the run must stay as it is.
         self.run_is_ours = false;
         replace_manifest(&*self.disk, &self.directory)?;
-        Ok(Done { manifest })
+        let run_bytes = std::mem::take(&mut self.run_bytes);
+        Ok(Done { manifest, manifest_bytes, leaving: self.leaving.clone(), run_bytes })
     }
 
     fn run_path(&self) -> PathBuf {
@@ -80,6 +98,7 @@ impl CheckpointWriter {
 
     fn write_run(&mut self, blocks: &mut dyn Iterator<Item = Vec<u8>>) -> Result<u64> {
         let path = self.run_path();
+        self.space.take_unnamed(std::mem::take(&mut self.run_bytes));
         if self.disk.exists(&path).map_err(Fault::io("look for", &path))? {
             self.disk.remove(&path).map_err(Fault::io("remove", &path))?;
         }
@@ -88,9 +107,12 @@ impl CheckpointWriter {
         write_header(&*file, RUN_MAGIC, self.run).map_err(Fault::io("write header of", &path))?;
         let mut at = FILE_HEADER_BYTES;
         let mut buffer = Vec::with_capacity(WRITE_BYTES);
+        let (space, run_bytes) = (&self.space, &mut self.run_bytes);
         let mut write = |buffer: &mut Vec<u8>| {
             file.write_at(buffer, at).map_err(Fault::io("write blocks to", &path))?;
             at += buffer.len() as u64;
+            space.add_unnamed(buffer.len() as u64);
+            *run_bytes += buffer.len() as u64;
             buffer.clear();
             Ok(at)
         };
@@ -109,14 +131,16 @@ impl CheckpointWriter {
     }
 }
 
-/// The manifest next to the one that counts, and synced.
-pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
+/// Writes the manifest next to the one that counts, and syncs it. Answers its length.
+pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<u64> {
     let temporary = directory.join("manifest.tmp");
     let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
+    let content = manifest.encode();
     file.set_len(0)
-        .and_then(|()| file.write_at(&manifest.encode(), 0))
+        .and_then(|()| file.write_at(&content, 0))
         .and_then(|()| file.sync_all())
-        .map_err(Fault::io("write", &temporary))
+        .map_err(Fault::io("write", &temporary))?;
+    Ok(content.len() as u64)
 }
 
 /// Puts it in the place of the one that counts. If this fails, either may be found after a power cut.
@@ -127,6 +151,7 @@ pub(crate) fn replace_manifest(disk: &dyn Disk, directory: &Path) -> Result<()> 
 
 impl Drop for CheckpointWriter {
     fn drop(&mut self) {
+        self.space.take_unnamed(self.run_bytes);
         if self.run_is_ours {
             // If it cannot be removed now, it is at the next open.
             let _ = self.disk.remove(&self.run_path());

@@ -56,12 +56,16 @@ impl Fault {
     /// did not sync is lost.
     pub fn is_no_space(&self) -> bool {
         let Cause::Io(error) = &self.cause else { return false };
-        !self.for_good && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        !self.for_good && says_no_space(error)
     }
 
     pub fn is_damage(&self) -> bool {
         matches!(self.cause, Cause::Damaged(_))
     }
+}
+
+pub(crate) fn says_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl fmt::Display for Fault {

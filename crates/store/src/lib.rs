@@ -12,16 +12,20 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod cold;
 mod data_dir;
 mod fault;
 mod manifest;
+mod open;
 mod reader;
 mod record;
 mod scan;
 mod segments;
+mod space;
 mod verify;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
+pub use cold::{ColdSegment, ColdWriter};
 pub use data_dir::{DataDir, Identity};
 pub use fault::{Cause, Fault, Result};
 pub use reader::Reader;

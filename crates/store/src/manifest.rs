@@ -1,6 +1,6 @@
 //! The manifest: which segments and runs the current checkpoint names, how far they count, and the caller's meta.
 
-use crate::segments::FILE_HEADER_BYTES;
+use crate::open::FILE_HEADER_BYTES;
 use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use stdx::codec::{DecodeError, Reader, put_bytes, put_varint};

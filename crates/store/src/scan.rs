@@ -1,9 +1,9 @@
 //! Going over the records of a segment from front to back, with nothing but the format.
 
 use crate::fault::{Fault, Result};
+use crate::open::FILE_HEADER_BYTES;
 use crate::reader::{OpenSegment, damaged_at, read_exact};
 use crate::record::{HEADER_BYTES, Location, check_record};
-use crate::segments::FILE_HEADER_BYTES;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 

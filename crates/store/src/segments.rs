@@ -1,34 +1,43 @@
 //! The store's owner side: append, flush, release, and opening what a checkpoint left.
 
-use crate::checkpoint::{CheckpointWriter, Done, Run, replace_manifest, write_manifest_temporary};
+use crate::checkpoint::{CheckpointWriter, Done, Run};
+use crate::cold::{ColdSegment, ColdWriter};
 use crate::fault::{Fault, Result};
-use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::manifest::Manifest;
+use crate::open::{FILE_HEADER_BYTES, SEGMENT_MAGIC, begin, open_segment, read_manifest, remove_unnamed, write_header};
 use crate::reader::{OpenSegment, Reader};
 use crate::record::{HEADER_BYTES, Location, check_record, put_record};
+use crate::scan::Scan;
+use crate::space::Space;
 use bytes::Bytes;
-use crc32c::crc32c;
-use io::{Disk, File, Open};
-use std::collections::{BTreeMap, BTreeSet};
+use io::{Disk, Open};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"BWLSEGM1";
-pub(crate) const RUN_MAGIC: &[u8; 8] = b"BWLRUNF1";
-pub(crate) const FILE_HEADER_BYTES: u64 = 16;
-
 pub struct Options {
-    /// A segment is closed when the next record would make it longer.
+    /// A segment is sealed when the next record would make it longer. In a small store it is sealed earlier, at a sixteenth of
+    /// what is live but not below `segment_bytes_min`, so that the one segment that cannot be reclaimed is a small part of all.
     pub segment_bytes: u64,
+    pub segment_bytes_min: u64,
     /// Space is allocated ahead of the records in pieces of this size.
     pub allocate_bytes: u64,
+    /// Space put aside for giving space back on a full disk; 0 for none.
+    pub reserve_bytes: u64,
     /// Asked when there is no space for a record: true to try again (it should wait first), false to fail.
     pub on_no_space: Box<dyn Fn(&Fault) -> bool + Send + Sync>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: 64 << 20, allocate_bytes: 4 << 20, on_no_space: Box::new(|_| false) }
+        Options {
+            segment_bytes: 64 << 20,
+            segment_bytes_min: 4 << 20,
+            allocate_bytes: 4 << 20,
+            reserve_bytes: 8 << 20,
+            on_no_space: Box::new(|_| false),
+        }
     }
 }
 
@@ -54,6 +63,15 @@ pub struct SegmentStat {
     pub total_bytes: u64,
     /// Records that are not released.
     pub live_bytes: u64,
+    /// Nothing is appended to it any more.
+    pub is_sealed: bool,
+}
+
+impl SegmentStat {
+    /// Records that are released.
+    pub fn garbage_bytes(&self) -> u64 {
+        self.total_bytes - self.live_bytes
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +79,8 @@ struct Segment {
     open: Arc<OpenSegment>,
     /// End of the last record written to the file or waiting in the buffer.
     length: u64,
+    /// Of the file, what is allocated ahead included.
+    file_bytes: u64,
     live_bytes: u64,
     /// Appended to since the last durable checkpoint.
     unsynced: bool,
@@ -78,6 +98,14 @@ pub struct Store {
     next_run: u32,
     sequence: u64,
     runs: Vec<(u32, u64)>,
+    manifest_bytes: u64,
+    /// Of all segments.
+    live_bytes: u64,
+    /// Of all segments.
+    file_bytes: u64,
+    space: Arc<Space>,
+    /// The last time that space was needed there was none.
+    short_of_space: bool,
     /// A write failed for another reason than lack of space: what the files hold is unknown.
     failed: bool,
 }
@@ -89,7 +117,6 @@ struct Active {
     /// Records not yet written to the file, which begin at `flushed`.
     buffer: Vec<u8>,
     flushed: u64,
-    allocated: u64,
 }
 
 impl Store {
@@ -107,10 +134,15 @@ impl Store {
         remove_unnamed(&*disk, directory, &named)?;
         let mut segments = BTreeMap::new();
         for &(id, length) in &named.segments {
-            segments.insert(id, open_segment(&*disk, directory, id, length)?);
+            let open = open_segment(&*disk, directory, id, length)?;
+            // The directory may be a copy that nobody synced, so the next checkpoint does.
+            segments.insert(id, Segment { open, length, file_bytes: length, live_bytes: 0, unsynced: true });
         }
         let runs = named.runs.iter().map(|&(id, length)| Run::open(&*disk, directory, id, length));
         let runs = runs.collect::<Result<Vec<Run>>>()?;
+        let space = Space::new(disk.clone(), directory, options.reserve_bytes);
+        // If there is no room for it now, the next checkpoint tries again.
+        let _ = space.reserve();
         let mut store = Store {
             directory: directory.to_owned(),
             options,
@@ -119,7 +151,12 @@ impl Store {
             next_segment: named.next_segment,
             next_run: named.next_run,
             sequence: named.sequence,
+            manifest_bytes: named.encode().len() as u64,
             runs: named.runs,
+            live_bytes: 0,
+            file_bytes: named.segments.iter().map(|(_, length)| length).sum(),
+            space,
+            short_of_space: false,
             failed: false,
             segments,
             disk,
@@ -133,8 +170,7 @@ impl Store {
     fn continue_last_segment(&mut self) {
         let Some((&id, segment)) = self.segments.last_key_value() else { return };
         if segment.length < self.options.segment_bytes {
-            let length = segment.length;
-            self.active = Some(Active { id, buffer: Vec::new(), flushed: length, allocated: length });
+            self.active = Some(Active { id, buffer: Vec::new(), flushed: segment.length });
         }
     }
 
@@ -149,10 +185,8 @@ impl Store {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
         let record_bytes = u64::from(length) + HEADER_BYTES as u64;
-        self.check_sound()?;
-        while let Err(fault) = self.make_room(record_bytes) {
-            self.failed |= !fault.is_no_space();
-            if self.failed || !(self.options.on_no_space)(&fault) {
+        while let Err(fault) = self.try_make_room(record_bytes) {
+            if self.failed || !fault.is_no_space() || !(self.options.on_no_space)(&fault) {
                 return Err(fault);
             }
         }
@@ -164,6 +198,7 @@ impl Store {
         segment.length += record_bytes;
         segment.live_bytes += record_bytes;
         segment.unsynced = true;
+        self.live_bytes += record_bytes;
         Ok(location)
     }
 
@@ -178,25 +213,79 @@ impl Store {
         Fault::refused("append to", &self.directory, format!("record of {bytes} bytes, the limit is {}", u32::MAX))
     }
 
-    /// Makes sure that the next `record_bytes` have space in the active segment, opening another if they do not fit.
-    fn make_room(&mut self, record_bytes: u64) -> Result<()> {
+    /// Makes room for records whose payloads have `bytes` together, so that appending them will not wait for space; several
+    /// records may need a little more. Fails if there is none, without asking `on_no_space`, or if the disk fails.
+    pub fn make_room(&mut self, bytes: u64) -> Result<()> {
+        self.try_make_room(bytes + HEADER_BYTES as u64)
+    }
+
+    /// True if the last attempt to make room found none.
+    pub fn is_short_of_space(&self) -> bool {
+        self.short_of_space
+    }
+
+    fn try_make_room(&mut self, record_bytes: u64) -> Result<()> {
+        self.check_sound()?;
+        let room = self.allocate_room(record_bytes);
+        self.short_of_space = room.as_ref().is_err_and(Fault::is_no_space);
+        self.failed |= room.is_err() && !self.short_of_space;
+        room
+    }
+
+    fn allocate_room(&mut self, record_bytes: u64) -> Result<()> {
         let fits = self.active.as_ref().is_some_and(|active| {
             let length = self.segments.get(&active.id).map_or(0, |segment| segment.length);
-            length == FILE_HEADER_BYTES || length + record_bytes <= self.options.segment_bytes
+            length == FILE_HEADER_BYTES || length + record_bytes <= self.segment_bytes_max()
         });
         if !fits {
-            self.flush()?;
+            self.seal()?;
             self.open_next_segment()?;
         }
-        let active = self.active.as_mut().expect("a segment was opened");
-        let segment = self.segments.get(&active.id).expect("the active segment is one of the segments");
+        let active = self.active.as_ref().expect("a segment was opened").id;
+        let segment = self.segments.get(&active).expect("the active segment is one of the segments");
         let needed = segment.length + record_bytes;
-        if needed > active.allocated {
-            let ahead = (segment.length + self.options.allocate_bytes).min(self.options.segment_bytes).max(needed);
-            let file = &segment.open.file;
-            file.allocate(active.allocated, ahead - active.allocated)
-                .map_err(Fault::io("allocate space for", &segment.open.path))?;
-            active.allocated = ahead;
+        if needed <= segment.file_bytes {
+            return Ok(());
+        }
+        let ahead = (segment.length + self.options.allocate_bytes).min(self.segment_bytes_max()).max(needed);
+        self.check_reserve(&segment.open.path)?;
+        let file = &segment.open.file;
+        file.allocate(segment.file_bytes, ahead - segment.file_bytes)
+            .map_err(Fault::io("allocate space for", &segment.open.path))?;
+        self.file_bytes += ahead - segment.file_bytes;
+        self.segments.get_mut(&active).expect("it was there").file_bytes = ahead;
+        Ok(())
+    }
+
+    /// While the reserve is away, what room there is belongs to giving space back.
+    fn check_reserve(&self, needed_by: &Path) -> Result<()> {
+        if self.space_is_ours() {
+            return self.space.reserve();
+        }
+        let taken = || Fault::io("allocate space for", needed_by)(std::io::ErrorKind::StorageFull.into());
+        if self.space.is_reserved() { Ok(()) } else { Err(taken()) }
+    }
+
+    fn segment_bytes_max(&self) -> u64 {
+        (self.live_bytes / 16).max(self.options.segment_bytes_min).min(self.options.segment_bytes)
+    }
+
+    /// Nobody is at work who might give the reserve up.
+    fn space_is_ours(&self) -> bool {
+        Arc::strong_count(&self.space) == 1
+    }
+
+    /// Appends no more to the segment that is appended to, and gives back what was allocated ahead for it.
+    pub fn seal(&mut self) -> Result<()> {
+        self.flush()?;
+        let Some(active) = self.active.take() else { return Ok(()) };
+        let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
+        if segment.file_bytes > segment.length {
+            let cut = segment.open.file.set_len(segment.length);
+            self.failed |= cut.is_err();
+            cut.map_err(Fault::io("cut", &segment.open.path))?;
+            self.file_bytes -= segment.file_bytes - segment.length;
+            segment.file_bytes = segment.length;
         }
         Ok(())
     }
@@ -219,11 +308,39 @@ impl Store {
         write_header(&*file, SEGMENT_MAGIC, id).map_err(Fault::io("write header of", &path))?;
         self.next_segment += 1;
         let open = OpenSegment::new(id, path, file);
-        let segment = Segment { open, length: FILE_HEADER_BYTES, live_bytes: 0, unsynced: true };
-        self.segments.insert(id, segment);
-        self.active = Some(Active { id, buffer: Vec::new(), flushed: FILE_HEADER_BYTES, allocated: FILE_HEADER_BYTES });
-        self.renew_reader();
+        self.insert(open, FILE_HEADER_BYTES, 0);
+        self.active = Some(Active { id, buffer: Vec::new(), flushed: FILE_HEADER_BYTES });
         Ok(())
+    }
+
+    fn insert(&mut self, open: Arc<OpenSegment>, length: u64, live_bytes: u64) {
+        self.live_bytes += live_bytes;
+        self.file_bytes += length;
+        self.segments.insert(open.id, Segment { open, length, file_bytes: length, live_bytes, unsynced: true });
+        self.renew_reader();
+    }
+
+    /// A writer for copies of records that are still live, for any thread.
+    pub fn begin_cold_segment(&mut self) -> ColdWriter {
+        let id = self.next_segment;
+        self.next_segment += 1;
+        ColdWriter::new(self.disk.clone(), self.space.clone(), &self.directory, id)
+    }
+
+    /// Takes a cold segment in. All its records count as live: those that are not wanted are to be released.
+    pub fn adopt(&mut self, cold: ColdSegment) {
+        self.space.take_unnamed(cold.length);
+        self.insert(cold.open.clone(), cold.length, cold.record_bytes());
+    }
+
+    /// Goes over the records of a sealed segment, on any thread. `None` if there is no such segment.
+    pub fn scan(&self, id: u32) -> Option<Scan> {
+        let segment = self.segments.get(&id).filter(|_| !self.is_active(id))?;
+        Some(Scan::new(segment.open.clone(), segment.length))
+    }
+
+    fn is_active(&self, id: u32) -> bool {
+        self.active.as_ref().is_some_and(|active| active.id == id)
     }
 
     /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made from
@@ -272,6 +389,7 @@ impl Store {
     pub fn mark_live(&mut self, location: Location) {
         if let Some(segment) = self.segments.get_mut(&location.segment) {
             segment.live_bytes += location.record_bytes();
+            self.live_bytes += location.record_bytes();
         }
     }
 
@@ -281,6 +399,7 @@ impl Store {
         let bytes = location.record_bytes();
         assert!(segment.live_bytes >= bytes, "segment {} releases more than it holds", location.segment);
         segment.live_bytes -= bytes;
+        self.live_bytes -= bytes;
     }
 
     pub fn reader(&self) -> Reader {
@@ -292,13 +411,28 @@ impl Store {
             id,
             total_bytes: segment.length - FILE_HEADER_BYTES,
             live_bytes: segment.live_bytes,
+            is_sealed: !self.is_active(id),
         })
     }
 
-    /// Bytes of all files: segments as far as they are written, and index runs.
+    /// Bytes of all records that are not released.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// Bytes of all files of the directory, what is allocated ahead and what is being written included.
     pub fn physical_bytes(&self) -> u64 {
-        let segments: u64 = self.segments.values().map(|segment| segment.length).sum();
-        segments + self.runs.iter().map(|(_, length)| length).sum::<u64>()
+        self.file_bytes + self.run_bytes() + self.manifest_bytes + self.space.bytes()
+    }
+
+    /// Bytes of the current checkpoint's runs.
+    pub fn run_bytes(&self) -> u64 {
+        self.runs.iter().map(|(_, length)| length).sum()
+    }
+
+    /// Bytes that a copy may take without the reserve running out; `None` while that is whole.
+    pub fn cold_bytes_max(&self) -> Option<u64> {
+        (!self.space.is_reserved()).then(|| self.space.reserve_bytes() / 2)
     }
 
     /// Writes out what was appended and captures what a checkpoint of this moment must hold. The writer does the slow part
@@ -309,6 +443,7 @@ impl Store {
         let kept = |(id, segment): &(&u32, &Segment)| segment.live_bytes > 0 || Some(**id) == active;
         let named: Vec<(u32, u64)> =
             self.segments.iter().filter(kept).map(|(&id, segment)| (id, segment.length)).collect();
+        let leaving = self.segments.iter().filter(|segment| !kept(segment)).map(|(&id, _)| id).collect();
         let unsynced = self.segments.iter().filter(kept).filter(|(_, segment)| segment.unsynced);
         let to_sync: Vec<Arc<OpenSegment>> = unsynced.map(|(_, segment)| segment.open.clone()).collect();
         let run = self.next_run;
@@ -321,13 +456,16 @@ impl Store {
             runs: self.runs.clone(),
             meta: Bytes::new(),
         };
-        Ok(CheckpointWriter::new(self.disk.clone(), self.directory.clone(), manifest, run, to_sync))
+        let (disk, space, directory) = (self.disk.clone(), self.space.clone(), self.directory.clone());
+        Ok(CheckpointWriter::new(disk, space, directory, manifest, run, to_sync, leaving))
     }
 
     /// Takes note of a durable checkpoint and removes the files that it stopped naming. A fault says that a file could not
     /// be removed; that one goes at the next open, and the checkpoint counts all the same.
     pub fn finish_checkpoint(&mut self, done: Done) -> Result<()> {
-        let manifest = done.manifest;
+        let Done { manifest, manifest_bytes, leaving, run_bytes } = done;
+        self.space.take_unnamed(run_bytes);
+        self.manifest_bytes = manifest_bytes;
         self.sequence = manifest.sequence;
         for (id, synced_to) in &manifest.segments {
             if let Some(segment) = self.segments.get_mut(id)
@@ -336,22 +474,24 @@ impl Store {
                 segment.unsynced = false;
             }
         }
-        let goes = |id: u32, next: u32, named: &[(u32, u64)]| id < next && !named.iter().any(|(kept, _)| *kept == id);
-        let runs = self.runs.iter().map(|(id, _)| *id);
-        let runs: Vec<u32> = runs.filter(|id| goes(*id, manifest.next_run, &manifest.runs)).collect();
-        let segments = self.segments.keys().copied();
-        let segments: Vec<u32> = segments.filter(|id| goes(*id, manifest.next_segment, &manifest.segments)).collect();
-        self.runs = manifest.runs;
-        for id in &segments {
-            self.segments.remove(id);
+        let before = std::mem::replace(&mut self.runs, manifest.runs);
+        let gone = before.iter().filter(|run| !self.runs.contains(run)).map(|(id, _)| format!("run-{id:08x}"));
+        let mut names: Vec<String> = gone.collect();
+        for id in &leaving {
+            if let Some(segment) = self.segments.remove(id) {
+                self.file_bytes -= segment.file_bytes;
+                names.push(format!("segment-{id:08x}"));
+            }
         }
-        if !segments.is_empty() {
+        if !leaving.is_empty() {
             self.renew_reader();
         }
-        let runs = runs.iter().map(|id| format!("run-{id:08x}"));
-        let names = runs.chain(segments.iter().map(|id| format!("segment-{id:08x}")));
         // All are tried, the first fault is told.
-        let removed: Vec<Result<()>> = names.map(|name| self.remove(&name)).collect();
+        let removed: Vec<Result<()>> = names.iter().map(|name| self.remove(name)).collect();
+        if self.space_is_ours() {
+            // If there is no room for it yet, the next checkpoint tries again.
+            let _ = self.space.reserve();
+        }
         removed.into_iter().collect()
     }
 
@@ -359,97 +499,4 @@ impl Store {
         let path = self.directory.join(name);
         self.disk.remove(&path).map_err(Fault::io("remove", &path))
     }
-}
-
-/// Header of segments and runs.
-pub(crate) fn write_header(file: &dyn File, magic: &[u8; 8], id: u32) -> std::io::Result<()> {
-    let mut header = Vec::with_capacity(FILE_HEADER_BYTES as usize);
-    header.extend_from_slice(magic);
-    header.extend_from_slice(&id.to_le_bytes());
-    header.extend_from_slice(&crc32c(&header).to_le_bytes());
-    file.write_at(&header, 0)
-}
-
-pub(crate) fn check_header(file: &dyn File, path: &Path, magic: &[u8; 8], id: u32) -> Result<()> {
-    let mut header = [0; FILE_HEADER_BYTES as usize];
-    let read = file.read_at(&mut header, 0).map_err(Fault::io("read header of", path))?;
-    let mut expected = magic.to_vec();
-    expected.extend_from_slice(&id.to_le_bytes());
-    expected.extend_from_slice(&crc32c(&expected).to_le_bytes());
-    if header.get(..read) == Some(&expected) {
-        return Ok(());
-    }
-    Err(Fault::damaged(
-        "open",
-        path,
-        0,
-        "the header is not this file's, or of a format that this release does not know",
-    ))
-}
-
-pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<Manifest>> {
-    let path = directory.join("manifest");
-    if !disk.exists(&path).map_err(Fault::io("look for", &path))? {
-        return Ok(None);
-    }
-    let file = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
-    let length = file.len().map_err(Fault::io("open", &path))?;
-    if length > MANIFEST_BYTES_MAX {
-        return Err(Fault::damaged("read", &path, MANIFEST_BYTES_MAX, "manifest is longer than one can be"));
-    }
-    let mut content = vec![0; length as usize];
-    file.read_exact_at(&mut content, 0).map_err(Fault::io("read", &path))?;
-    Manifest::decode(&content.into()).map(Some).map_err(|what| Fault::damaged("read", &path, 0, what))
-}
-
-/// Makes a new store: a manifest that names nothing. It comes before any other file, so that files without a manifest are
-/// never taken for the leftovers of a start.
-fn begin(disk: &dyn Disk, directory: &Path) -> Result<Manifest> {
-    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
-    if names.iter().any(|name| is_segment_or_run(name)) {
-        let path = directory.join("manifest");
-        return Err(Fault::damaged("look for", &path, 0, "it is missing, but files that it named are there"));
-    }
-    let manifest = Manifest { next_segment: 1, next_run: 1, ..Manifest::default() };
-    if let Some(parent) = directory.parent() {
-        disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))?;
-    }
-    write_manifest_temporary(disk, directory, &manifest)?;
-    replace_manifest(disk, directory)?;
-    Ok(manifest)
-}
-
-fn is_segment_or_run(name: &str) -> bool {
-    let id = name.strip_prefix("segment-").or_else(|| name.strip_prefix("run-"));
-    id.is_some_and(|id| id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
-}
-
-/// Removes what no checkpoint names: files half written, or of a time after the checkpoint.
-fn remove_unnamed(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
-    let segments = manifest.segments.iter().map(|(id, _)| format!("segment-{id:08x}"));
-    let runs = manifest.runs.iter().map(|(id, _)| format!("run-{id:08x}"));
-    let keep: BTreeSet<String> = segments.chain(runs).collect();
-    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
-    let goes = |name: &str| name.ends_with(".tmp") || (is_segment_or_run(name) && !keep.contains(name));
-    for name in names.iter().filter(|name| goes(name)) {
-        let path = directory.join(name);
-        disk.remove(&path).map_err(Fault::io("remove", &path))?;
-    }
-    Ok(())
-}
-
-fn open_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Result<Segment> {
-    let path = directory.join(format!("segment-{id:08x}"));
-    let file = disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
-    check_header(&*file, &path, SEGMENT_MAGIC, id)?;
-    let found = file.len().map_err(Fault::io("open", &path))?;
-    if found < length {
-        return Err(Fault::damaged("open", &path, found, "the file is shorter than the checkpoint says"));
-    }
-    if found > length {
-        file.set_len(length).map_err(Fault::io("cut", &path))?;
-    }
-    // The directory may be a copy that nobody synced, so the next checkpoint does.
-    let open = OpenSegment::new(id, path, file);
-    Ok(Segment { open, length, live_bytes: 0, unsynced: true })
 }

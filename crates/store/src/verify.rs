@@ -3,10 +3,11 @@
 use crate::checkpoint::Run;
 use crate::fault::{Fault, Result};
 use crate::manifest::Manifest;
+use crate::open::{look_at_segment, read_manifest};
 use crate::reader::{OpenSegment, Reader};
 use crate::scan::Scan;
-use crate::segments::{Checkpoint, SEGMENT_MAGIC, check_header, read_manifest};
-use io::{Disk, Open};
+use crate::segments::Checkpoint;
+use io::Disk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ impl Image {
         let mut segments = Vec::new();
         let mut faults = Vec::new();
         for &(id, length) in &manifest.segments {
-            match open_segment(&*disk, directory, id, length) {
+            match look_at_segment(&*disk, directory, id, length) {
                 Ok(segment) => segments.push((segment, length)),
                 Err(fault) => faults.push(fault),
             }
@@ -105,15 +106,4 @@ impl Verified {
 fn verify_run(mut run: Run) -> Result<()> {
     while run.next_block()?.is_some() {}
     Ok(())
-}
-
-fn open_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Result<Arc<OpenSegment>> {
-    let path = directory.join(format!("segment-{id:08x}"));
-    let file = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
-    check_header(&*file, &path, SEGMENT_MAGIC, id)?;
-    let found = file.len().map_err(Fault::io("open", &path))?;
-    if found < length {
-        return Err(Fault::damaged("open", &path, found, "the file is shorter than the checkpoint says"));
-    }
-    Ok(OpenSegment::new(id, path, file))
 }

@@ -18,7 +18,7 @@ use store::{Options, Store};
 pub(crate) const DIRECTORY: &str = "/store";
 
 pub(crate) fn options() -> Options {
-    Options { segment_bytes: 4096, allocate_bytes: 1024, ..Options::default() }
+    Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..Options::default() }
 }
 
 /// Opens what the disk holds; the checkpoint's meta is the key index's part alone.

@@ -53,7 +53,8 @@ pub fn membership() -> Membership {
 }
 
 fn open(disk: &SimDisk, quota: Quota) -> State {
-    let options = store::Options { segment_bytes: 4096, allocate_bytes: 1024, ..store::Options::default() };
+    let options =
+        store::Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..store::Options::default() };
     let opened = Store::open(Arc::new(disk.clone()), Path::new("/data"), options).expect("the disk works");
     let options = Options { quota };
     match opened {

@@ -18,6 +18,9 @@ enum Op {
     Release(usize),
     /// What comes in between its two ends is not part of it.
     Checkpoint(bool, Vec<Vec<u8>>),
+    Seal,
+    /// Copies what is live of a sealed segment to a cold one and releases it there; records of this share are left where they are.
+    Reclaim(usize, usize),
     Kill,
     PowerCut(u64),
     /// Takes a reader and the records it may read; it must read them to the end.
@@ -37,6 +40,8 @@ fn ops() -> impl Strategy<Value = Op> {
         2 => proptest::collection::vec(any::<usize>(), 0..12).prop_map(Op::ReadMany),
         8 => any::<usize>().prop_map(Op::Release),
         2 => (any::<bool>(), proptest::collection::vec(payloads(), 0..3)).prop_map(|(full, meanwhile)| Op::Checkpoint(full, meanwhile)),
+        1 => Just(Op::Seal),
+        2 => (any::<usize>(), 1usize..4).prop_map(|(segment, share)| Op::Reclaim(segment, share)),
         1 => Just(Op::Kill),
         1 => any::<u64>().prop_map(Op::PowerCut),
         1 => Just(Op::KeepReader),
@@ -116,6 +121,39 @@ impl Run {
         self.store.finish_checkpoint(done).expect("the disk is sound");
     }
 
+    fn reclaim(&mut self, number: usize, share: usize) {
+        let sealed: Vec<u32> = self.store.segments().filter(|stat| stat.is_sealed).map(|stat| stat.id).collect();
+        if sealed.is_empty() {
+            return;
+        }
+        let mut scan = self.store.scan(sealed[number % sealed.len()]).expect("it is sealed");
+        let mut cold = self.store.begin_cold_segment();
+        let mut moves = Vec::new();
+        let mut scanned = 0;
+        while let Some((location, payload)) = scan.next_record().expect("it is sound") {
+            scanned += payload.len() as u64 + RECORD_OVERHEAD_BYTES;
+            let Some(live) = self.model.live.get(&location) else { continue };
+            assert_eq!(payload, *live);
+            let copy = cold.append(&payload).expect("there is space");
+            moves.push((location, copy));
+        }
+        assert_eq!(scanned, self.model.total[&scan.segment()]);
+        let copied = cold.record_bytes();
+        let Some(segment) = cold.finish().expect("there is space") else { return assert!(moves.is_empty()) };
+        self.store.adopt(segment);
+        self.model.total.insert(moves[0].1.segment, copied);
+        for (at, (from, to)) in moves.into_iter().enumerate() {
+            if at % share == 0 {
+                self.store.release(from);
+                let payload = self.model.live.remove(&from).expect("it was live");
+                self.model.live.insert(to, payload.clone());
+                self.flushed.insert(to, payload);
+            } else {
+                self.store.release(to);
+            }
+        }
+    }
+
     fn open(&mut self, disk: SimDisk) {
         let (store, checkpoint) =
             Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("it opens");
@@ -166,6 +204,12 @@ impl Run {
             Op::Checkpoint(full, meanwhile) => {
                 self.checkpoint(if full { Mode::Full } else { Mode::Delta }, &meanwhile);
             }
+            Op::Seal => {
+                self.store.seal().expect("the disk is sound");
+                self.flushed = self.model.live.clone();
+                self.model.active = None;
+            }
+            Op::Reclaim(number, share) => self.reclaim(number, share),
             Op::Kill => self.open(self.disk.after_kill()),
             Op::PowerCut(seed) => self.open(self.disk.after_power_cut(&mut Random::new(seed))),
             Op::KeepReader => self.kept.push((self.store.reader(), self.flushed.clone())),
@@ -175,11 +219,14 @@ impl Run {
     fn check(&self) {
         let expected = self.model.total.iter().map(|(&id, &total_bytes)| {
             let live_bytes = self.model.live_bytes(id);
-            SegmentStat { id, total_bytes, live_bytes }
+            SegmentStat { id, total_bytes, live_bytes, is_sealed: self.model.active != Some(id) }
         });
         // A segment that was opened and not yet written to is the store's own affair.
         let found: Vec<_> = self.store.segments().filter(|stat| stat.total_bytes > 0).collect();
         assert_eq!(found, expected.filter(|stat| stat.total_bytes > 0).collect::<Vec<_>>());
+        assert_eq!(self.store.live_bytes(), found.iter().map(|stat| stat.live_bytes).sum::<u64>());
+        let files: u64 = self.disk.image().iter().map(|(_, content)| content.len() as u64).sum();
+        assert_eq!(self.store.physical_bytes(), files);
         for (location, payload) in &self.model.live {
             assert_eq!(self.store.read(*location).expect("it is live"), *payload);
         }

@@ -87,6 +87,8 @@ impl Session {
                         .expect("strings take everything");
                 }
             }
+            ("seal", []) => self.store().seal()?,
+            ("reclaim", [segment]) => self.reclaim(number(segment), out)?,
             ("files", []) => {
                 for (path, content) in self.disk.image() {
                     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -121,8 +123,31 @@ impl Session {
         Ok(())
     }
 
+    /// Copies the live records of a segment and releases them there.
+    fn reclaim(&mut self, segment: u32, out: &mut String) -> Result<(), Fault> {
+        let mut scan = self.store().scan(segment).expect("the segment is sealed");
+        let mut cold = self.store().begin_cold_segment();
+        let mut moved = Vec::new();
+        while let Some((from, payload)) = scan.next_record()? {
+            let live = self.records.iter().find(|(record, at)| **at == from && !self.released.contains(record));
+            let Some((&record, _)) = live else { continue };
+            let to = cold.append(&payload)?;
+            writeln!(out, "{record}: segment {} offset {} length {}", to.segment, to.offset, to.length)
+                .expect("strings take everything");
+            moved.push((record, from, to));
+        }
+        if let Some(segment) = cold.finish()? {
+            self.store().adopt(segment);
+        }
+        for (record, from, to) in moved {
+            self.store().release(from);
+            self.records.insert(record, to);
+        }
+        Ok(())
+    }
+
     fn open(&mut self, out: &mut String) -> Result<(), Fault> {
-        let options = Options { segment_bytes: 200, allocate_bytes: 64, ..Options::default() };
+        let options = Options { segment_bytes: 200, allocate_bytes: 64, reserve_bytes: 0, ..Options::default() };
         let (mut store, checkpoint) = Store::open(Arc::new(self.disk.clone()), Path::new(DIRECTORY), options)?;
         self.records = self.durable.clone();
         self.released.clear();

@@ -73,7 +73,8 @@ impl World {
 }
 
 fn open() -> Mvcc {
-    let options = store::Options { segment_bytes: 4096, allocate_bytes: 1024, ..store::Options::default() };
+    let options =
+        store::Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..store::Options::default() };
     let (store, _) = Store::open(Arc::new(SimDisk::new()), Path::new("/data"), options).expect("a store");
     Mvcc::open(store, None).expect("an empty store")
 }
