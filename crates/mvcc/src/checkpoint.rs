@@ -1,8 +1,8 @@
 //! Checkpoints of the key index: what changed since the last one as a sorted run, or all of it.
 //!
 //! A checkpoint needs no list of what was written: the tree knows which subtrees have newer versions than the last checkpoint,
-//! and a view of it stays as it is while the job walks it. What a view does not show are deletions that compaction dropped since;
-//! they are noted as they go (see `compaction::hiding`).
+//! and a view of it stays as it is while the job walks it. What it does not know are deletions that compaction dropped since, and
+//! older versions whose record was moved; they are noted as they go (see `compaction::hiding` and `relocation`).
 
 use crate::entry::{Entry, KeySummary};
 use crate::fault::{Fault, Result};
@@ -11,15 +11,17 @@ use crate::run::BlockWriter;
 use crate::tree::Iter;
 use crate::version::Version;
 use bytes::Bytes;
-use model::Revision;
+use model::{Revision, VersionedRevision};
 use std::cmp::Reverse;
 use std::fmt;
 use std::iter::Peekable;
+use std::sync::Arc;
 use stdx::codec::{DecodeError, Reader, put_varint};
 use store::{CheckpointWriter, Mode, Run};
 
 const FORMAT: u8 = 1;
-/// Delta runs are folded into a full one when they are longer than the full one, or than this.
+/// Runs are folded into a full one when they are longer than two full ones and this; above the store's target (see `reclaim`),
+/// than one and a quarter and a quarter of this.
 const DELTA_BYTES_MIN: u64 = 4 << 20;
 /// The most runs that a start merges.
 const RUNS_MAX: usize = if cfg!(test) { 4 } else { 128 };
@@ -65,11 +67,48 @@ impl CheckpointMeta {
 pub(crate) struct Checkpoints {
     /// Its revision; 0 if there is none.
     durable: Revision,
+    /// That of the newest one taken.
+    captured: Revision,
     full_bytes: u64,
+    /// Live bytes in the store when the full run was written, or at the start.
+    full_live_bytes: u64,
     delta_bytes: u64,
     runs: usize,
     /// Hiding deletions dropped since the last checkpoint that may be missing from the durable runs.
-    hiding: Vec<(Box<[u8]>, Version)>,
+    hiding: Noted<(Box<[u8]>, Version)>,
+    /// Versions that were moved since the last checkpoint and that it holds where they lay before.
+    moved: Noted<(Bytes, VersionedRevision)>,
+}
+
+/// What the next checkpoint is to know. Lists go over to a job as a whole, however long they are.
+#[derive(Debug)]
+struct Noted<T> {
+    fresh: Vec<T>,
+    /// By jobs that are not durable.
+    taken: Vec<Arc<Vec<T>>>,
+}
+
+impl<T> Default for Noted<T> {
+    fn default() -> Noted<T> {
+        Noted { fresh: Vec::new(), taken: Vec::new() }
+    }
+}
+
+impl<T> Noted<T> {
+    fn take(&mut self) -> Vec<Arc<Vec<T>>> {
+        if !self.fresh.is_empty() {
+            self.taken.push(Arc::new(std::mem::take(&mut self.fresh)));
+        }
+        self.taken.clone()
+    }
+}
+
+/// What the owner knows of its space when a checkpoint is taken.
+pub(crate) struct Room {
+    pub(crate) is_over: bool,
+    pub(crate) live_bytes: u64,
+    /// A run may not be longer, on a full disk.
+    pub(crate) bytes_max: Option<u64>,
 }
 
 impl Checkpoints {
@@ -77,12 +116,51 @@ impl Checkpoints {
         let durable = CheckpointMeta::decode(meta)?.revision;
         let mut bytes = runs.iter().map(Run::file_bytes);
         let full_bytes = bytes.next().unwrap_or(0);
-        Ok(Checkpoints { durable, full_bytes, delta_bytes: bytes.sum(), runs: runs.len(), hiding: Vec::new() })
+        let delta_bytes = bytes.sum();
+        Ok(Checkpoints {
+            durable,
+            captured: durable,
+            full_bytes,
+            delta_bytes,
+            runs: runs.len(),
+            ..Checkpoints::default()
+        })
+    }
+
+    /// The runs were loaded: so many bytes are live.
+    pub(crate) fn loaded(&mut self, live_bytes: u64) {
+        self.full_live_bytes = live_bytes;
+    }
+
+    /// What a full run would take now, from what it took last.
+    fn full_bytes_expected(&self, live_bytes: u64) -> u64 {
+        let expected = u128::from(self.full_bytes) * u128::from(live_bytes) / u128::from(self.full_live_bytes.max(1));
+        if self.full_live_bytes == 0 { self.full_bytes } else { expected as u64 }
+    }
+
+    /// What folding the runs would give back.
+    pub(crate) fn excess_bytes(&self, live_bytes: u64) -> u64 {
+        let expected = self.full_bytes_expected(live_bytes);
+        (self.full_bytes + self.delta_bytes).saturating_sub(expected + expected / 4 + DELTA_BYTES_MIN / 4)
+    }
+
+    fn folds(&self, room: &Room) -> bool {
+        let expected = self.full_bytes_expected(room.live_bytes);
+        let too_long = self.full_bytes + self.delta_bytes > 2 * expected + DELTA_BYTES_MIN;
+        let due = self.runs >= RUNS_MAX || too_long || (room.is_over && self.excess_bytes(room.live_bytes) > 0);
+        self.runs == 0 || (due && room.bytes_max.is_none_or(|bytes_max| expected <= bytes_max))
     }
 
     pub(crate) fn note_hiding(&mut self, key: &[u8], version: &Version) {
         if version.at.main > self.durable {
-            self.hiding.push((key.into(), *version));
+            self.hiding.fresh.push((key.into(), *version));
+        }
+    }
+
+    /// A version's record was moved. What is newer than every checkpoint taken is in the next one anyway.
+    pub(crate) fn note_moved(&mut self, key: Bytes, at: VersionedRevision) {
+        if at.main <= self.captured {
+            self.moved.fresh.push((key, at));
         }
     }
 
@@ -92,25 +170,33 @@ impl Checkpoints {
         index: Index,
         revision: Revision,
         compacted: Revision,
+        room: Room,
     ) -> CheckpointJob {
-        let full = self.runs == 0 || self.runs >= RUNS_MAX || self.delta_bytes > self.full_bytes.max(DELTA_BYTES_MIN);
-        let (mode, since, mut hiding) = if full {
-            // What a full run holds hides nothing older.
-            (Mode::Full, Revision(0), Vec::new())
+        self.captured = revision;
+        let (hiding, moved) = (self.hiding.take(), self.moved.take());
+        let meta = CheckpointMeta { revision, compacted };
+        let live_bytes = room.live_bytes;
+        let (mode, since, notes) = if self.folds(&room) {
+            // What a full run holds hides nothing older, and is where it lies now.
+            (Mode::Full, Revision(0), Notes::default())
         } else {
-            (Mode::Delta, self.durable, self.hiding.clone())
+            (Mode::Delta, self.durable, Notes { hiding, moved })
         };
-        hiding.sort_unstable_by(|(a, one), (b, other)| a.cmp(b).then(other.at.cmp(&one.at)));
-        CheckpointJob { writer, index, meta: CheckpointMeta { revision, compacted }, mode, since, hiding }
+        CheckpointJob { writer, index, meta, mode, since, notes, live_bytes }
     }
 
     /// Takes note, and hands back the store's part.
     pub(crate) fn finish(&mut self, done: CheckpointDone) -> store::Done {
-        let CheckpointDone { store, revision, mode, bytes } = done;
+        let CheckpointDone { store, revision, mode, bytes, live_bytes } = done;
         self.durable = revision;
-        self.hiding.retain(|(_, version)| version.at.main > revision);
+        self.hiding.taken.clear();
+        self.moved.taken.clear();
+        self.hiding.fresh.retain(|(_, version)| version.at.main > revision);
         match mode {
-            Mode::Full => (self.full_bytes, self.delta_bytes, self.runs) = (bytes, 0, 1),
+            Mode::Full => {
+                (self.full_bytes, self.delta_bytes, self.runs) = (bytes, 0, 1);
+                self.full_live_bytes = live_bytes;
+            }
             Mode::Delta => {
                 self.delta_bytes += bytes;
                 self.runs += 1;
@@ -127,7 +213,15 @@ pub struct CheckpointJob {
     meta: CheckpointMeta,
     mode: Mode,
     since: Revision,
-    hiding: Vec<(Box<[u8]>, Version)>,
+    notes: Notes,
+    live_bytes: u64,
+}
+
+/// What a delta run holds beside the versions that are new.
+#[derive(Default)]
+struct Notes {
+    hiding: Vec<Arc<Vec<(Box<[u8]>, Version)>>>,
+    moved: Vec<Arc<Vec<(Bytes, VersionedRevision)>>>,
 }
 
 /// A durable checkpoint, for `Mvcc::finish_checkpoint`.
@@ -137,6 +231,7 @@ pub struct CheckpointDone {
     revision: Revision,
     mode: Mode,
     bytes: u64,
+    live_bytes: u64,
 }
 
 impl CheckpointJob {
@@ -153,9 +248,22 @@ impl CheckpointJob {
     /// Writes and syncs everything; `meta` is the checkpoint's whole meta, into which the caller has put the key index's part.
     /// May be called again after a fault that is a lack of space.
     pub fn write(&mut self, meta: &[u8]) -> Result<CheckpointDone> {
-        let mut blocks = RunBlocks::new(&self.index, self.since, &self.hiding);
+        match self.write_once(meta) {
+            Err(fault) if fault.is_no_space() && self.writer.give_up_reserve() => self.write_once(meta),
+            written => written,
+        }
+    }
+
+    fn write_once(&mut self, meta: &[u8]) -> Result<CheckpointDone> {
+        let mut hiding: Vec<&(Box<[u8]>, Version)> = self.notes.hiding.iter().flat_map(|list| list.iter()).collect();
+        hiding.sort_unstable_by(|(a, one), (b, other)| a.cmp(b).then(other.at.cmp(&one.at)));
+        let mut moved: Vec<&(Bytes, VersionedRevision)> =
+            self.notes.moved.iter().flat_map(|list| list.iter()).collect();
+        moved.sort_unstable();
+        let mut blocks = RunBlocks::new(&self.index, self.since, &hiding, &moved);
         let store = self.writer.commit(meta, &mut blocks, self.mode)?;
-        Ok(CheckpointDone { store, revision: self.meta.revision, mode: self.mode, bytes: blocks.bytes })
+        let (revision, mode, live_bytes) = (self.meta.revision, self.mode, self.live_bytes);
+        Ok(CheckpointDone { store, revision, mode, bytes: blocks.bytes, live_bytes })
     }
 }
 
@@ -165,14 +273,16 @@ impl fmt::Debug for CheckpointJob {
     }
 }
 
-/// The blocks of a run: versions above `since`, merged with the hiding deletions.
+/// The blocks of a run: versions above `since` and the moved ones, merged with the hiding deletions.
 struct RunBlocks<'a> {
     index: &'a Index,
     since: Revision,
     entries: Iter<'a, KeySummary>,
     /// The entry that comes next, read ahead.
     next: Option<(Vec<u8>, &'a [u8])>,
-    hiding: Peekable<std::slice::Iter<'a, (Box<[u8]>, Version)>>,
+    hiding: Peekable<std::slice::Iter<'a, &'a (Box<[u8]>, Version)>>,
+    /// In ascending order.
+    moved: &'a [&'a (Bytes, VersionedRevision)],
     writer: BlockWriter,
     ready: std::vec::IntoIter<Vec<u8>>,
     bytes: u64,
@@ -180,13 +290,19 @@ struct RunBlocks<'a> {
 }
 
 impl<'a> RunBlocks<'a> {
-    fn new(index: &'a Index, since: Revision, hiding: &'a [(Box<[u8]>, Version)]) -> RunBlocks<'a> {
+    fn new(
+        index: &'a Index,
+        since: Revision,
+        hiding: &'a [&'a (Box<[u8]>, Version)],
+        moved: &'a [&'a (Bytes, VersionedRevision)],
+    ) -> RunBlocks<'a> {
         let mut blocks = RunBlocks {
             index,
             since,
             entries: index.keys.iter(),
             next: None,
             hiding: hiding.iter().peekable(),
+            moved,
             writer: BlockWriter::default(),
             ready: Vec::new().into_iter(),
             bytes: 0,
@@ -213,18 +329,32 @@ impl<'a> RunBlocks<'a> {
 
     /// Adds one key to the blocks; false if there is none left.
     fn add_key(&mut self) -> bool {
-        let key = match (&self.next, self.hiding.peek()) {
-            (None, None) => return false,
-            (Some((key, _)), None) => key.clone(),
-            (None, Some((hidden, _))) => hidden.to_vec(),
-            (Some((key, _)), Some((hidden, _))) => key.as_slice().min(hidden).to_vec(),
-        };
+        let newer = self.next.as_ref().map(|(key, _)| key.as_slice());
+        let hidden = self.hiding.peek().map(|(key, _)| key.as_ref());
+        let moved = self.moved.first().map(|(key, _)| key.as_ref());
+        let Some(key) = [newer, hidden, moved].into_iter().flatten().min().map(<[u8]>::to_vec) else { return false };
         self.versions.clear();
-        if let Some((_, packed)) = self.next.take_if(|(next, _)| *next == key) {
-            let versions = self.index.versions(key.as_slice().into(), Entry(packed));
+        let count = self.moved.partition_point(|(moved, _)| *moved <= *key);
+        let (moved, rest) = self.moved.split_at(count);
+        self.moved = rest;
+        let packed = match self.next.take_if(|(next, _)| *next == key) {
+            Some((_, packed)) => {
+                self.read_ahead();
+                Some(packed)
+            }
+            // What was moved may have been dropped since.
+            None => self.index.keys.get(&key).filter(|_| !moved.is_empty()),
+        };
+        if let Some(packed) = packed {
             let since = self.since;
-            self.versions.extend(versions.take_while(|version| version.at.main > since));
-            self.read_ahead();
+            let oldest = moved.first().map(|(_, at)| *at);
+            let wanted =
+                |version: &Version| version.at.main > since || oldest.is_some_and(|oldest| version.at >= oldest);
+            let counts = |version: &Version| {
+                version.at.main > since || moved.binary_search_by(|(_, at)| at.cmp(&version.at)).is_ok()
+            };
+            let versions = self.index.versions(key.as_slice().into(), Entry(packed));
+            self.versions.extend(versions.take_while(wanted).filter(counts));
         }
         let from_index = self.versions.len();
         while let Some((_, version)) = self.hiding.next_if(|(hidden, _)| **hidden == *key) {
@@ -234,7 +364,9 @@ impl<'a> RunBlocks<'a> {
             self.versions.sort_by_key(|version| Reverse(version.at));
             self.versions.dedup_by_key(|version| version.at);
         }
-        self.writer.add(&key, &self.versions);
+        if !self.versions.is_empty() {
+            self.writer.add(&key, &self.versions);
+        }
         true
     }
 }

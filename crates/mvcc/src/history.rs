@@ -94,6 +94,29 @@ impl History {
         chunks.map(|(place, packed)| Chunk { place: place.to_vec(), versions: Versions(packed).collect() }).collect()
     }
 
+    /// Lets `change` exchange versions of the chunk that holds the one at `at`; it answers whether it did, and so does this.
+    pub(crate) fn change_chunk(
+        &mut self,
+        key: &[u8],
+        at: VersionedRevision,
+        change: impl FnOnce(&mut Vec<Version>) -> bool,
+    ) -> bool {
+        let prefix = prefix(key);
+        let end = prefix_end(&prefix);
+        let found = self.chunks.range(&place(prefix, at), Bound::Excluded(&end)).next();
+        let Some((place, packed)) = found else { return false };
+        let (place, mut versions) = (place.to_vec(), Versions(packed).collect());
+        if !change(&mut versions) {
+            return false;
+        }
+        let result: Result<(), Infallible> = self.chunks.upsert(&place, &mut Vec::new(), |_, out| {
+            versions.iter().for_each(|version| version.pack(out));
+            Ok(())
+        });
+        result.expect("packing cannot fail");
+        true
+    }
+
     fn has_chunks(&self, key: &[u8]) -> bool {
         self.chunks_from(key, Revision(i64::MAX)).next().is_some()
     }

@@ -1,12 +1,13 @@
 //! The owner of all revisioned keys: one writer, driven by the apply thread.
 
-use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints};
+use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints, Room};
 use crate::compaction::{Compaction, Removed};
 use crate::fault::{Fault, Result};
 use crate::hash::CompactionHashes;
 use crate::index::Index;
 use crate::load::{self, Loaded};
 use crate::range::live_at;
+use crate::reclaim::Reclaim;
 use crate::superseded::Superseded;
 use crate::txn::Txn;
 use crate::version::Version;
@@ -32,7 +33,8 @@ pub struct Mvcc {
     pub(crate) superseded: Superseded,
     compaction: Compaction,
     hashes: Arc<CompactionHashes>,
-    checkpoints: Checkpoints,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) reclaim: Reclaim,
     /// A transaction wrote and did not commit.
     pub(crate) broken: bool,
     /// Scratch space of transactions.
@@ -47,8 +49,10 @@ impl Mvcc {
         let empty = || Loaded::empty(FIRST_REVISION, NEVER_COMPACTED);
         let (loaded, checkpoints) = match checkpoint {
             Some((meta, runs)) => {
-                let checkpoints = Checkpoints::continued(&meta, &runs)?;
-                (load::load(&mut store, &meta, runs)?, checkpoints)
+                let mut checkpoints = Checkpoints::continued(&meta, &runs)?;
+                let loaded = load::load(&mut store, &meta, runs)?;
+                checkpoints.loaded(store.live_bytes());
+                (loaded, checkpoints)
             }
             None => (empty(), Checkpoints::default()),
         };
@@ -63,6 +67,7 @@ impl Mvcc {
             compaction: Compaction::default(),
             hashes: Arc::default(),
             checkpoints,
+            reclaim: Reclaim::default(),
             broken: false,
             packed: Vec::new(),
             record: Vec::new(),
@@ -159,11 +164,26 @@ impl Mvcc {
         compaction.is_pending()
     }
 
+    pub(crate) fn has_compaction_to_do(&self) -> bool {
+        self.compaction.is_pending()
+    }
+
+    /// Makes room for records whose payloads have `bytes` together, so that writing them will not wait for space. Fails if the
+    /// disk is full: then nothing of them may be applied yet.
+    pub fn make_room(&mut self, bytes: u64) -> Result<()> {
+        Ok(self.store.make_room(bytes)?)
+    }
+
     /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
     /// next may be taken after `finish_checkpoint`, or after the job was dropped.
     pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
+        let room = Room {
+            is_over: self.is_over_target(),
+            live_bytes: self.store.live_bytes(),
+            bytes_max: self.store.cold_bytes_max(),
+        };
         let writer = self.store.begin_checkpoint()?;
-        Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted))
+        Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, room))
     }
 
     /// The job's checkpoint is durable: what only the one before named may go.

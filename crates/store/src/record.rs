@@ -18,7 +18,7 @@ const CODEC_PLAIN: u8 = 0;
 
 impl Location {
     /// Bytes of the whole record.
-    pub(crate) fn record_bytes(self) -> u64 {
+    pub fn record_bytes(self) -> u64 {
         RECORD_OVERHEAD_BYTES + u64::from(self.length)
     }
 

@@ -104,6 +104,7 @@ pub struct Store {
     /// Of all segments.
     file_bytes: u64,
     space: Arc<Space>,
+    removed_segments: u64,
     /// The last time that space was needed there was none.
     short_of_space: bool,
     /// A write failed for another reason than lack of space: what the files hold is unknown.
@@ -156,6 +157,7 @@ impl Store {
             live_bytes: 0,
             file_bytes: named.segments.iter().map(|(_, length)| length).sum(),
             space,
+            removed_segments: 0,
             short_of_space: false,
             failed: false,
             segments,
@@ -292,9 +294,8 @@ impl Store {
 
     /// True if records of so many bytes, headers included, have space that is allocated already.
     pub fn has_room(&self, bytes: u64) -> bool {
-        let Some(active) = &self.active else { return false };
-        let length = self.segments.get(&active.id).map_or(u64::MAX, |segment| segment.length);
-        length.saturating_add(bytes) <= active.allocated.min(self.options.segment_bytes)
+        let Some(segment) = self.active.as_ref().and_then(|active| self.segments.get(&active.id)) else { return false };
+        segment.length.saturating_add(bytes) <= segment.file_bytes.min(self.segment_bytes_max())
     }
 
     fn open_next_segment(&mut self) -> Result<()> {
@@ -415,6 +416,11 @@ impl Store {
         })
     }
 
+    /// Segments removed since the store was opened.
+    pub fn removed_segments(&self) -> u64 {
+        self.removed_segments
+    }
+
     /// Bytes of all records that are not released.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
@@ -480,6 +486,7 @@ impl Store {
         for id in &leaving {
             if let Some(segment) = self.segments.remove(id) {
                 self.file_bytes -= segment.file_bytes;
+                self.removed_segments += 1;
                 names.push(format!("segment-{id:08x}"));
             }
         }

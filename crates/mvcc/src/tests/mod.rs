@@ -4,10 +4,11 @@ mod hash_vectors;
 mod known_bugs;
 mod plain;
 mod random_histories;
+mod reclaim;
 mod scripts;
 mod verify;
 
-use crate::{Change, Mvcc, RangeItem, View};
+use crate::{Change, Mvcc, RangeItem, ReclaimJob, Relocated, View};
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, LeaseId, Revision};
 use sim::SimDisk;
@@ -52,6 +53,20 @@ pub(crate) fn checkpoint(mvcc: &mut Mvcc) {
 
 pub(crate) fn finish_compaction(mvcc: &mut Mvcc) {
     while mvcc.compaction_step(7) {}
+}
+
+/// Copies what is live of all segments, whether it is worth it or not.
+pub(crate) fn copy_everything(mvcc: &mut Mvcc) -> ReclaimJob {
+    mvcc.store.seal().expect("seal");
+    let segments: Vec<u32> = mvcc.segments().map(|stat| stat.id).collect();
+    let scans = segments.into_iter().filter_map(|id| mvcc.store.scan(id)).collect();
+    let writer = mvcc.store.begin_cold_segment();
+    ReclaimJob::new(scans, mvcc.index.clone(), writer, u64::MAX)
+}
+
+pub(crate) fn copied(mut job: ReclaimJob) -> Relocated {
+    while job.step().expect("copy") {}
+    job.finish().expect("finish copy")
 }
 
 pub(crate) fn flushed_view(mvcc: &mut Mvcc) -> View {

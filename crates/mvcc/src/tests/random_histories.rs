@@ -17,6 +17,12 @@ pub(crate) enum Step {
     Checkpoint,
     /// A checkpoint during which these steps go on.
     SlowCheckpoint(Vec<Vec<Write>>, prop::sample::Index),
+    /// Copies of everything live, taken in after these steps and followed up to so many of them.
+    Reclaim(Vec<Vec<Write>>, prop::sample::Index, usize),
+    /// A checkpoint during which all that is live is moved.
+    ReclaimInCheckpoint,
+    /// What reclaim does by itself.
+    Pace,
     /// Of what the last checkpoint holds.
     Restart,
 }
@@ -69,6 +75,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Checkpoint),
         1 => (proptest::collection::vec(txn(), 0..6), any::<prop::sample::Index>())
             .prop_map(|(txns, compact)| Step::SlowCheckpoint(txns, compact)),
+        2 => (proptest::collection::vec(txn(), 0..6), any::<prop::sample::Index>(), 0usize..60)
+            .prop_map(|(txns, compact, follow)| Step::Reclaim(txns, compact, follow)),
+        1 => Just(Step::ReclaimInCheckpoint),
+        2 => Just(Step::Pace),
         1 => Just(Step::Restart),
     ]
 }
@@ -176,6 +186,28 @@ impl Session {
                 self.mvcc.finish_checkpoint(done).expect("finish checkpoint");
                 self.durable = taken;
             }
+            Step::Reclaim(txns, at, follow) => {
+                let job = copy_everything(&mut self.mvcc);
+                txns.iter().for_each(|writes| self.txn(writes));
+                self.compact(at);
+                self.mvcc.compaction_step(10);
+                self.mvcc.finish_reclaim(copied(job));
+                self.mvcc.relocation_step(*follow);
+            }
+            Step::ReclaimInCheckpoint => {
+                let mut job = self.mvcc.take_checkpoint().expect("take checkpoint");
+                let copies = copied(copy_everything(&mut self.mvcc));
+                self.mvcc.finish_reclaim(copies);
+                self.mvcc.relocation_step(usize::MAX);
+                let done = job.write(&job.meta()).expect("write checkpoint");
+                self.mvcc.finish_checkpoint(done).expect("finish checkpoint");
+                self.durable = self.model.clone();
+            }
+            Step::Pace => {
+                if reclaim::pace(&mut self.mvcc) {
+                    self.durable = self.model.clone();
+                }
+            }
             Step::Restart => self.restart(),
         }
     }
@@ -202,6 +234,7 @@ impl Session {
     /// What a restart from a checkpoint of now gives is what was maintained.
     pub(crate) fn check_reopened(&mut self) {
         finish_compaction(&mut self.mvcc);
+        self.mvcc.relocation_step(usize::MAX);
         checkpoint(&mut self.mvcc);
         let mut reopened = open(&self.disk.after_kill());
         assert_eq!(content(&reopened), content(&self.mvcc));
