@@ -75,10 +75,15 @@ pub(crate) struct Checkpoints {
     delta_bytes: u64,
     runs: usize,
     /// Hiding deletions dropped since the last checkpoint that may be missing from the durable runs.
-    hiding: Noted<(Box<[u8]>, Version)>,
+    hiding: Noted<HidingDeletion>,
     /// Versions that were moved since the last checkpoint and that it holds where they lay before.
-    moved: Noted<(Bytes, VersionedRevision)>,
+    moved: Noted<MovedVersion>,
 }
+
+/// A key and its deletion that hides what older runs hold.
+type HidingDeletion = (Box<[u8]>, Version);
+/// A key and the version of it that was moved.
+type MovedVersion = (Bytes, VersionedRevision);
 
 /// What the next checkpoint is to know. Lists go over to a job as a whole, however long they are.
 #[derive(Debug)]
@@ -220,8 +225,8 @@ pub struct CheckpointJob {
 /// What a delta run holds beside the versions that are new.
 #[derive(Default)]
 struct Notes {
-    hiding: Vec<Arc<Vec<(Box<[u8]>, Version)>>>,
-    moved: Vec<Arc<Vec<(Bytes, VersionedRevision)>>>,
+    hiding: Vec<Arc<Vec<HidingDeletion>>>,
+    moved: Vec<Arc<Vec<MovedVersion>>>,
 }
 
 /// A durable checkpoint, for `Mvcc::finish_checkpoint`.
@@ -255,10 +260,9 @@ impl CheckpointJob {
     }
 
     fn write_once(&mut self, meta: &[u8]) -> Result<CheckpointDone> {
-        let mut hiding: Vec<&(Box<[u8]>, Version)> = self.notes.hiding.iter().flat_map(|list| list.iter()).collect();
+        let mut hiding: Vec<&HidingDeletion> = self.notes.hiding.iter().flat_map(|list| list.iter()).collect();
         hiding.sort_unstable_by(|(a, one), (b, other)| a.cmp(b).then(other.at.cmp(&one.at)));
-        let mut moved: Vec<&(Bytes, VersionedRevision)> =
-            self.notes.moved.iter().flat_map(|list| list.iter()).collect();
+        let mut moved: Vec<&MovedVersion> = self.notes.moved.iter().flat_map(|list| list.iter()).collect();
         moved.sort_unstable();
         let mut blocks = RunBlocks::new(&self.index, self.since, &hiding, &moved);
         let store = self.writer.commit(meta, &mut blocks, self.mode)?;
@@ -280,9 +284,9 @@ struct RunBlocks<'a> {
     entries: Iter<'a, KeySummary>,
     /// The entry that comes next, read ahead.
     next: Option<(Vec<u8>, &'a [u8])>,
-    hiding: Peekable<std::slice::Iter<'a, &'a (Box<[u8]>, Version)>>,
+    hiding: Peekable<std::slice::Iter<'a, &'a HidingDeletion>>,
     /// In ascending order.
-    moved: &'a [&'a (Bytes, VersionedRevision)],
+    moved: &'a [&'a MovedVersion],
     writer: BlockWriter,
     ready: std::vec::IntoIter<Vec<u8>>,
     bytes: u64,
@@ -293,8 +297,8 @@ impl<'a> RunBlocks<'a> {
     fn new(
         index: &'a Index,
         since: Revision,
-        hiding: &'a [&'a (Box<[u8]>, Version)],
-        moved: &'a [&'a (Bytes, VersionedRevision)],
+        hiding: &'a [&'a HidingDeletion],
+        moved: &'a [&'a MovedVersion],
     ) -> RunBlocks<'a> {
         let mut blocks = RunBlocks {
             index,

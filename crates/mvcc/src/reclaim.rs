@@ -52,8 +52,8 @@ struct Garbage {
 }
 
 impl Mvcc {
-    /// The files are longer than they should be.
-    pub(crate) fn is_over_target(&self) -> bool {
+    /// The files are longer than they should be. O(1).
+    pub fn is_over_target(&self) -> bool {
         self.physical_bytes() > self.target_bytes()
     }
 

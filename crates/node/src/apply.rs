@@ -2,19 +2,24 @@
 //!
 //! One turn: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
 //! answers, in this order: whoever sees an event or an answer finds its effect in the view. Between turns it works off
-//! compacted history in small steps and starts checkpoints, so that neither makes a request wait long.
+//! compacted history and copied records in small steps and starts checkpoints and copies, so that none makes a request wait long.
 //!
-//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. A full disk makes the apply thread
-//! wait inside the store until there is room again (readers go on with the last view); any other fault stops the process.
+//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. On a full disk entries are kept until
+//! there is room for their records (readers go on with the last view, space is reclaimed); any other fault stops the process.
 
 use crate::background::BackgroundJob;
 use crate::driver::{DriverMessage, InFlight};
 use crate::handle::{Reply, Shared, Timings};
-use crate::limits::{APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS};
+use crate::limits::{
+    APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, RECLAIM_LOOK_INTERVAL,
+    RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
+};
 use crate::reply::{Outbox, Slot, lock};
+use crate::room::room_for;
 use crate::{Outcome, StateView};
 use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
 use state::State;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -31,6 +36,8 @@ pub(crate) enum ApplyMessage {
         slots: Vec<Slot<Arc<StateView>>>,
     },
     CheckpointWritten(Box<state::CheckpointDone>),
+    /// Copies are written; `None` if the disk was full.
+    Reclaimed(Option<Box<state::Relocated>>),
     /// There may be work between batches.
     Turn,
     Stop,
@@ -52,6 +59,8 @@ pub(crate) struct Lone {
 pub(crate) enum Next {
     /// Another turn at once: something waits to be worked off.
     Again,
+    /// Another turn after a while: the disk is full.
+    Retry,
     Wait,
     Stop,
 }
@@ -71,11 +80,14 @@ pub(crate) struct Apply {
     outbox: Outbox,
     /// Answers of this batch, held back until its view is published.
     answers: Vec<Answer>,
+    /// Committed, and the disk is full.
+    kept: VecDeque<(Committed, Duration)>,
     changes: Vec<mvcc::Change>,
     /// Physical compactions that wait until the history is worked off.
     physical: Vec<Answer>,
     reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
     checkpoint: CheckpointPace,
+    reclaim: ReclaimPace,
     compaction_started: Option<Duration>,
     compacted_in_batch: bool,
 }
@@ -88,6 +100,16 @@ struct Answer {
     sent_at: Duration,
     taken_at: Duration,
     synced_at: Duration,
+}
+
+#[derive(Default)]
+struct ReclaimPace {
+    running: bool,
+    /// Copied records wait to be followed.
+    follows: bool,
+    /// Not before, because the disk was full.
+    not_before: Duration,
+    looked_at: Duration,
 }
 
 #[derive(Default)]
@@ -113,10 +135,12 @@ impl Apply {
             state,
             outbox: Outbox::default(),
             answers: Vec::new(),
+            kept: VecDeque::new(),
             changes: Vec::new(),
             physical: Vec::new(),
             reads: Vec::new(),
             checkpoint: CheckpointPace::default(),
+            reclaim: ReclaimPace::default(),
             compaction_started: None,
             compacted_in_batch: false,
         }
@@ -126,22 +150,28 @@ impl Apply {
     /// used any more.
     pub(crate) fn turn(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<Next, state::Fault> {
         let mut stop = false;
+        self.apply_kept()?;
         for message in taken.drain(..) {
             match message {
                 ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
                 ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
                 ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done)?,
+                ApplyMessage::Reclaimed(relocated) => self.finish_reclaim(relocated),
                 ApplyMessage::Turn => {}
                 ApplyMessage::Stop => stop = true,
             }
         }
         self.answer_reads();
         self.compaction_step();
+        self.relocation_step();
+        self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
-        Ok(match (stop, self.compaction_started) {
-            (true, _) => Next::Stop,
-            (false, Some(_)) => Next::Again,
-            (false, None) => Next::Wait,
+        let works = self.compaction_started.is_some() || self.reclaim.follows;
+        Ok(match (stop, works, self.kept.is_empty()) {
+            (true, _, _) => Next::Stop,
+            (false, true, _) => Next::Again,
+            (false, false, false) => Next::Retry,
+            (false, false, true) => Next::Wait,
         })
     }
 
@@ -152,12 +182,13 @@ impl Apply {
         self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
         self.publish()?;
         self.answer_reads();
-        Ok(self.checkpoint_is_due())
+        let since = self.shared.clock.monotonic().saturating_sub(self.reclaim.looked_at);
+        Ok(self.checkpoint_is_due() || (since >= RECLAIM_LOOK_INTERVAL && self.state.is_over_target()))
     }
 
     /// True if records of so many bytes can be written without asking the disk for space.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        self.state.has_room(bytes)
+        self.kept.is_empty() && self.state.has_room(bytes)
     }
 
     pub(crate) fn into_state(self) -> State {
@@ -167,7 +198,13 @@ impl Apply {
     fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration) -> Result<(), state::Fault> {
         let mut in_batch = 0;
         for committed in entries {
-            self.apply_one(committed, synced_at)?;
+            if !self.kept.is_empty() {
+                self.kept.push_back((committed, synced_at));
+                continue;
+            }
+            if let Some(committed) = self.apply_one(committed, synced_at)? {
+                self.kept.push_back((committed, synced_at));
+            }
             in_batch += 1;
             if in_batch == APPLY_BATCH_ENTRIES {
                 in_batch = 0;
@@ -177,18 +214,53 @@ impl Apply {
         self.publish()
     }
 
-    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<(), state::Fault> {
-        let Committed { entry, in_flight } = committed;
-        self.reach(&entry);
-        if entry.data.is_empty() {
-            let term = Term(entry.term);
+    /// What was kept because the disk was full, as far as there is room now.
+    fn apply_kept(&mut self) -> Result<(), state::Fault> {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        while let Some((committed, synced_at)) = self.kept.pop_front() {
+            if let Some(committed) = self.apply_one(committed, synced_at)? {
+                self.kept.push_front((committed, synced_at));
+                break;
+            }
+        }
+        self.publish()
+    }
+
+    /// Gives the entry back if there is no room for its records.
+    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<Option<Committed>, state::Fault> {
+        if committed.entry.data.is_empty() {
+            self.reach(&committed.entry);
+            let term = Term(committed.entry.term);
             self.state.apply_empty(self.applied, term);
             self.publish()?;
             self.maybe_take_office(term);
-            return Ok(());
+            return Ok(None);
         }
-        let decoded = decode(&entry)?;
-        self.apply_decoded(&entry, &decoded, in_flight, synced_at)
+        let decoded = decode(&committed.entry)?;
+        if !self.makes_room(&decoded.command)? {
+            return Ok(Some(committed));
+        }
+        let Committed { entry, in_flight } = committed;
+        self.reach(&entry);
+        self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
+        Ok(None)
+    }
+
+    fn makes_room(&mut self, command: &Command) -> Result<bool, state::Fault> {
+        let bytes = room_for(command);
+        if bytes == 0 {
+            return Ok(true);
+        }
+        match self.state.make_room(bytes) {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.is_no_space() => {
+                self.shared.space.begin(&fault);
+                Ok(false)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     fn reach(&mut self, entry: &consensus::Entry) {
@@ -284,7 +356,9 @@ impl Apply {
     fn publish(&mut self) -> Result<(), state::Fault> {
         let started = self.shared.clock.monotonic();
         self.state.flush()?;
-        self.shared.space.done();
+        if self.kept.is_empty() {
+            self.shared.space.done();
+        }
         let view = Arc::new(self.state.view());
         self.shared.view.store(view.clone());
         self.hash_compactions(&view);
@@ -338,6 +412,40 @@ impl Apply {
         self.outbox.send();
     }
 
+    fn relocation_step(&mut self) {
+        if self.reclaim.follows {
+            self.reclaim.follows = self.state.relocation_step(RELOCATION_STEP_RECORDS);
+        }
+    }
+
+    /// Starts copying if the files are longer than they should be. Not beside a checkpoint, which is written on the same thread.
+    fn maybe_reclaim(&mut self) -> Result<(), state::Fault> {
+        let now = self.shared.clock.monotonic();
+        self.reclaim.looked_at = now;
+        if self.reclaim.running || self.checkpoint.running || now < self.reclaim.not_before {
+            return Ok(());
+        }
+        if let Some(job) = self.state.begin_reclaim()? {
+            self.reclaim.running = true;
+            let _ = self.background.send(BackgroundJob::Reclaim(Box::new(job)));
+        }
+        Ok(())
+    }
+
+    fn finish_reclaim(&mut self, relocated: Option<Box<state::Relocated>>) {
+        self.reclaim.running = false;
+        let Some(relocated) = relocated else {
+            self.reclaim.not_before = self.shared.clock.monotonic() + RECLAIM_RETRY_INTERVAL;
+            self.state.abandon_reclaim();
+            return;
+        };
+        for (segment, fault) in relocated.damaged() {
+            tracing::error!(segment, error = %fault, "reclaim space: the segment keeps its space");
+        }
+        self.state.finish_reclaim(*relocated);
+        self.reclaim.follows = true;
+    }
+
     fn checkpoint_is_due(&self) -> bool {
         let pace = &self.checkpoint;
         let since = || self.shared.clock.monotonic().saturating_sub(pace.started_at);
@@ -346,7 +454,8 @@ impl Apply {
     }
 
     fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
-        if !self.checkpoint_is_due() {
+        let frees = !self.checkpoint.running && self.state.wants_checkpoint();
+        if !frees && !self.checkpoint_is_due() {
             return Ok(());
         }
         let started_at = self.shared.clock.monotonic();
@@ -361,6 +470,8 @@ impl Apply {
         self.checkpoint.running = false;
         let index = done.applied();
         self.state.finish_checkpoint(done)?;
+        // The view before it holds files open that are removed now, and says how long they are together.
+        self.shared.view.store(Arc::new(self.state.view()));
         self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
         Ok(())
     }

@@ -10,14 +10,13 @@
 
 use crate::apply::{Apply, ApplyMessage, Committed, Lone, Next, decode};
 use crate::inbox::Inbox;
+use crate::limits::DISK_RETRY_INTERVAL;
 use crate::reply::lock;
+use crate::room::RECORD_OVERHEAD_BYTES_MAX;
 use model::{Command, Operation, Put, PutValue};
 use state::State;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// What a record takes beside the key and value of its put, at most.
-const RECORD_OVERHEAD_BYTES_MAX: u64 = 128;
 
 pub(crate) struct ApplyOwner {
     /// `None` once it failed or ended.
@@ -37,6 +36,7 @@ impl ApplyOwner {
         loop {
             let wait = match next {
                 Next::Again => Duration::ZERO,
+                Next::Retry => DISK_RETRY_INTERVAL,
                 Next::Wait => Duration::from_secs(3600),
                 Next::Stop => break,
             };

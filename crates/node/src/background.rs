@@ -1,4 +1,5 @@
-//! The background thread: work that must make no request wait. It writes checkpoints and prepares log segments.
+//! The background thread: work that must make no request wait. It writes checkpoints, copies what is live out of segments that
+//! are to go, and prepares log segments.
 //!
 //! A checkpoint that meets a full disk is tried again until there is room: it is what lets the log be trimmed, so giving it up
 //! would only make the disk fuller. Any other fault stops the process.
@@ -8,7 +9,7 @@ use crate::handle::Shared;
 use crate::inbox::Inbox;
 use crate::limits::DISK_RETRY_INTERVAL;
 use model::LogIndex;
-use state::{CheckpointJob, StateView};
+use state::{CheckpointJob, ReclaimJob, Relocated, StateView};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) enum BackgroundJob {
         job: Box<CheckpointJob>,
         index: LogIndex,
     },
+    Reclaim(Box<ReclaimJob>),
     /// A compaction was applied: hash what it drops before the history goes.
     CompactionHashes(Arc<StateView>),
     Stop,
@@ -38,16 +40,42 @@ impl Background {
         loop {
             match self.jobs.recv_timeout(PREPARE_INTERVAL) {
                 Ok(BackgroundJob::Checkpoint { job, index }) => self.write_checkpoint(*job, index)?,
+                Ok(BackgroundJob::Reclaim(job)) => self.reclaim(*job)?,
                 Ok(BackgroundJob::CompactionHashes(view)) => {
                     view.kv().complete_compaction_hashes();
                 }
                 Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Err(fault) = self.log.run() {
-                tracing::debug!(error = %fault, "prepare the log's next segment: tried again shortly");
-            }
+            self.prepare_log();
         }
+    }
+
+    fn prepare_log(&mut self) {
+        if let Err(fault) = self.log.run() {
+            tracing::debug!(error = %fault, "prepare the log's next segment: tried again shortly");
+        }
+    }
+
+    /// A full disk ends the job, and its copies go: the next one may be smaller.
+    fn reclaim(&mut self, job: ReclaimJob) -> Result<(), state::Fault> {
+        let relocated = match self.copy(job) {
+            Ok(relocated) => Some(Box::new(relocated)),
+            Err(fault) if fault.is_no_space() => {
+                tracing::warn!(error = %fault, "reclaim space: tried again shortly");
+                None
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        self.apply.push_always(ApplyMessage::Reclaimed(relocated));
+        Ok(())
+    }
+
+    fn copy(&mut self, mut job: ReclaimJob) -> mvcc::Result<Relocated> {
+        while job.step()? {
+            self.prepare_log();
+        }
+        job.finish()
     }
 
     fn write_checkpoint(&mut self, mut job: CheckpointJob, index: LogIndex) -> Result<(), state::Fault> {
@@ -68,6 +96,8 @@ impl Background {
                 Err(fault) => return Err(fault),
             }
         };
+        // It holds files open, and keeps the reserve from being made again.
+        drop(job);
         self.shared.metrics.checkpoint.observe(self.shared.clock.monotonic().saturating_sub(started));
         self.apply.push_always(ApplyMessage::CheckpointWritten(Box::new(done)));
         Ok(())

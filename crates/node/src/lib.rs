@@ -27,6 +27,7 @@ mod leader_clock;
 mod limits;
 mod pinned_views;
 mod reply;
+mod room;
 mod signal;
 mod space_wait;
 mod start;

@@ -12,6 +12,12 @@ pub(crate) const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 pub(crate) const APPLY_BATCH_ENTRIES: usize = 256;
 /// Keys that one step of physical compaction visits between two batches.
 pub(crate) const COMPACTION_STEP_KEYS: usize = 512;
+/// Copied records that the key index follows in one step between two batches.
+pub(crate) const RELOCATION_STEP_RECORDS: usize = 128;
+/// How soon copying is tried again after the disk was full.
+pub(crate) const RECLAIM_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a lone write asks for a turn in which reclaim is looked after.
+pub(crate) const RECLAIM_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes of log behind which the next checkpoint starts, whatever the number of entries.
 pub(crate) const CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
 /// Least time between checkpoints that are due by number of entries only.

@@ -20,7 +20,7 @@ impl Wake for Unpark {
     }
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
     loop {
@@ -31,7 +31,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn config(data_dir: &str) -> Config {
+pub(crate) fn config(data_dir: &str) -> Config {
     Config {
         name: "one".to_owned(),
         data_dir: data_dir.into(),
@@ -51,14 +51,14 @@ fn config(data_dir: &str) -> Config {
     }
 }
 
-fn start(disk: Arc<dyn Disk>, config: Config) -> Node {
+pub(crate) fn start(disk: Arc<dyn Disk>, config: Config) -> Node {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
     let node = Node::start(config, disk, clock, &mut Random::new(1)).expect("the member starts");
     block_on(node.handle().publish("one", &["http://localhost:2379".to_owned()])).expect("the member gets ready");
     node
 }
 
-fn put(handle: &Handle, key: &str, value: &str) -> Result<Reply, Refused> {
+pub(crate) fn put(handle: &Handle, key: &str, value: &str) -> Result<Reply, Refused> {
     let put = Put {
         key: key.to_owned().into(),
         value: PutValue::Set(value.to_owned().into()),
@@ -68,7 +68,7 @@ fn put(handle: &Handle, key: &str, value: &str) -> Result<Reply, Refused> {
     block_on(handle.propose(Command::Put(put)))
 }
 
-fn get(handle: &Handle, key: &str) -> Option<String> {
+pub(crate) fn get(handle: &Handle, key: &str) -> Option<String> {
     let view = block_on(handle.read_barrier()).expect("a leader reads");
     let answer = handle.range(&view, &Range::new(KeyRange::single(key.to_owned()))).expect("the range is read");
     let meta = answer.view.kv().get(key.as_bytes())?;

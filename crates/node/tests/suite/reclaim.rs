@@ -1,0 +1,89 @@
+//! A member gives space back by itself: under churn, after everything was deleted, and on a full disk.
+
+use crate::single_member::{block_on, config, get, put, start};
+use io::OsDisk;
+use model::{Command, Compact, DeleteRange, KeyRange};
+use node::{Config, Handle};
+use sim::{Random, SimDisk};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+
+fn compact(handle: &Handle) {
+    let command = Command::Compact(Compact { revision: handle.view().revision(), physical: false });
+    block_on(handle.propose(command)).expect("it is applied").answer.expect("the revision is not compacted");
+}
+
+/// Bytes of the store's files; one that goes while they are counted counts nothing.
+fn files(data_dir: &Path) -> u64 {
+    let files = std::fs::read_dir(data_dir.join("member/store")).expect("the store is there");
+    files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// The member does it by itself; how soon is for measurements on a quiet machine to say.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn files_stay_within_the_bound_under_overwrites_and_go_when_everything_is_deleted() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let data_dir = directory.path().join("one.etcd");
+    let path = data_dir.to_string_lossy().into_owned();
+    let node = start(Arc::new(OsDisk), Config { no_sync: true, ..config(&path) });
+    let handle = node.handle();
+    let mut random = Random::new(1);
+    let value = "v".repeat(64 << 10);
+    for round in 0..20 {
+        for _ in 0..200 {
+            put(handle, &format!("key/{}", random.below(500)), &value).expect("it is applied");
+        }
+        compact(handle);
+        let retained = handle.view().retained_bytes();
+        until(&format!("round {round}, {retained} bytes retained"), || {
+            files(&data_dir) * 10 <= retained * 13 + 640 * MIB
+        });
+    }
+    let delete = DeleteRange { range: KeyRange::all(), prev_kv: false };
+    block_on(handle.propose(Command::DeleteRange(delete))).expect("it is applied").answer.expect("it is not refused");
+    compact(handle);
+    until("no write follows, and the files go", || files(&data_dir) < 20 * MIB);
+    until("what is told is what is there", || handle.view().physical_bytes() == files(&data_dir));
+    put(handle, "after", "1").expect("it is applied");
+    node.stop();
+    let node = start(Arc::new(OsDisk), config(&path));
+    assert_eq!(get(node.handle(), "after").as_deref(), Some("1"));
+    assert_eq!(node.handle().view().kv().key_count(), 1);
+    node.stop();
+}
+
+#[test]
+fn a_full_disk_gets_room_from_garbage() {
+    let disk = SimDisk::new();
+    let node = start(Arc::new(disk.clone()), config("/data"));
+    let handle = node.handle();
+    let value = "v".repeat(1 << 20);
+    for round in 0..2 {
+        for n in 0..10 {
+            put(handle, &format!("key/{}", n + round * 5), &value).expect("there is room");
+        }
+    }
+    compact(handle);
+    // Less than the target, so nothing would be reclaimed; but now there is no room for anything else.
+    disk.set_capacity(Some(disk.used()));
+    for n in 0..8 {
+        until("garbage becomes room", || put(handle, &format!("new/{n}"), &value).is_ok());
+    }
+    until("the reserve is there again", || !handle.status().disk_full);
+    let before = handle.view().kv().key_count();
+    node.stop();
+    let node = start(Arc::new(disk.after_kill()), config("/data"));
+    assert_eq!(node.handle().view().kv().key_count(), before);
+    node.stop();
+}
