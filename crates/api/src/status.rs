@@ -225,4 +225,21 @@ mod tests {
             assert_eq!((status.code as u8, status.message.as_ref()), (code, text));
         }
     }
+
+    /// etcd #18424: clients ran a txn twice, because an error that left open whether it was applied looked safe to repeat. They
+    /// repeat a write when the code is Unavailable and the text is one of these two, so no refusal may look like that.
+    #[test]
+    fn r33_no_refusal_makes_clients_repeat_a_write() {
+        let safe_to_repeat = ["there is no address available", "there is no connection available"];
+        use Refused::{DiskFull, NoLeader, Stopped, TimedOut, TooLarge, TooManyRequests};
+        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge, DiskFull] {
+            let may_be_applied = match refused {
+                Stopped | TimedOut | NoLeader => true,
+                TooManyRequests | TooLarge | DiskFull => false,
+            };
+            let status = Status::from(refused);
+            assert!(!safe_to_repeat.contains(&status.message.as_ref()), "{refused:?}");
+            assert!(!may_be_applied || status.code == Code::Unavailable, "{refused:?} looks final");
+        }
+    }
 }

@@ -40,8 +40,9 @@ impl LeaderClock {
 mod tests {
     use super::*;
 
+    /// etcd #15247: a leader that stalled expired the leases whose renewals it had not read yet.
     #[test]
-    fn a_stall_moves_the_clock_by_one_bounded_step() {
+    fn r50_a_stall_moves_the_clock_by_one_bounded_step() {
         let clock = LeaderClock::default();
         clock.resume(500);
         clock.advance(Duration::from_millis(100));

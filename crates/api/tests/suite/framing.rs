@@ -14,21 +14,21 @@ use tokio::net::TcpStream;
 
 /// What came back: HTTP status, gRPC status and text, and the message bytes.
 #[derive(Debug, PartialEq)]
-struct Answer {
-    http: u16,
-    code: Option<String>,
-    text: Option<String>,
-    body: Vec<u8>,
+pub struct Answer {
+    pub http: u16,
+    pub code: Option<String>,
+    pub text: Option<String>,
+    pub body: Vec<u8>,
 }
 
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+pub async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let socket = TcpStream::connect(address).await.expect("connected");
     let (client, connection) = h2::client::handshake(socket).await.expect("handshake");
     tokio::spawn(connection);
     client
 }
 
-fn call(path: &str) -> http::request::Builder {
+pub fn call(path: &str) -> http::request::Builder {
     Request::builder()
         .method("POST")
         .uri(format!("http://localhost:2379{path}"))
@@ -37,7 +37,7 @@ fn call(path: &str) -> http::request::Builder {
 }
 
 /// Sends the chunks as DATA frames, ends the stream if told to, and waits for the answer.
-async fn send(client: &SendRequest<Bytes>, request: http::request::Builder, chunks: &[&[u8]], end: bool) -> Answer {
+pub async fn send(client: &SendRequest<Bytes>, request: http::request::Builder, chunks: &[&[u8]], end: bool) -> Answer {
     let mut client = client.clone().ready().await.expect("ready");
     let request = request.body(()).expect("valid request");
     let (response, mut stream) = client.send_request(request, false).expect("sent");

@@ -3,6 +3,7 @@
 
 mod framing;
 mod http;
+mod known_bugs;
 mod kv;
 mod lease;
 mod maintenance;

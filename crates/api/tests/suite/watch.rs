@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 
-struct Stream {
+pub struct Stream {
     requests: mpsc::UnboundedSender<pb::WatchRequest>,
     answers: tonic::Streaming<pb::WatchResponse>,
 }
 
 impl Stream {
-    async fn open(server: &Server) -> Stream {
+    pub async fn open(server: &Server) -> Stream {
         Stream::on(server.channel().await).await
     }
 
@@ -27,15 +27,15 @@ impl Stream {
         Stream { requests, answers }
     }
 
-    fn send(&self, request: RequestUnion) {
+    pub fn send(&self, request: RequestUnion) {
         self.requests.send(pb::WatchRequest { request_union: Some(request) }).expect("the stream is open");
     }
 
-    fn create(&self, request: pb::WatchCreateRequest) {
+    pub fn create(&self, request: pb::WatchCreateRequest) {
         self.send(RequestUnion::CreateRequest(request));
     }
 
-    async fn next(&mut self) -> pb::WatchResponse {
+    pub async fn next(&mut self) -> pb::WatchResponse {
         let next = tokio::time::timeout(Duration::from_secs(20), self.answers.message()).await;
         next.expect("in time").expect("a message").expect("the stream goes on")
     }
@@ -48,7 +48,7 @@ impl Stream {
     }
 }
 
-fn prefix(key: &str) -> pb::WatchCreateRequest {
+pub fn prefix(key: &str) -> pb::WatchCreateRequest {
     let mut end = key.as_bytes().to_vec();
     *end.last_mut().expect("not empty") += 1;
     pb::WatchCreateRequest { key: key.to_string().into(), range_end: end.into(), ..Default::default() }
@@ -324,7 +324,7 @@ async fn many_watches_share_a_stream_and_end_with_it() {
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("watchers go with their stream");
 }
 
-async fn watchers(server: &Server) -> f64 {
+pub async fn watchers(server: &Server) -> f64 {
     crate::http::metric(server, "etcd_debugging_mvcc_watcher_total").await
 }
 

@@ -1,4 +1,6 @@
 //! A member from outside: what is acknowledged stays, and space is given back.
 
+mod known_bugs;
+mod member;
 mod reclaim;
 mod single_member;

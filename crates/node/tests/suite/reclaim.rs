@@ -1,6 +1,6 @@
 //! A member gives space back by itself: under churn, after everything was deleted, and on a full disk.
 
-use crate::single_member::{block_on, config, get, put, start};
+use crate::member::{block_on, config, get, put, start};
 use io::OsDisk;
 use model::{Command, Compact, DeleteRange, KeyRange};
 use node::{Config, Handle};

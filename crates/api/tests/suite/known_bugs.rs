@@ -1,0 +1,157 @@
+//! What once went wrong in etcd at the rim, seen from the wire; named after the row in docs/known-bugs.md.
+
+use crate::framing::{call, connect, send};
+use crate::server::{Server, put, range};
+use crate::watch::{Stream, prefix, watchers};
+use pb::lease_client::LeaseClient;
+use pb::maintenance_client::MaintenanceClient;
+use pb::watch_request::RequestUnion;
+use proto::etcdserverpb as pb;
+use sim::Random;
+
+/// Everything served that takes a message; the two that never end by themselves are tried with the end of their stream.
+const METHODS: &[&str] = &[
+    "/etcdserverpb.KV/Txn",
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.KV/Put",
+    "/etcdserverpb.KV/DeleteRange",
+    "/etcdserverpb.KV/RangeStream",
+    "/etcdserverpb.KV/Compact",
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseGrant",
+    "/etcdserverpb.Lease/LeaseRevoke",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/etcdserverpb.Lease/LeaseTimeToLive",
+    "/etcdserverpb.Lease/LeaseLeases",
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.Maintenance/Alarm",
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Defragment",
+    "/etcdserverpb.Maintenance/Hash",
+    "/etcdserverpb.Maintenance/HashKV",
+    "/etcdserverpb.Auth/Authenticate",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+];
+
+const NUMBERS: [i64; 9] = [i64::MIN, i64::MIN + 1, -2, -1, 0, 1, 2, i64::MAX - 1, i64::MAX];
+
+/// etcd #14239: a negative lease id put members out of step. Every number of the wire at every edge: an answer or a refusal,
+/// never the end of the server, and what was asked for is what is told back.
+#[tokio::test]
+async fn r29_every_number_may_be_anything() {
+    let server = Server::start();
+    let channel = server.channel().await;
+    let mut kv = server.kv().await;
+    let (mut lease, mut maintenance) = (LeaseClient::new(channel.clone()), MaintenanceClient::new(channel));
+    for n in NUMBERS {
+        let one = range("k", "l");
+        for request in [
+            pb::RangeRequest { revision: n, ..one.clone() },
+            pb::RangeRequest { limit: n, ..one.clone() },
+            pb::RangeRequest { min_mod_revision: n, max_create_revision: n, ..one.clone() },
+            pb::RangeRequest { min_create_revision: n, max_mod_revision: n, ..one.clone() },
+            pb::RangeRequest { sort_order: n as i32, sort_target: n as i32, ..one },
+        ] {
+            let _ = kv.range(request).await;
+        }
+        let _ = maintenance.hash_kv(pb::HashKvRequest { revision: n }).await;
+        let granted = lease.lease_grant(pb::LeaseGrantRequest { id: n, ttl: 100 }).await.expect("granted").into_inner();
+        assert!(granted.id == n || n == 0 && granted.id > 0, "{n} became {}", granted.id);
+        kv.put(pb::PutRequest { lease: granted.id, ..put(format!("k{n}"), "v") }).await.expect("put");
+        let ask = pb::LeaseTimeToLiveRequest { id: granted.id, keys: true };
+        let told = lease.lease_time_to_live(ask).await.expect("answered").into_inner();
+        assert_eq!((told.id, told.keys), (granted.id, vec![format!("k{n}").into()]));
+        lease.lease_revoke(pb::LeaseRevokeRequest { id: granted.id }).await.expect("revoked");
+        let found = kv.range(range(&format!("k{n}"), "")).await.expect("range").into_inner();
+        assert_eq!(found.count, 0, "the key went with lease {n}");
+        let _ = lease.lease_grant(pb::LeaseGrantRequest { id: 5, ttl: n }).await;
+        let _ = lease.lease_revoke(pb::LeaseRevokeRequest { id: 5 }).await;
+    }
+    for n in NUMBERS {
+        // Ascending, so that the last ones meet a compacted store.
+        let _ = kv.compact(pb::CompactionRequest { revision: n, physical: true }).await;
+    }
+    kv.put(put("k", "v")).await.expect("the server goes on");
+}
+
+/// etcd #20707, #14563, #8283: start revisions and ids at every edge. Each creation is answered, whether or not it is a watch then,
+/// and the stream goes on.
+#[tokio::test]
+async fn r47_any_creation_is_answered_and_the_stream_goes_on() {
+    let server = Server::start();
+    let mut stream = Stream::open(&server).await;
+    for n in NUMBERS {
+        for request in [
+            pb::WatchCreateRequest { start_revision: n, ..prefix("a") },
+            pb::WatchCreateRequest { watch_id: n, ..prefix("a") },
+            pb::WatchCreateRequest { filters: vec![n as i32; 3], ..prefix("a") },
+        ] {
+            stream.create(request);
+            creation_is_answered(&mut stream).await;
+        }
+        stream.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: n }));
+    }
+    stream.create(prefix("b"));
+    creation_is_answered(&mut stream).await;
+}
+
+/// Between the answers to creations come those to cancellations.
+async fn creation_is_answered(stream: &mut Stream) {
+    while !stream.next().await.created {}
+}
+
+/// etcd #18784, #20067: tasks and numbers that stayed behind when watches went.
+#[tokio::test]
+async fn r47_ten_thousand_watches_come_and_go() {
+    let server = Server::start();
+    let mut stream = Stream::open(&server).await;
+    for _ in 0..10 {
+        for watch_id in 1..=1000 {
+            stream.create(pb::WatchCreateRequest { watch_id, ..prefix("a") });
+        }
+        for _ in 0..1000 {
+            assert!(stream.next().await.created);
+        }
+        assert_eq!(watchers(&server).await, 1000.0);
+        for watch_id in 1..=1000 {
+            stream.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id }));
+        }
+        for _ in 0..1000 {
+            assert!(stream.next().await.canceled);
+        }
+        assert_eq!(watchers(&server).await, 0.0);
+    }
+}
+
+/// ADA-etcd-22, etcd #9379, #9174: malformed requests that ended the server. Arbitrary bytes to every method, and valid messages
+/// of other methods with a few bits turned.
+#[tokio::test]
+async fn r82_arbitrary_bytes_to_every_method() {
+    let server = Server::start();
+    let client = connect(server.address()).await;
+    let mut random = Random::new(7);
+    let valid = prost::Message::encode_to_vec(&pb::PutRequest { lease: 3, prev_kv: true, ..put("key", "value") });
+    for path in METHODS {
+        for round in 0..60 {
+            let mut body = valid.clone();
+            if round % 2 == 0 {
+                body = (0..random.below(64)).map(|_| random.next_u64() as u8).collect();
+            }
+            for _ in 0..round % 5 {
+                let at = random.below(body.len() as u64 + 1) as usize;
+                if let Some(byte) = body.get_mut(at) {
+                    *byte ^= 1 << random.below(8);
+                }
+            }
+            let message = [&[0], &(body.len() as u32).to_be_bytes()[..], &body].concat();
+            let answer = send(&client, call(path), &[&message], true).await;
+            assert_eq!(answer.http, 200, "{path}: {body:02x?}");
+        }
+    }
+    // Some of it may have been an alarm.
+    let mut maintenance = MaintenanceClient::new(server.channel().await);
+    let all = pb::AlarmRequest { action: 2, member_id: server.node.member().0, alarm: 0 };
+    maintenance.alarm(all).await.expect("the server goes on");
+    assert!(server.kv().await.range(range("k", "")).await.is_ok(), "the server goes on");
+}
