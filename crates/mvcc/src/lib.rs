@@ -19,6 +19,7 @@
 //! A deletion has no record in the store: the key index and its checkpoint runs hold all of it.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod checkpoint;
 mod compaction;
 mod crc;
@@ -43,6 +44,7 @@ mod verify;
 mod version;
 mod view;
 
+pub use accounts::{AccountDepth, AccountOrder, AccountStat, AccountsReader};
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use events::{Change, Event, EventPage};
 pub use fault::{Fault, ReadError, Result};

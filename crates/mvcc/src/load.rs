@@ -1,5 +1,6 @@
 //! Making the key index from the runs of a checkpoint: a merge of sorted runs, the compaction rule, and a bulk load.
 
+use crate::accounts::{AccountId, Accounts};
 use crate::checkpoint::CheckpointMeta;
 use crate::compaction::retained;
 use crate::entry::{ENTRY_BYTES_MAX, KeySummary, pack_entry};
@@ -23,27 +24,30 @@ pub(crate) struct Loaded {
     pub(crate) compacted: Revision,
     pub(crate) retained: u64,
     pub(crate) superseded: Superseded,
+    pub(crate) accounts: Accounts,
 }
 
 impl Loaded {
-    pub(crate) fn empty(revision: Revision, compacted: Revision) -> Loaded {
-        Loaded { index: Index::default(), revision, compacted, retained: 0, superseded: Superseded::default() }
+    pub(crate) fn empty(revision: Revision, compacted: Revision, accounts: Accounts) -> Loaded {
+        let (index, superseded) = (Index::default(), Superseded::default());
+        Loaded { index, revision, compacted, retained: 0, superseded, accounts }
     }
 }
 
 /// Loads `runs`, oldest first, and tells the store which records count.
-pub(crate) fn load(store: &mut Store, meta: &Bytes, runs: Vec<Run>) -> Result<Loaded> {
+pub(crate) fn load(store: &mut Store, meta: &Bytes, runs: Vec<Run>, accounts: Accounts) -> Result<Loaded> {
     let CheckpointMeta { revision, compacted } = CheckpointMeta::decode(meta)?;
     let mut merge = Merge::new(runs.into_iter().map(RunReader::new).collect())?;
-    let mut load = Load { revision, compacted, ..Load::default() };
+    let mut load = Load { revision, compacted, accounts, ..Load::default() };
     let mut versions = Vec::new();
     let mut key = Vec::new();
     while merge.next(&mut key, &mut versions)? {
         load.add(store, &key, &mut versions)?;
     }
     let index = Index { keys: load.keys.finish(), history: load.history.finish() };
-    let superseded = Superseded::from_pairs(load.superseded);
-    Ok(Loaded { index, revision, compacted, retained: load.retained, superseded })
+    let Load { retained, accounts, .. } = load;
+    let superseded = Superseded::from_shares(load.superseded);
+    Ok(Loaded { index, revision, compacted, retained, superseded, accounts })
 }
 
 /// Several runs as one, key by key.
@@ -105,7 +109,8 @@ struct Load {
     keys: Loader<KeySummary>,
     history: HistoryLoader,
     retained: u64,
-    superseded: Vec<(Revision, u64)>,
+    superseded: Vec<(Revision, AccountId, u64)>,
+    accounts: Accounts,
     packed: Vec<u8>,
 }
 
@@ -123,16 +128,18 @@ impl Load {
             }
             store.mark_live(location);
         }
-        self.account(key.len(), versions);
+        self.account(key, versions);
         self.push(key, versions);
         Ok(())
     }
 
     /// As the owner would have while the versions were written.
-    fn account(&mut self, key_len: usize, versions: &[Version]) {
+    fn account(&mut self, key: &[u8], versions: &[Version]) {
+        let account = self.accounts.of(key);
+        let stat = self.accounts.stat(account);
         let mut newer: Option<Revision> = None;
         for version in versions {
-            let bytes = version.retained_bytes(key_len);
+            let bytes = version.retained_bytes(key.len());
             self.retained += bytes;
             let next = Revision(version.at.main.0.saturating_add(1));
             let until = match newer {
@@ -140,8 +147,15 @@ impl Load {
                 Some(newer) => Some(newer),
                 None => version.is_tombstone().then_some(next),
             };
-            if let Some(until) = until {
-                self.superseded.push((until, bytes));
+            match until {
+                Some(until) => {
+                    self.superseded.push((until, account, bytes));
+                    stat.history_bytes += bytes;
+                }
+                None => {
+                    stat.keys += 1;
+                    stat.live_bytes += bytes;
+                }
             }
             newer = Some(version.at.main);
         }

@@ -1,5 +1,6 @@
 //! The owner of all revisioned keys: one writer, driven by the apply thread.
 
+use crate::accounts::{AccountDepth, Accounts, AccountsReader};
 use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints, Room};
 use crate::compaction::{Compaction, Removed};
 use crate::fault::{Fault, Result};
@@ -31,6 +32,7 @@ pub struct Mvcc {
     pub(crate) compacted: Revision,
     pub(crate) retained: u64,
     pub(crate) superseded: Superseded,
+    pub(crate) accounts: AccountsReader,
     compaction: Compaction,
     hashes: Arc<CompactionHashes>,
     pub(crate) checkpoints: Checkpoints,
@@ -45,18 +47,27 @@ pub struct Mvcc {
 impl Mvcc {
     /// Continues from a checkpoint (its part of the meta, and the runs), or starts empty.
     /// Compactions that were not worked off are as done after it.
-    pub fn open(mut store: Store, checkpoint: Option<(Bytes, Vec<Run>)>) -> Result<Mvcc> {
-        let empty = || Loaded::empty(FIRST_REVISION, NEVER_COMPACTED);
+    pub fn open(store: Store, checkpoint: Option<(Bytes, Vec<Run>)>) -> Result<Mvcc> {
+        Mvcc::open_with_accounts(store, checkpoint, AccountDepth::default())
+    }
+
+    /// The same with accounts of another depth.
+    pub fn open_with_accounts(
+        mut store: Store,
+        checkpoint: Option<(Bytes, Vec<Run>)>,
+        depth: AccountDepth,
+    ) -> Result<Mvcc> {
+        let empty = || Loaded::empty(FIRST_REVISION, NEVER_COMPACTED, Accounts::new(depth));
         let (loaded, checkpoints) = match checkpoint {
             Some((meta, runs)) => {
                 let mut checkpoints = Checkpoints::continued(&meta, &runs)?;
-                let loaded = load::load(&mut store, &meta, runs)?;
+                let loaded = load::load(&mut store, &meta, runs, Accounts::new(depth))?;
                 checkpoints.loaded(store.live_bytes());
                 (loaded, checkpoints)
             }
             None => (empty(), Checkpoints::default()),
         };
-        let Loaded { index, revision, compacted, retained, superseded } = loaded;
+        let Loaded { index, revision, compacted, retained, superseded, accounts } = loaded;
         Ok(Mvcc {
             store,
             index,
@@ -64,6 +75,7 @@ impl Mvcc {
             compacted,
             retained,
             superseded,
+            accounts: AccountsReader::new(accounts),
             compaction: Compaction::default(),
             hashes: Arc::default(),
             checkpoints,
@@ -93,6 +105,11 @@ impl Mvcc {
     /// every member after the same commands, whatever was removed already.
     pub fn retained_bytes(&self) -> u64 {
         self.retained
+    }
+
+    /// Keys and retained bytes by prefix.
+    pub fn accounts(&self) -> &AccountsReader {
+        &self.accounts
     }
 
     /// Bytes of the store's files.
@@ -151,7 +168,13 @@ impl Mvcc {
         }
         self.hashes.add(at, self.compacted, self.index.clone());
         self.compacted = at;
-        self.retained -= self.superseded.compact(at);
+        let Mvcc { superseded, accounts, retained, .. } = self;
+        let mut accounts = accounts.lock();
+        superseded.compact(at, |account, bytes| {
+            *retained -= bytes;
+            accounts.release(account, bytes);
+        });
+        drop(accounts);
         self.compaction.schedule();
         Ok(())
     }

@@ -97,7 +97,7 @@ impl<'a> Txn<'a> {
             let put = Put { create_revision: kv.create_revision, version: kv.version, lease, location };
             Ok::<_, Fault>(Version::of_put(at, put, record))
         })?;
-        self.mvcc.account(key.len(), newest.as_ref(), &version);
+        self.mvcc.account(&key, newest.as_ref(), &version);
         let prev = newest.and_then(|version| version.meta());
         let before = self.before(&key, newest.as_ref());
         self.events.push(event(key, &version, before));
@@ -119,7 +119,7 @@ impl<'a> Txn<'a> {
         let Mvcc { index, packed, .. } = &mut *self.mvcc;
         let pushed = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
         let (newest, _) = pushed.expect("a deletion needs no space");
-        self.mvcc.account(key.len(), newest.as_ref(), &version);
+        self.mvcc.account(&key, newest.as_ref(), &version);
         let before = self.before(&key, newest.as_ref());
         self.events.push(event(key, &version, before));
     }
@@ -157,23 +157,36 @@ impl Drop for Txn<'_> {
 }
 
 impl Mvcc {
-    /// Keeps the retained bytes: `version` is new, and replaces `newest`.
-    fn account(&mut self, key_len: usize, newest: Option<&Version>, version: &Version) {
+    /// Keeps the retained bytes and the key's account: `version` is new, and replaces `newest`.
+    fn account(&mut self, key: &[u8], newest: Option<&Version>, version: &Version) {
         let at = version.at.main;
+        let mut accounts = self.accounts.lock();
+        let id = accounts.of(key);
+        let stat = accounts.stat(id);
         match newest {
-            Some(newest) if !newest.is_tombstone() => self.superseded.add(at, newest.retained_bytes(key_len)),
+            Some(newest) if !newest.is_tombstone() => {
+                let bytes = newest.retained_bytes(key.len());
+                self.superseded.replaced(at, id, bytes);
+                stat.keys -= 1;
+                stat.live_bytes -= bytes;
+                stat.history_bytes += bytes;
+            }
             // A deletion stops counting with the revision after it, or with its own if that puts the key again.
             Some(newest) if newest.at.main == at => {
-                let bytes = tombstone_retained_bytes(key_len);
-                self.superseded.take_back(Revision(at.0 + 1), bytes);
-                self.superseded.add(at, bytes);
+                self.superseded.undeleted(at, id, tombstone_retained_bytes(key.len()));
             }
             _ => {}
         }
-        let bytes = version.retained_bytes(key_len);
+        let bytes = version.retained_bytes(key.len());
         self.retained += bytes;
         if version.is_tombstone() {
-            self.superseded.add(Revision(at.0 + 1), bytes);
+            self.superseded.deleted(at, id, bytes);
+            stat.history_bytes += bytes;
+            stat.deletes += 1;
+        } else {
+            stat.keys += 1;
+            stat.live_bytes += bytes;
+            stat.writes += 1;
         }
     }
 }

@@ -41,7 +41,10 @@ pub use status::{Metrics, Status};
 
 // What api needs of the layers below, so that it depends on this crate only.
 pub use mvcc::{KvHash, Location, RangeItem, RangeResult};
-pub use state::{ActiveAlarm, LeaseReader, Member, OperationOutcome, Outcome, StateView, TxnOutcome, is_read_only};
+pub use state::{
+    AccountDepth, AccountOrder, AccountStat, AccountsReader, ActiveAlarm, LeaseReader, Member, OperationOutcome,
+    Outcome, StateView, TxnOutcome, is_read_only,
+};
 pub use watch;
 
 /// Why a request was not carried out, other than by a rule of the state machine (that is a `model::Rejection`).

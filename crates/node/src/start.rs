@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use consensus::Consensus;
 use io::{Clock, Disk, Rng};
 use model::{Command, MemberId, MemberPublish};
-use state::{BootstrapError, LeaseClock, Membership, Quota, State};
+use state::{AccountDepth, BootstrapError, LeaseClock, Membership, Quota, State};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -47,6 +47,8 @@ pub struct Config {
     pub checkpoint_entries: u64,
     /// Bound of retained bytes; `None` for no bound.
     pub quota_bytes: Option<u64>,
+    /// How many components of a key's directory name its account.
+    pub account_depth: AccountDepth,
     /// Largest proposal in bytes.
     pub request_bytes_max: usize,
     pub warning_apply_duration: Duration,
@@ -192,7 +194,7 @@ fn open(
     let options =
         store::Options { on_no_space: Box::new(move |fault| waiting.wait(fault)), ..store::Options::default() };
     let (store, checkpoint) = Store::open(disk.clone(), &data_dir.store_dir(), options).map_err(StartError::Store)?;
-    let options = state::Options { quota: Quota(config.quota_bytes) };
+    let options = state::Options { quota: Quota(config.quota_bytes), account_depth: config.account_depth };
     let state = match checkpoint {
         Some(checkpoint) => State::open(store, checkpoint, options),
         None if data_dir.identity() != configured => {

@@ -7,7 +7,7 @@ use model::{
     Command, Compare, CompareResult, CompareTarget, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, LogIndex,
     Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Term, Txn, decode_entry, encode_entry,
 };
-use state::{Membership, OperationOutcome, Options, Outcome, Quota, State};
+use state::{AccountDepth, Membership, OperationOutcome, Options, Outcome, Quota, State};
 use std::sync::Arc;
 use std::time::Instant;
 use store::Store;
@@ -76,7 +76,9 @@ impl Fixture {
         let (store, _) = Store::open(disk, dir.path(), store::Options::default()).expect("a store");
         let initial = [("bench".to_string(), vec!["http://localhost:2380".to_string()])];
         let membership = Membership::bootstrap("bench", initial).expect("valid");
-        let state = State::bootstrap(store, membership, Options { quota: Quota(None) }).expect("a state");
+        let state =
+            State::bootstrap(store, membership, Options { quota: Quota(None), account_depth: AccountDepth::default() })
+                .expect("a state");
         let mut fixture = Fixture { state, _dir: dir };
         fixture.apply(&encoded(Command::LeaseGrant(LeaseGrant { id: LeaseId(1), ttl_s: 60 })));
         for at in 0..keys {
@@ -169,6 +171,7 @@ fn start() {
     let (store, checkpoint) =
         Store::open(Arc::new(io::OsDisk), dir.path(), store::Options::default()).expect("a store");
     let checkpoint = checkpoint.expect("there is one");
-    let state = State::open(store, checkpoint, Options { quota: Quota(None) }).expect("a state");
+    let state = State::open(store, checkpoint, Options { quota: Quota(None), account_depth: AccountDepth::default() })
+        .expect("a state");
     println!("open 1 M keys, a tenth with a lease: {:?} ({:?})", started.elapsed(), state.revision());
 }

@@ -37,7 +37,7 @@ pub use lease::LEASE_TTL_S_MAX;
 pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
-pub use mvcc::{ReclaimJob, ReclaimStats, Relocated};
+pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, ReclaimJob, ReclaimStats, Relocated};
 pub use outcome::{Applied, OperationOutcome, Outcome, TxnOutcome};
 pub use quota::Quota;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};

@@ -15,7 +15,7 @@ use crate::tables::{self, AppliedUpTo, Tables};
 use crate::view::StateView;
 use bytes::Bytes;
 use model::{LogIndex, Revision};
-use mvcc::Mvcc;
+use mvcc::{AccountDepth, Mvcc};
 use std::sync::{Arc, MutexGuard};
 use stdx::codec::{Reader, put_bytes};
 use store::{Checkpoint, Store};
@@ -25,6 +25,8 @@ use store::{Checkpoint, Store};
 pub struct Options {
     /// Must be the same on all members, which decide alike whether a command fits.
     pub quota: Quota,
+    /// How many components of a key's directory name its account.
+    pub account_depth: AccountDepth,
 }
 
 /// See the file's head.
@@ -46,7 +48,7 @@ impl State {
             alarms: AlarmTable::default(),
             leases: TermsTree::default(),
         };
-        let mvcc = Mvcc::open(store, None)?;
+        let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
         Ok(State::new(mvcc, tables, options))
     }
 
@@ -54,7 +56,7 @@ impl State {
     pub fn open(store: Store, checkpoint: Checkpoint, options: Options) -> Result<State> {
         let (tables, keys) = split_meta(checkpoint.meta)?;
         let tables = Tables::decode(tables)?;
-        let mvcc = Mvcc::open(store, Some((keys, checkpoint.runs)))?;
+        let mvcc = Mvcc::open_with_accounts(store, Some((keys, checkpoint.runs)), options.account_depth)?;
         Ok(State::new(mvcc, tables, options))
     }
 
@@ -118,6 +120,7 @@ impl State {
             membership: self.membership.clone(),
             leases: self.leases.clone(),
             applied: self.applied,
+            accounts: self.mvcc.accounts().clone(),
             retained_bytes: self.mvcc.retained_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
             quota: self.quota,

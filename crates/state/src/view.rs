@@ -1,6 +1,7 @@
 //! What readers get of state: one consistent image of the keys with the small tables beside it.
 //!
-//! Made once per batch and shared; making one copies a few references. The leases are the live table, see `LeaseReader`.
+//! Made once per batch and shared; making one copies a few references. Leases and accounts are the live tables, see `LeaseReader`
+//! and `AccountsReader`.
 
 use crate::alarm::AlarmTable;
 use crate::fault::Result;
@@ -11,6 +12,7 @@ use crate::quota::Quota;
 use crate::tables::AppliedUpTo;
 use crate::txn;
 use model::{Rejection, Revision, Txn};
+use mvcc::AccountsReader;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ pub struct StateView {
     pub(crate) alarms: Arc<AlarmTable>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) leases: LeaseReader,
+    pub(crate) accounts: AccountsReader,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) physical_bytes: u64,
@@ -57,6 +60,11 @@ impl StateView {
     /// The last log entry whose effect this view holds.
     pub fn applied(&self) -> AppliedUpTo {
         self.applied
+    }
+
+    /// Keys and retained bytes by prefix, as they are now.
+    pub fn accounts(&self) -> &AccountsReader {
+        &self.accounts
     }
 
     /// Bytes of live pairs and of history not yet compacted: what the quota counts.

@@ -107,6 +107,7 @@ fn node_config(dir: &std::path::Path, quota_bytes: Option<u64>) -> node::Config 
         request_timeout: Duration::from_secs(5),
         checkpoint_entries: 10_000,
         quota_bytes,
+        account_depth: node::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: true,

@@ -21,6 +21,7 @@ pub fn node(config: &Config, on_fault: fn(String)) -> node::Config {
         request_timeout: timing.request_timeout,
         checkpoint_entries: limits.checkpoint_entries,
         quota_bytes: limits.quota_bytes,
+        account_depth: node::AccountDepth::default(),
         request_bytes_max: size(limits.request_bytes_max),
         warning_apply_duration: timing.warning_apply,
         no_sync: config.unsafe_no_sync,

@@ -142,6 +142,28 @@ impl Model {
         self.changes.iter().map(|change| 9 + bytes(change) as u64).sum()
     }
 
+    /// Keys, live bytes and history bytes by directory, by going over everything.
+    pub(crate) fn accounts(&self) -> BTreeMap<String, (u64, u64, u64)> {
+        let mut accounts: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+        for (key, changes) in self.by_key() {
+            let key = String::from_utf8(key.to_vec()).expect("test keys are text");
+            let components: Vec<&str> = key.split('/').collect();
+            let depth = if components.get(1).is_some_and(|second| second.contains('.')) { 3 } else { 2 };
+            let directory = components[..(components.len() - 1).min(depth)].join("/");
+            let (keys, live, history) = accounts.entry(directory).or_default();
+            for (at, change) in changes.iter().enumerate() {
+                let bytes = 9 + change.kv.as_ref().map_or(change.key.len(), KeyValue::encoded_len) as u64;
+                if change.kv.is_some() && at + 1 == changes.len() {
+                    *keys += 1;
+                    *live += bytes;
+                } else {
+                    *history += bytes;
+                }
+            }
+        }
+        accounts
+    }
+
     /// Changes with revisions `from` to `to`, with the pair before each where it is readable.
     pub(crate) fn events(&self, range: &KeyRange, from: i64, to: i64) -> Vec<(Changed, Option<KeyValue>)> {
         let wanted = |change: &&Changed| (from..=to).contains(&change.at.main.0) && range.contains(&change.key);

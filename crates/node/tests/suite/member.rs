@@ -2,7 +2,7 @@
 
 use io::{Clock, Disk, OsClock};
 use model::{Command, KeyRange, KeyValue, LeaseId, Put, PutLease, PutValue, Range};
-use node::{Config, Handle, Node, Refused, Reply};
+use node::{AccountDepth, Config, Handle, Node, Refused, Reply};
 use sim::Random;
 use std::future::Future;
 use std::pin::pin;
@@ -43,6 +43,7 @@ pub fn config(data_dir: &str) -> Config {
         request_timeout: Duration::from_secs(7),
         checkpoint_entries: 100,
         quota_bytes: None,
+        account_depth: AccountDepth::default(),
         request_bytes_max: 1536 << 10,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: false,

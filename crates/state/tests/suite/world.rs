@@ -6,7 +6,9 @@ use model::{
 };
 use mvcc::{RangeItem, RangeResult};
 use sim::{Random, SimDisk};
-use state::{Applied, Membership, OperationOutcome, Options, Outcome, Quota, State, StateView, TxnOutcome};
+use state::{
+    AccountDepth, Applied, Membership, OperationOutcome, Options, Outcome, Quota, State, StateView, TxnOutcome,
+};
 use std::path::Path;
 use std::sync::Arc;
 use store::{Location, Store};
@@ -56,7 +58,7 @@ fn open(disk: &SimDisk, quota: Quota) -> State {
     let options =
         store::Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..store::Options::default() };
     let opened = Store::open(Arc::new(disk.clone()), Path::new("/data"), options).expect("the disk works");
-    let options = Options { quota };
+    let options = Options { quota, account_depth: AccountDepth::default() };
     match opened {
         (store, Some(checkpoint)) => State::open(store, checkpoint, options),
         (store, None) => State::bootstrap(store, membership(), options),
