@@ -7,11 +7,10 @@
 //! Not here: micro-benchmarks of single crates (they live with their crates), and workloads about space.
 
 mod report;
-mod server;
 mod work;
 
+use harness::{Kind, Server};
 use report::Report;
-use server::{Kind, Server};
 use std::path::PathBuf;
 use work::WORKS;
 
@@ -24,6 +23,9 @@ struct Arguments {
     markdown: Option<PathBuf>,
     scale: f64,
 }
+
+/// Quiet, and a quota that no work reaches.
+const FLAGS: &[&str] = &["--log-level", "warn", "--quota-backend-bytes", "8589934592"];
 
 const USAGE: &str = "usage: bench --etcd PATH --bowline PATH [--rounds N] [--only NAME,…] [--dir DIR] \
 [--markdown FILE] [--scale F]\n  --scale shortens every measurement (1 = as recorded)";
@@ -71,11 +73,11 @@ async fn main() {
             let order = if round % 2 == 0 { [Kind::Etcd, Kind::Bowline] } else { [Kind::Bowline, Kind::Etcd] };
             for kind in order {
                 let binary = if kind == Kind::Etcd { &arguments.etcd } else { &arguments.bowline };
-                let mut server = Server::start(kind, binary, &arguments.directory).await;
+                let mut server = Server::new(kind, binary, &arguments.directory, FLAGS);
+                server.start().await;
                 for figure in (work.run)(&mut server, arguments.scale).await {
                     report.add(work.name, kind, figure);
                 }
-                server.stop();
             }
             eprintln!("{} round {} of {}", work.name, round + 1, arguments.rounds);
         }

@@ -1,6 +1,6 @@
 //! Collects figures by work and server, and prints medians with their ratios.
 
-use crate::server::Kind;
+use harness::Kind;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 

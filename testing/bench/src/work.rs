@@ -6,8 +6,8 @@ mod watches;
 mod writes;
 
 use crate::report::Figure;
-use crate::server::Server;
 use bytes::Bytes;
+use harness::Server;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use std::future::Future;

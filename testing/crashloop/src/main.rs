@@ -9,10 +9,9 @@
 //! simulated disk. Usage: `crashloop --server PATH [--kills N] [--seed N]`.
 
 mod history;
-mod process;
 
+use harness::{Kind, Server};
 use history::History;
-use process::Process;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::watch_client::WatchClient;
 use proto::etcdserverpb::watch_request::RequestUnion;
@@ -24,6 +23,8 @@ use tonic::transport::Channel;
 /// Concurrent writers, each with keys of its own.
 const WRITERS: usize = 16;
 const KEYS_PER_WRITER: usize = 20;
+/// Checkpoints come often, so that kills meet them too.
+const FLAGS: &[&str] = &["--snapshot-count", "500"];
 
 struct Arguments {
     server: std::path::PathBuf,
@@ -54,12 +55,12 @@ async fn main() {
     });
     let started = Instant::now();
     let mut random = Random(arguments.seed | 1);
-    let mut process = Process::new(&arguments.server);
+    let mut server = Server::new(Kind::Bowline, &arguments.server, &std::env::temp_dir(), FLAGS);
     let history = Arc::new(Mutex::new(History::default()));
     let (mut passed, mut failed, mut slowest) = (0, 0, Duration::ZERO);
     for kill in 1..=arguments.kills {
-        slowest = slowest.max(process.start().await);
-        let problems = check(&process, &history).await;
+        slowest = slowest.max(server.start().await);
+        let problems = check(&server, &history).await;
         for problem in &problems {
             eprintln!("before kill {kill}: {problem}");
         }
@@ -68,10 +69,10 @@ async fn main() {
         } else {
             failed += 1
         }
-        load_until_kill(&mut process, &history, random.below(180)).await;
+        load_until_kill(&mut server, &history, random.below(180)).await;
     }
-    slowest = slowest.max(process.start().await);
-    let problems = check(&process, &history).await;
+    slowest = slowest.max(server.start().await);
+    let problems = check(&server, &history).await;
     for problem in &problems {
         eprintln!("after the last kill: {problem}");
     }
@@ -80,7 +81,7 @@ async fn main() {
     } else {
         failed += 1
     }
-    process.kill();
+    server.kill();
     let history = history.lock().expect("no writer panics");
     println!(
         "{} kills in {:.0?}, seed {}: {} writes acknowledged, {} events watched, slowest start {:.0?}",
@@ -98,8 +99,8 @@ async fn main() {
 }
 
 /// Writes and watches until the process is killed, at least until `after_writes` more writes were acknowledged.
-async fn load_until_kill(process: &mut Process, history: &Arc<Mutex<History>>, after_writes: usize) {
-    let channel = process.channel().await;
+async fn load_until_kill(server: &mut Server, history: &Arc<Mutex<History>>, after_writes: usize) {
+    let channel = server.channel().await;
     let mut tasks = vec![tokio::spawn(watch(channel.clone(), history.clone()))];
     for writer in 0..WRITERS {
         tasks.push(tokio::spawn(write(channel.clone(), history.clone(), writer)));
@@ -108,7 +109,7 @@ async fn load_until_kill(process: &mut Process, history: &Arc<Mutex<History>>, a
     while history.lock().expect("no writer panics").acknowledged() < goal {
         tokio::task::yield_now().await;
     }
-    process.kill();
+    server.kill();
     for task in tasks {
         task.await.expect("writers and watcher end with the connection");
     }
@@ -153,8 +154,8 @@ async fn watch(channel: Channel, history: Arc<Mutex<History>>) {
 }
 
 /// Everything a client may rely on after a restart.
-async fn check(process: &Process, history: &Arc<Mutex<History>>) -> Vec<String> {
-    let mut client = KvClient::new(process.channel().await).max_decoding_message_size(usize::MAX);
+async fn check(server: &Server, history: &Arc<Mutex<History>>) -> Vec<String> {
+    let mut client = KvClient::new(server.channel().await).max_decoding_message_size(usize::MAX);
     let all = RangeRequest { key: b"k".to_vec().into(), range_end: b"l".to_vec().into(), ..RangeRequest::default() };
     let answer = client.range(all).await.expect("a restarted server answers").into_inner();
     let revision = answer.header.map_or(0, |header| header.revision);

@@ -2,7 +2,7 @@
 
 use super::{drive, key, kv, load, seconds, value};
 use crate::report::{Figure, quantile};
-use crate::server::Server;
+use harness::Server;
 use proto::etcdserverpb::{PutRequest, RangeRequest};
 use std::time::Instant;
 

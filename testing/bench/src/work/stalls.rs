@@ -2,7 +2,7 @@
 
 use super::{key, kv, load, seconds, value};
 use crate::report::{Figure, quantile};
-use crate::server::Server;
+use harness::Server;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{CompactionRequest, DefragmentRequest, PutRequest, RangeRequest};
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::{CONNECTIONS, key, kv, seconds, value};
 use crate::report::{Figure, quantile};
-use crate::server::Server;
+use harness::Server;
 use proto::etcdserverpb::watch_client::WatchClient;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest};

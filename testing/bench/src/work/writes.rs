@@ -2,7 +2,7 @@
 
 use super::{drive, key, seconds, value};
 use crate::report::Figure;
-use crate::server::Server;
+use harness::Server;
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::response_op::Response;
