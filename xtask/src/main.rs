@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod known_bugs;
 mod layers;
 mod sources;
 mod step;

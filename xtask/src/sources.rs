@@ -13,7 +13,7 @@ const PURE: &[&str] = &["consensus", "model", "mvcc", "state", "stdx", "store", 
 const IMPURE_CALLS: &[&str] =
     &["Instant::now", "SystemTime::now", "thread::spawn", "thread::Builder", "thread::sleep", "std::env::var"];
 
-/// Checks every Rust file that git knows or would take.
+/// Checks every Rust file.
 pub fn check() -> Result<Vec<String>, String> {
     let mut problems = Vec::new();
     for path in rust_files()? {
@@ -23,7 +23,8 @@ pub fn check() -> Result<Vec<String>, String> {
     Ok(problems)
 }
 
-fn rust_files() -> Result<Vec<String>, String> {
+/// Every Rust file that git knows or would take.
+pub fn rust_files() -> Result<Vec<String>, String> {
     let output = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "--", "*.rs"])
         .current_dir(crate::root())

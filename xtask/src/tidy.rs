@@ -1,12 +1,16 @@
 //! The house rules that no compiler knows. Each breach is one line that says what to do.
 
-use crate::{layers, sources};
+use crate::{known_bugs, layers, sources};
 use std::fs;
 
 /// Whether all rules are kept; breaches are printed.
 pub fn run() -> bool {
-    let checks: [(&str, Check); 3] =
-        [("layers", layers::check), ("sources", sources::check), ("generated pages", generated_pages)];
+    let checks: [(&str, Check); 4] = [
+        ("layers", layers::check),
+        ("sources", sources::check),
+        ("known bugs", known_bugs::check),
+        ("generated pages", generated_pages),
+    ];
     let (mut passed, mut failed) = (0, 0);
     for (name, check) in checks {
         let problems = check().unwrap_or_else(|error| vec![format!("{name}: {error}")]);

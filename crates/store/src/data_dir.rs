@@ -197,6 +197,25 @@ mod tests {
         }
     }
 
+    /// CVE-2020-15113: a directory that was open to others was used without a word.
+    #[test]
+    fn r101_a_directory_is_private_and_an_open_one_is_told_of() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("one.etcd");
+        let opened = DataDir::open(&OsDisk, &path, OURS).expect("it is new");
+        assert_eq!(opened.loose_mode, None);
+        let mode = |path: &Path| std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&path.join("member"))), (0o700, 0o700));
+        assert_eq!(mode(&path.join("member").join("identity")), 0o600);
+        drop(opened);
+        for loose in [0o755, 0o750, 0o777, 0o701] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(loose)).expect("it is ours");
+            let opened = DataDir::open(&OsDisk, &path, OURS).expect("a warning is enough");
+            assert!(opened.loose_mode.is_some_and(|mode| mode & 0o777 == loose), "{:?}", opened.loose_mode);
+        }
+    }
+
     #[test]
     fn every_flipped_bit_of_the_identity_is_found() {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");

@@ -47,7 +47,7 @@ pub async fn metric(server: &Server, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn health_says_what_is_wrong() {
+async fn r84_health_says_what_is_wrong() {
     let server = Server::start();
     let good = get(server.address(), "/health").await;
     assert_eq!((good.status, good.body.as_str()), (200, r#"{"health":"true","reason":""}"#));
@@ -137,7 +137,7 @@ async fn listeners_answer_only_what_they_are_for() {
 }
 
 #[tokio::test]
-async fn foreign_hosts_and_origins_are_kept_out_if_lists_are_set() {
+async fn r99_foreign_hosts_and_origins_are_kept_out_if_lists_are_set() {
     let mut setup = Setup::default();
     setup.api.host_whitelist = vec!["localhost".to_string()];
     setup.api.cors = vec!["https://good".to_string()];

@@ -155,3 +155,50 @@ async fn r82_arbitrary_bytes_to_every_method() {
     maintenance.alarm(all).await.expect("the server goes on");
     assert!(server.kv().await.range(range("k", "")).await.is_ok(), "the server goes on");
 }
+
+/// etcd #12342: large answers ended the process for lack of memory. 128 clients ask for 16 MiB each and read none of it; what is
+/// held for them is a fraction of it, and others are served.
+#[tokio::test]
+async fn r80_large_lists_that_nobody_reads_hold_no_memory() {
+    let server = Server::start();
+    let mut kv = server.kv().await;
+    for n in 0..16 {
+        kv.put(put(format!("big/{n:02}"), vec![n; 1 << 20])).await.expect("put");
+    }
+    let body = prost::Message::encode_to_vec(&range("big/", "big0"));
+    let message = [&[0], &(body.len() as u32).to_be_bytes()[..], &body].concat();
+    let before = resident_bytes();
+    let mut readers = Vec::new();
+    for _ in 0..128 {
+        let mut client = connect(server.address()).await.ready().await.expect("ready");
+        let request = call("/etcdserverpb.KV/Range").body(()).expect("valid");
+        let (response, mut requests) = client.send_request(request, false).expect("sent");
+        requests.send_data(message.clone().into(), true).expect("sent");
+        let body = response.await.expect("answered").into_body();
+        readers.push((client, body));
+    }
+    let mut first_bytes = Vec::new();
+    for (_, body) in &mut readers {
+        first_bytes.push(body.data().await.expect("no end").expect("bytes").len());
+        kv.put(put("small", "v")).await.expect("others are served");
+    }
+    let held = resident_bytes().saturating_sub(before);
+    assert!(held < 512 << 20, "{} MiB are held for 2 GiB that nobody reads", held >> 20);
+    // One of them reads on, and gets everything.
+    let (_client, mut body) = readers.pop().expect("there are some");
+    let mut read = first_bytes.pop().expect("there are some");
+    body.flow_control().release_capacity(read).expect("was read");
+    while let Some(bytes) = body.data().await {
+        let bytes = bytes.expect("it goes on");
+        read += bytes.len();
+        body.flow_control().release_capacity(bytes.len()).expect("was read");
+    }
+    assert!(read > 16 << 20, "{read} bytes");
+}
+
+/// Of this process, which is the server too.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("this is Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has resident memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}

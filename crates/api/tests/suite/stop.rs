@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 #[tokio::test]
-async fn streams_end_and_the_stop_does_not_wait_for_idle_clients() {
+async fn r83_streams_end_and_the_stop_does_not_wait_for_idle_clients() {
     let mut server = Server::start();
     let address = server.address();
     let mut kv = server.kv().await;

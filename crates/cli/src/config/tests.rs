@@ -293,9 +293,18 @@ fn the_gateway_is_missed_only_by_those_who_ask() {
 fn sizes_beyond_advice_are_warned_about() {
     assert_eq!(config(&["--quota-backend-bytes=-1"]).limits.quota_bytes, None);
     assert_eq!(config(&["--quota-backend-bytes=53248"]).limits.quota_bytes, Some(53_248));
-    for argument in ["--quota-backend-bytes=8589934593", "--max-request-bytes=10485761", "--unsafe-no-fsync"] {
+    for argument in ["--quota-backend-bytes=8589934593", "--max-request-bytes=10485761"] {
         assert_eq!(read(&[argument]).expect("valid").1.len(), 1, "{argument}");
     }
+}
+
+/// etcd #13066: members that never synced disagreed after a crash. Whoever asks for that is told what it means.
+#[test]
+fn r16_not_syncing_is_asked_for_and_warned_of() {
+    assert!(!config(&[]).unsafe_no_sync);
+    let (config, warnings) = read(&["--unsafe-no-fsync"]).expect("valid");
+    let [warning] = warnings.as_slice() else { panic!("one warning, not {warnings:?}") };
+    assert!(config.unsafe_no_sync && warning.message.contains("lose acknowledged writes"), "{warning:?}");
 }
 
 #[test]

@@ -19,6 +19,88 @@ fn apply(mvcc: &mut Mvcc, step: u8) -> Option<Change> {
     }
 }
 
+/// What rewrites files in the background, stage by stage.
+#[derive(Default)]
+struct Background {
+    checkpoint: Option<crate::CheckpointJob>,
+    durable: Option<crate::CheckpointDone>,
+    reclaim: Option<crate::ReclaimJob>,
+    relocated: Option<crate::Relocated>,
+}
+
+impl Background {
+    fn checkpoint_stage(&mut self, mvcc: &mut Mvcc, stage: usize) {
+        match stage {
+            0 => self.checkpoint = Some(mvcc.take_checkpoint().expect("take checkpoint")),
+            1 => {
+                let mut job = self.checkpoint.take().expect("taken");
+                self.durable = Some(job.write(&job.meta()).expect("write checkpoint"));
+            }
+            _ => mvcc.finish_checkpoint(self.durable.take().expect("written")).expect("finish checkpoint"),
+        }
+    }
+
+    fn reclaim_stage(&mut self, mvcc: &mut Mvcc, stage: usize) {
+        match stage {
+            0 => {
+                finish_compaction(mvcc);
+                self.reclaim = mvcc.begin_reclaim().expect("begin reclaim");
+            }
+            1 => self.relocated = self.reclaim.take().map(copied),
+            2 => self.relocated.take().into_iter().for_each(|relocated| mvcc.finish_reclaim(relocated)),
+            _ => while mvcc.relocation_step(5) {},
+        }
+    }
+}
+
+/// A defragmentation while a snapshot was applied left a process that wrote to files no longer there. Every interleaving of a
+/// checkpoint with a reclaim, with writes, compactions and a reader of an old view between.
+#[test]
+fn r05_what_rewrites_files_may_be_interleaved() {
+    let mut reclaimed = 0;
+    for order in (0..1u32 << 7).filter(|order| order.count_ones() == 3) {
+        let disk = SimDisk::new();
+        let mut mvcc = open(&disk);
+        // Half of each segment is garbage.
+        for number in (0..60).chain((0..60).step_by(2)) {
+            put(&mut mvcc, &format!("key-{number}"), &"v".repeat(300));
+        }
+        checkpoint(&mut mvcc);
+        mvcc.compact(mvcc.current_revision()).expect("compact");
+        finish_compaction(&mut mvcc);
+        let kept = flushed_view(&mut mvcc);
+        let before = all_pairs(&kept);
+        let mut background = Background::default();
+        let (mut checkpoint_stages, mut reclaim_stages) = (0.., 0..);
+        for at in 0..7 {
+            if order >> at & 1 == 1 {
+                background.checkpoint_stage(&mut mvcc, checkpoint_stages.next().expect("endless"));
+            } else {
+                background.reclaim_stage(&mut mvcc, reclaim_stages.next().expect("endless"));
+                reclaimed += usize::from(background.relocated.is_some());
+            }
+            put(&mut mvcc, &format!("key-{at}"), &format!("{at} {order}"));
+            delete(&mut mvcc, &KeyRange::single(format!("key-{}", 10 + at)));
+            mvcc.compact(mvcc.current_revision()).expect("compact");
+            mvcc.compaction_step(3);
+            assert_eq!(all_pairs(&kept), before, "order {order:07b} at {at}: the old view");
+        }
+        let now = all_pairs(&flushed_view(&mut mvcc));
+        checkpoint(&mut mvcc);
+        checkpoint(&mut mvcc);
+        assert_eq!(all_pairs(&flushed_view(&mut mvcc)), now, "order {order:07b}");
+        assert_eq!(all_pairs(&kept), before, "order {order:07b}: the old view");
+        let mut reopened = open(&disk.after_kill());
+        assert_eq!(all_pairs(&flushed_view(&mut reopened)), now, "order {order:07b}, opened");
+    }
+    assert!(reclaimed > 10, "reclaim had something to do only {reclaimed} times");
+}
+
+fn all_pairs(view: &View) -> Vec<KeyValue> {
+    let all = view.range(&Range::new(KeyRange::all())).expect("readable");
+    pairs(view, &all.items)
+}
+
 /// A member that dropped the reads of a transaction because nobody waited for their answers ended up with another state.
 #[test]
 fn r23_reads_in_a_transaction_change_nothing() {

@@ -18,8 +18,9 @@ fn run_until(seed: u64, step: u64) -> Option<(SimDisk, Remains)> {
     }
 }
 
+/// etcd #22340: a file that was renamed into place and synced, but not its directory, vanished.
 #[test]
-fn the_newest_durable_checkpoint_is_there_after_a_power_cut_at_any_step() {
+fn r06_the_newest_durable_checkpoint_is_there_after_a_power_cut_at_any_step() {
     let mut step = 0;
     while let Some((disk, remains)) = run_until(WORKLOAD, step) {
         assert!(disk.is_off());

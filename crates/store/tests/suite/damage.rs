@@ -78,7 +78,7 @@ fn told_offset(fault: &Fault, name: &str) -> usize {
 }
 
 #[test]
-fn every_flipped_byte_is_named_or_without_effect() {
+fn r10_every_flipped_byte_is_named_or_without_effect() {
     let (sound, index) = sound();
     assert!(read_all(&sound.after_kill(), &index).is_empty());
     for name in names(&sound) {
@@ -232,7 +232,7 @@ fn verified(disk: &SimDisk) -> Vec<Fault> {
 }
 
 #[test]
-fn a_check_finds_every_flipped_byte_that_counts_and_changes_nothing() {
+fn r10_a_check_finds_every_flipped_byte_that_counts_and_changes_nothing() {
     let (sound, index) = sound();
     let image = Image::open(Arc::new(sound.clone()), Path::new(DIRECTORY)).expect("it is sound");
     let (meta, found) = load(image.checkpoint().expect("it is sound")).expect("it is sound");

@@ -11,7 +11,7 @@ use store::{Fault, Mode, Options, Store};
 const ACTIONS: usize = 90;
 
 #[test]
-fn a_step_that_fails_is_told_with_the_file_and_what_is_durable_stays() {
+fn r17_a_step_that_fails_is_told_with_the_file_and_what_is_durable_stays() {
     let mut told = 0;
     for step in 0.. {
         let disk = SimDisk::new();
@@ -202,7 +202,7 @@ fn a_checkpoint_that_lacked_space_is_made_by_the_same_writer() {
 }
 
 #[test]
-fn a_lack_of_space_told_by_any_step_loses_nothing() {
+fn r15_a_lack_of_space_told_by_any_step_loses_nothing() {
     for step in 0.. {
         let disk = SimDisk::new();
         disk.fail_at(step, ErrorKind::StorageFull);
