@@ -3,6 +3,7 @@
 
 use super::*;
 use sim::Random;
+use std::collections::BTreeMap;
 
 /// What the threads around it do between batches, with a checkpoint if one is wanted; true if one was written.
 pub(crate) fn pace(mvcc: &mut Mvcc) -> bool {
@@ -95,4 +96,180 @@ fn nothing_happens_below_the_target() {
     checkpoint(&mut mvcc);
     assert!(mvcc.begin_reclaim().expect("begin").is_none() && !mvcc.wants_checkpoint());
     assert_eq!(mvcc.reclaim_stats(), crate::ReclaimStats::default());
+}
+
+/// What was written, outside of the disk, and which revisions a checkpoint may have made durable.
+#[derive(Clone, Default)]
+struct Memory {
+    /// Key and value by revision; `None` for a deletion.
+    changes: Vec<(i64, String, Option<String>)>,
+    acknowledged: i64,
+    attempted: i64,
+}
+
+impl Memory {
+    fn live_at(&self, revision: i64) -> BTreeMap<String, String> {
+        let mut live = BTreeMap::new();
+        for (at, key, value) in &self.changes {
+            match value {
+                _ if *at > revision => break,
+                Some(value) => live.insert(key.clone(), value.clone()),
+                None => live.remove(key),
+            };
+        }
+        live
+    }
+}
+
+fn live(mvcc: &mut Mvcc) -> BTreeMap<String, String> {
+    let view = flushed_view(mvcc);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let all = KeyRange::all();
+    let pair = |(key, meta): (crate::Key<'_>, crate::Meta)| {
+        let kv = KeyValue::decode(&view.read(meta.location).expect("a live record is readable")).expect("a pair");
+        (text(&key.to_vec()), text(&kv.value))
+    };
+    view.live(&all).map(pair).collect()
+}
+
+/// Overwrites, deletions and compactions with reclaim as it comes, until the disk fails; a lack of space is left to `full`.
+fn churn(
+    mvcc: &mut Mvcc,
+    memory: &mut Memory,
+    seed: u64,
+    rounds: usize,
+    full: &mut dyn FnMut(&mut Mvcc),
+) -> crate::Result<()> {
+    let mut random = Random::new(seed);
+    for _ in 0..rounds {
+        let key = format!("key/{}", random.below(12));
+        let value = value(&mut random);
+        while let Err(fault) = mvcc.make_room(1000) {
+            if !fault.is_no_space() {
+                return Err(fault);
+            }
+            churn_reclaim(mvcc, memory)?;
+            full(mvcc);
+        }
+        let deletes = random.below(8) == 0;
+        let mut txn = mvcc.begin();
+        if deletes {
+            txn.delete_range(&KeyRange::single(key.clone()));
+        } else {
+            txn.put(key.clone().into(), value.clone().into(), LeaseId::NONE)?;
+        }
+        if let Some(change) = txn.commit() {
+            memory.changes.push((change.revision.0, key, (!deletes).then_some(value)));
+        }
+        if random.below(6) == 0 && mvcc.compacted_revision() < mvcc.current_revision() {
+            mvcc.compact(mvcc.current_revision()).expect("newer than the one before");
+        }
+        churn_reclaim(mvcc, memory)?;
+    }
+    Ok(())
+}
+
+fn churn_reclaim(mvcc: &mut Mvcc, memory: &mut Memory) -> crate::Result<()> {
+    mvcc.flush()?;
+    mvcc.compaction_step(9);
+    mvcc.relocation_step(3);
+    if let Some(mut job) = mvcc.begin_reclaim()? {
+        match (|| {
+            while job.step()? {}
+            job.finish()
+        })() {
+            Ok(relocated) => mvcc.finish_reclaim(relocated),
+            Err(fault) if fault.is_no_space() => mvcc.abandon_reclaim(),
+            Err(fault) => return Err(fault),
+        }
+    } else if mvcc.wants_checkpoint() {
+        let mut job = mvcc.take_checkpoint()?;
+        memory.attempted = job.revision().0;
+        let done = match job.write(&job.meta()) {
+            Err(fault) if fault.is_no_space() => return Ok(()),
+            done => done?,
+        };
+        drop(job);
+        memory.acknowledged = memory.attempted;
+        mvcc.finish_checkpoint(done)?;
+    }
+    Ok(())
+}
+
+fn try_open(disk: &SimDisk) -> crate::Result<Mvcc> {
+    let (store, checkpoint) = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options())?;
+    Mvcc::open(store, checkpoint.map(|checkpoint| (checkpoint.meta, checkpoint.runs)))
+}
+
+/// Opens what a crash left, and checks that it is exactly a checkpoint that may be there; answers it, and what is true of it.
+fn check_remains(disk: &SimDisk, mut memory: Memory) -> (Mvcc, Memory) {
+    let mut mvcc = open(disk);
+    let found = mvcc.current_revision().0;
+    let may_be = [memory.acknowledged.max(1), memory.attempted.max(1)];
+    assert!(may_be.contains(&found), "found revision {found}, {} is durable", memory.acknowledged);
+    memory.changes.retain(|(at, ..)| *at <= found);
+    (memory.acknowledged, memory.attempted) = (found, found);
+    assert_eq!(live(&mut mvcc), memory.live_at(found));
+    (mvcc, memory)
+}
+
+#[test]
+fn the_power_may_go_off_at_any_step_of_reclaim() {
+    let mut moved = 0;
+    for step in 0.. {
+        let disk = SimDisk::new();
+        disk.power_off_at(step);
+        let mut memory = Memory::default();
+        let churned = try_open(&disk).and_then(|mut mvcc| {
+            let churned = churn(&mut mvcc, &mut memory, 7, 150, &mut |_| {});
+            moved = mvcc.reclaim_stats().relocated_records;
+            churned
+        });
+        if churned.is_ok() {
+            assert!(step > 300, "the workload is too short to say something: {step} steps");
+            break;
+        }
+        for cut in 0..2 {
+            let disk = disk.after_power_cut(&mut Random::new(step * 2 + cut));
+            let (mut mvcc, mut memory) = check_remains(&disk, memory.clone());
+            churn(&mut mvcc, &mut memory, step, 12, &mut |_| {}).expect("it goes on");
+            assert_eq!(live(&mut mvcc), memory.live_at(i64::MAX));
+            check_remains(&disk.after_kill(), memory);
+        }
+        check_remains(&disk.after_kill(), memory);
+    }
+    assert!(moved > 50, "only {moved} records were moved");
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_moment_gets_its_room_from_garbage() {
+    let options = || Options { reserve_bytes: 24 << 10, ..options() };
+    let open = |disk: &SimDisk| {
+        let (store, checkpoint) =
+            Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("open store");
+        Mvcc::open(store, checkpoint.map(|checkpoint| (checkpoint.meta, checkpoint.runs))).expect("open mvcc")
+    };
+    let mut waited = 0;
+    for rounds in (20..140).step_by(3) {
+        let disk = SimDisk::new();
+        let mut mvcc = open(&disk);
+        let mut memory = Memory::default();
+        churn(&mut mvcc, &mut memory, 7, rounds, &mut |_| {}).expect("there is room");
+        // Enough for twelve keys of half a kilobyte and what is needed beside them, if garbage is given back.
+        disk.set_capacity(Some(disk.used().max(40 << 10)));
+        let mut waits = 0;
+        let mut compact = |mvcc: &mut Mvcc| {
+            waits += 1;
+            assert!(waits < 200, "{rounds} rounds: {} of {} bytes are garbage", disk.used(), mvcc.retained_bytes());
+            if mvcc.compacted_revision() < mvcc.current_revision() {
+                mvcc.compact(mvcc.current_revision()).expect("newer than the one before");
+            }
+        };
+        churn(&mut mvcc, &mut memory, 8, 100, &mut compact).expect("garbage is given back");
+        waited += waits;
+        assert_eq!(live(&mut mvcc), memory.live_at(i64::MAX));
+        let mut reopened = open(&disk.after_kill());
+        assert_eq!(live(&mut reopened), memory.live_at(reopened.current_revision().0));
+    }
+    assert!(waited > 20, "the disk was full only {waited} times");
 }
