@@ -72,7 +72,7 @@ fn checkpoint(mvcc: &mut Mvcc) {
     let meta = job.meta();
     let done = timed("checkpoint: write", 1, || job.write(&meta).expect("write"));
     drop(job);
-    timed("checkpoint: finish", 1, || mvcc.finish_checkpoint(done).expect("finish"));
+    timed("checkpoint: finish", 1, || mvcc.finish_checkpoint(done).remove().expect("finish"));
 }
 
 fn reads(view: &View, keys: &[Bytes]) {

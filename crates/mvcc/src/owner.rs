@@ -3,7 +3,7 @@
 use crate::accounts::{AccountDepth, Accounts, AccountsReader};
 use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints, Room};
 use crate::compaction::{Compaction, Removed};
-use crate::fault::{Fault, Result};
+use crate::fault::Result;
 use crate::hash::CompactionHashes;
 use crate::index::Index;
 use crate::load::{self, Loaded};
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use model::{KeyRange, LeaseId, Rejection, Revision};
 use std::fmt;
 use std::sync::Arc;
-use store::{Run, SegmentStat, Store};
+use store::{Leftovers, Run, SegmentStat, Store};
 
 /// The revision of an empty store.
 const FIRST_REVISION: Revision = Revision(1);
@@ -209,10 +209,10 @@ impl Mvcc {
         Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, room))
     }
 
-    /// The job's checkpoint is durable: what only the one before named may go.
-    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Result<()> {
+    /// The job's checkpoint is durable: what only the one before named is to go.
+    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Leftovers {
         let done = self.checkpoints.finish(done);
-        self.store.finish_checkpoint(done).map_err(Fault::from)
+        self.store.finish_checkpoint(done)
     }
 }
 

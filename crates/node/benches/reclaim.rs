@@ -74,6 +74,9 @@ struct Phase {
     waits: Vec<Duration>,
     cpu: Duration,
     written: u64,
+    queue_max: Duration,
+    sync_max: Duration,
+    apply_max: Duration,
     took: Duration,
     ratio_max: f64,
     excess_max: i64,
@@ -123,8 +126,12 @@ impl Bench {
             }
             while in_flight.len() >= IN_FLIGHT || (sent as f64 > due && !in_flight.is_empty()) {
                 let Some((since, put)) = in_flight.pop_front() else { break };
-                block_on(put).expect("the put is applied").answer.expect("the put is not refused");
+                let reply: node::Reply = block_on(put).expect("the put is applied");
+                reply.answer.expect("the put is not refused");
                 phase.waits.push(since.elapsed());
+                phase.queue_max = phase.queue_max.max(reply.timings.queue);
+                phase.sync_max = phase.sync_max.max(reply.timings.sync);
+                phase.apply_max = phase.apply_max.max(reply.timings.apply);
             }
             if sampled.elapsed() >= Duration::from_secs(1) {
                 sampled = Instant::now();
@@ -159,7 +166,8 @@ impl Phase {
         let at =
             |share: f64| self.waits.get(((count as f64 * share) as usize).min(count - 1)).copied().unwrap_or_default();
         println!(
-            "{name:<24} {:>7.0} puts/s  CPU {:>5.1} us {:>6} bytes written each  p50 {:>7.2} p99 {:>7.2} p99.9 {:>7.2} max {:>7.2} ms  files/retained \
+            "{name:<24} {:>7.0} puts/s  CPU {:>5.1} us {:>6} bytes written each  p50 {:>7.2} p99 {:>7.2} p99.9 {:>7.2} max {:>7.2} ms \
+             (queue {:.1?}, sync {:.1?}, apply {:.1?})  files/retained \
              {:>5.2}, {} of {} samples over the bound, nearest {} MiB",
             count as f64 / self.took.as_secs_f64(),
             self.cpu.as_secs_f64() * 1e6 / count as f64,
@@ -168,6 +176,9 @@ impl Phase {
             at(0.99).as_secs_f64() * 1e3,
             at(0.999).as_secs_f64() * 1e3,
             at(1.0).as_secs_f64() * 1e3,
+            self.queue_max,
+            self.sync_max,
+            self.apply_max,
             self.ratio_max,
             self.over,
             self.samples,
@@ -243,11 +254,13 @@ fn main() {
     let deleted = block_on(bench.handle().propose(Command::DeleteRange(delete))).expect("it is applied");
     deleted.answer.expect("it is not refused");
     compact(bench.handle());
-    println!(
-        "{:?} until everything deleted is gone",
-        until(&bench.data_dir, bench.handle(), |files, _| files < 32 << 20)
-    );
-    println!("{:?}", bench.handle().status());
+    println!("within the bound {:?} after everything was deleted", until(&bench.data_dir, bench.handle(), within));
+    // The deletions themselves go with the compaction after theirs.
+    let put = bench.put(0);
+    block_on(bench.handle().propose(put)).expect("it is applied").answer.expect("it is not refused");
+    compact(bench.handle());
+    let below = |files, _| files < 20 << 20;
+    println!("below 20 MiB {:?} after the deletions were compacted", until(&bench.data_dir, bench.handle(), below));
     bench.node.stop();
     let _ = std::fs::remove_dir_all(&bench.data_dir);
 }

@@ -36,6 +36,8 @@ pub(crate) enum ApplyMessage {
         slots: Vec<Slot<Arc<StateView>>>,
     },
     CheckpointWritten(Box<state::CheckpointDone>),
+    /// What a checkpoint stopped naming is removed.
+    FilesRemoved,
     /// Copies are written; `None` if the disk was full.
     Reclaimed(Option<Box<state::Relocated>>),
     /// There may be work between batches.
@@ -155,7 +157,8 @@ impl Apply {
             match message {
                 ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
                 ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
-                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done)?,
+                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done),
+                ApplyMessage::FilesRemoved => self.renew_view(),
                 ApplyMessage::Reclaimed(relocated) => self.finish_reclaim(relocated),
                 ApplyMessage::Turn => {}
                 ApplyMessage::Stop => stop = true,
@@ -466,14 +469,19 @@ impl Apply {
         Ok(())
     }
 
-    fn finish_checkpoint(&mut self, done: state::CheckpointDone) -> Result<(), state::Fault> {
+    fn finish_checkpoint(&mut self, done: state::CheckpointDone) {
         self.checkpoint.running = false;
         let index = done.applied();
-        self.state.finish_checkpoint(done)?;
-        // The view before it holds files open that are removed now, and says how long they are together.
-        self.shared.view.store(Arc::new(self.state.view()));
+        let leftovers = self.state.finish_checkpoint(done);
+        // The view before it holds files open that are to be removed.
+        self.renew_view();
+        let _ = self.background.send(BackgroundJob::Remove(leftovers));
         self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
-        Ok(())
+    }
+
+    /// Nothing was applied since the last one, but the files are others. Everything applied was published.
+    fn renew_view(&self) {
+        self.shared.view.store(Arc::new(self.state.view()));
     }
 }
 

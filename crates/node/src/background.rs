@@ -13,6 +13,7 @@ use state::{CheckpointJob, ReclaimJob, Relocated, StateView};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
+use store::{Held, Leftovers};
 
 pub(crate) enum BackgroundJob {
     Checkpoint {
@@ -20,6 +21,8 @@ pub(crate) enum BackgroundJob {
         index: LogIndex,
     },
     Reclaim(Box<ReclaimJob>),
+    /// Files that no checkpoint names any more.
+    Remove(Leftovers),
     /// A compaction was applied: hash what it drops before the history goes.
     CompactionHashes(Arc<StateView>),
     Stop,
@@ -30,6 +33,8 @@ pub(crate) struct Background {
     pub(crate) jobs: Receiver<BackgroundJob>,
     pub(crate) apply: Arc<Inbox<ApplyMessage>>,
     pub(crate) log: wal::Preparer,
+    /// Removed files that readers may still read.
+    pub(crate) held: Held,
 }
 
 /// How often the log's next segment is looked after.
@@ -41,14 +46,23 @@ impl Background {
             match self.jobs.recv_timeout(PREPARE_INTERVAL) {
                 Ok(BackgroundJob::Checkpoint { job, index }) => self.write_checkpoint(*job, index)?,
                 Ok(BackgroundJob::Reclaim(job)) => self.reclaim(*job)?,
+                Ok(BackgroundJob::Remove(leftovers)) => self.remove(leftovers)?,
                 Ok(BackgroundJob::CompactionHashes(view)) => {
                     view.kv().complete_compaction_hashes();
                 }
                 Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.held.close_unused();
             self.prepare_log();
         }
+    }
+
+    fn remove(&mut self, leftovers: Leftovers) -> Result<(), state::Fault> {
+        let held = leftovers.remove().map_err(mvcc::Fault::from)?;
+        self.held.extend(held);
+        self.apply.push_always(ApplyMessage::FilesRemoved);
+        Ok(())
     }
 
     fn prepare_log(&mut self) {
@@ -86,6 +100,7 @@ impl Background {
                 Err(fault) if fault.is_no_space() => {
                     tracing::warn!(error = %fault, "write checkpoint {index}: tried again until there is room");
                     match self.jobs.recv_timeout(DISK_RETRY_INTERVAL) {
+                        Ok(BackgroundJob::Remove(leftovers)) => self.remove(leftovers)?,
                         Ok(BackgroundJob::CompactionHashes(view)) => {
                             view.kv().complete_compaction_hashes();
                         }

@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::{DataDir, Identity, Store};
+use store::{DataDir, Held, Identity, Store};
 use wal::Wal;
 
 /// What a member is started with. Times and counts are validated by the caller.
@@ -169,10 +169,12 @@ impl Node {
 
 /// Makes the next start quick; without it, the log is applied again.
 fn write_last_checkpoint(mut state: State) {
-    let written =
-        state.begin_checkpoint().and_then(|mut job| job.write()).and_then(|done| state.finish_checkpoint(done));
-    if let Err(fault) = written {
-        tracing::warn!(error = %fault, "write last checkpoint: the next start applies the log instead");
+    match state.begin_checkpoint().and_then(|mut job| job.write()) {
+        // What cannot be removed goes at the next start.
+        Ok(done) => drop(state.finish_checkpoint(done).remove()),
+        Err(fault) => {
+            tracing::warn!(error = %fault, "write last checkpoint: the next start applies the log instead");
+        }
     }
 }
 
@@ -217,7 +219,8 @@ fn open(
 fn bootstrap(store: Store, membership: Membership, options: state::Options) -> state::Result<State> {
     let mut state = State::bootstrap(store, membership, options)?;
     let done = state.begin_checkpoint()?.write()?;
-    state.finish_checkpoint(done)?;
+    // Before it the directory had no file that a checkpoint named.
+    drop(state.finish_checkpoint(done));
     Ok(state)
 }
 
@@ -259,7 +262,8 @@ fn start_threads(
 ) -> Result<Node, StartError> {
     let inbox = Arc::new(Inbox::new(usize::MAX, usize::MAX));
     let (background_jobs, jobs) = mpsc::channel();
-    let background = Background { shared: shared.clone(), jobs, apply: inbox.clone(), log: wal.preparer() };
+    let background =
+        Background { shared: shared.clone(), jobs, apply: inbox.clone(), log: wal.preparer(), held: Held::default() };
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,

@@ -164,7 +164,7 @@ fn start() {
     }
     let mut job = fixture.state.begin_checkpoint().expect("begins");
     let done = job.write().expect("writes");
-    fixture.state.finish_checkpoint(done).expect("finishes");
+    fixture.state.finish_checkpoint(done).remove().expect("finishes");
     let Fixture { state, _dir: dir } = fixture;
     drop(state);
     let started = Instant::now();

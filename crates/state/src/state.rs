@@ -18,7 +18,7 @@ use model::{LogIndex, Revision};
 use mvcc::{AccountDepth, Mvcc};
 use std::sync::{Arc, MutexGuard};
 use stdx::codec::{Reader, put_bytes};
-use store::{Checkpoint, Store};
+use store::{Checkpoint, Leftovers, Store};
 
 /// What may differ between two runs of the same member.
 #[derive(Debug, Clone, Copy)]
@@ -143,9 +143,9 @@ impl State {
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }
 
-    /// Takes note of a durable checkpoint.
-    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Result<()> {
-        Ok(self.mvcc.finish_checkpoint(done.keys)?)
+    /// Takes note of a durable checkpoint. Answers the files that it stopped naming, which are to be removed.
+    pub fn finish_checkpoint(&mut self, done: CheckpointDone) -> Leftovers {
+        self.mvcc.finish_checkpoint(done.keys)
     }
 }
 

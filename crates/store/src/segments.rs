@@ -3,6 +3,7 @@
 use crate::checkpoint::{CheckpointWriter, Done, Run};
 use crate::cold::{ColdSegment, ColdWriter};
 use crate::fault::{Fault, Result};
+use crate::leftovers::{Held, Leftovers};
 use crate::manifest::Manifest;
 use crate::open::{FILE_HEADER_BYTES, SEGMENT_MAGIC, begin, open_segment, read_manifest, remove_unnamed, write_header};
 use crate::reader::{OpenSegment, Reader};
@@ -466,9 +467,8 @@ impl Store {
         Ok(CheckpointWriter::new(disk, space, directory, manifest, run, to_sync, leaving))
     }
 
-    /// Takes note of a durable checkpoint and removes the files that it stopped naming. A fault says that a file could not
-    /// be removed; that one goes at the next open, and the checkpoint counts all the same.
-    pub fn finish_checkpoint(&mut self, done: Done) -> Result<()> {
+    /// Takes note of a durable checkpoint. Answers the files that it stopped naming, which are to be removed.
+    pub fn finish_checkpoint(&mut self, done: Done) -> Leftovers {
         let Done { manifest, manifest_bytes, leaving, run_bytes } = done;
         self.space.take_unnamed(run_bytes);
         self.manifest_bytes = manifest_bytes;
@@ -480,30 +480,22 @@ impl Store {
                 segment.unsynced = false;
             }
         }
+        let mut files = Vec::new();
         let before = std::mem::replace(&mut self.runs, manifest.runs);
-        let gone = before.iter().filter(|run| !self.runs.contains(run)).map(|(id, _)| format!("run-{id:08x}"));
-        let mut names: Vec<String> = gone.collect();
-        for id in &leaving {
-            if let Some(segment) = self.segments.remove(id) {
-                self.file_bytes -= segment.file_bytes;
-                self.removed_segments += 1;
-                names.push(format!("segment-{id:08x}"));
-            }
+        for (id, bytes) in before.iter().filter(|run| !self.runs.contains(run)) {
+            files.push((self.directory.join(format!("run-{id:08x}")), *bytes));
+        }
+        let mut held = Vec::new();
+        for segment in leaving.iter().filter_map(|id| self.segments.remove(id)) {
+            self.file_bytes -= segment.file_bytes;
+            self.removed_segments += 1;
+            files.push((segment.open.path.clone(), segment.file_bytes));
+            held.push(segment.open);
         }
         if !leaving.is_empty() {
             self.renew_reader();
         }
-        // All are tried, the first fault is told.
-        let removed: Vec<Result<()>> = names.iter().map(|name| self.remove(name)).collect();
-        if self.space_is_ours() {
-            // If there is no room for it yet, the next checkpoint tries again.
-            let _ = self.space.reserve();
-        }
-        removed.into_iter().collect()
-    }
-
-    fn remove(&self, name: &str) -> Result<()> {
-        let path = self.directory.join(name);
-        self.disk.remove(&path).map_err(Fault::io("remove", &path))
+        self.space.add_unnamed(files.iter().map(|(_, bytes)| bytes).sum());
+        Leftovers { disk: self.disk.clone(), space: self.space.clone(), files, held: Held(held) }
     }
 }

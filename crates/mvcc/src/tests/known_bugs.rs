@@ -347,7 +347,7 @@ fn write_checkpoints(mvcc: &mut Mvcc) -> bool {
         let Ok(mut job) = mvcc.take_checkpoint() else { return false };
         let meta = job.meta();
         let Ok(done) = job.write(&meta) else { return false };
-        if mvcc.finish_checkpoint(done).is_err() {
+        if mvcc.finish_checkpoint(done).remove().is_err() {
             return false;
         }
         mvcc.compaction_step(1);
@@ -371,7 +371,7 @@ fn a_checkpoint_that_met_a_full_disk_is_written_later() {
     disk.fail_at(disk.steps() + 1, ErrorKind::StorageFull);
     assert!(job.write(&job.meta()).expect_err("there is no space").is_no_space());
     let done = job.write(&job.meta()).expect("there is space again");
-    mvcc.finish_checkpoint(done).expect("finish checkpoint");
+    mvcc.finish_checkpoint(done).remove().expect("finish checkpoint");
     let reopened = open(&disk.after_kill());
     assert_eq!((reopened.key_count(), reopened.current_revision()), (200, Revision(201)));
 }

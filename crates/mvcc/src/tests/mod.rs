@@ -48,7 +48,7 @@ pub(crate) fn delete(mvcc: &mut Mvcc, range: &KeyRange) -> Option<Change> {
 pub(crate) fn checkpoint(mvcc: &mut Mvcc) {
     let mut job = mvcc.take_checkpoint().expect("take checkpoint");
     let done = job.write(&job.meta()).expect("write checkpoint");
-    mvcc.finish_checkpoint(done).expect("finish checkpoint");
+    mvcc.finish_checkpoint(done).remove().expect("finish checkpoint");
 }
 
 pub(crate) fn finish_compaction(mvcc: &mut Mvcc) {

@@ -186,7 +186,7 @@ impl Session {
                 self.compact(at);
                 finish_compaction(&mut self.mvcc);
                 let done = job.write(&job.meta()).expect("write checkpoint");
-                self.mvcc.finish_checkpoint(done).expect("finish checkpoint");
+                self.mvcc.finish_checkpoint(done).remove().expect("finish checkpoint");
                 self.durable = taken;
             }
             Step::Reclaim(txns, at, follow) => {
@@ -203,7 +203,7 @@ impl Session {
                 self.mvcc.finish_reclaim(copies);
                 self.mvcc.relocation_step(usize::MAX);
                 let done = job.write(&job.meta()).expect("write checkpoint");
-                self.mvcc.finish_checkpoint(done).expect("finish checkpoint");
+                self.mvcc.finish_checkpoint(done).remove().expect("finish checkpoint");
                 self.durable = self.model.clone();
             }
             Step::Pace => {

@@ -191,7 +191,7 @@ fn churn_reclaim(mvcc: &mut Mvcc, memory: &mut Memory) -> crate::Result<()> {
         };
         drop(job);
         memory.acknowledged = memory.attempted;
-        mvcc.finish_checkpoint(done)?;
+        mvcc.finish_checkpoint(done).remove()?;
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ impl World {
         let mut job = self.state.begin_checkpoint().expect("the disk works");
         let done = job.write().expect("the disk works");
         assert_eq!(done.applied(), self.state.applied().index);
-        self.state.finish_checkpoint(done).expect("the disk works");
+        self.state.finish_checkpoint(done).remove().expect("the disk works");
     }
 
     /// Ends the process and starts it again: the newest checkpoint, and the log behind it.

@@ -159,7 +159,7 @@ impl Caller {
             }
         };
         self.memory.acknowledged = meta;
-        self.store.finish_checkpoint(done)?;
+        self.store.finish_checkpoint(done).remove()?;
         written
     }
 

@@ -94,19 +94,19 @@ fn a_file_that_cannot_be_removed_does_not_disturb_later_checkpoints() {
         let locations: Vec<_> = (0..12).map(|_| store.append(&[&[7; 1000]]).expect("there is space")).collect();
         for (meta, mode) in [("one", Mode::Full), ("two", Mode::Delta)] {
             let done = commit(&mut store, meta, mode);
-            store.finish_checkpoint(done).expect("nothing is removed");
+            store.finish_checkpoint(done).remove().expect("nothing is removed");
         }
         locations.iter().skip(1).for_each(|location| store.release(*location));
         let done = commit(&mut store, "three", Mode::Full);
         disk.fail_at(disk.steps() + failures, ErrorKind::Other);
-        if store.finish_checkpoint(done).is_ok() {
+        if store.finish_checkpoint(done).remove().is_ok() {
             break;
         }
         failures += 1;
         assert_eq!(store.segments().count(), 2, "only what the checkpoint names and the active one");
         store.append(&[b"later"]).expect("it goes on");
         let done = commit(&mut store, "four", Mode::Delta);
-        store.finish_checkpoint(done).expect("the disk is sound again");
+        store.finish_checkpoint(done).remove().expect("the disk is sound again");
         drop(store);
         let checkpoint = open().expect("it opens").1.expect("there is a checkpoint");
         let blocks: Vec<_> = checkpoint.runs.into_iter().map(|mut run| run.next_block()).collect();

@@ -118,7 +118,7 @@ impl Run {
         self.durable = captured.clone();
         self.durable.total.retain(|id, _| keep(*id));
         self.model.total.retain(|id, _| keep(*id) || !captured.total.contains_key(id));
-        self.store.finish_checkpoint(done).expect("the disk is sound");
+        self.store.finish_checkpoint(done).remove().expect("the disk is sound");
     }
 
     fn reclaim(&mut self, number: usize, share: usize) {

@@ -115,7 +115,7 @@ impl Session {
             ("finish", []) => {
                 let done = self.done.take().expect("the script commits it first");
                 self.checkpoint = None;
-                self.store().finish_checkpoint(done)?;
+                self.store().finish_checkpoint(done).remove()?;
             }
             ("give-up", []) => self.checkpoint = None,
             other => panic!("no such command: {other:?}"),
