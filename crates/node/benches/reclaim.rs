@@ -53,6 +53,7 @@ fn config(data_dir: PathBuf) -> Config {
         request_timeout: Duration::from_secs(7),
         checkpoint_entries: 10_000,
         quota_bytes: None,
+        account_depth: node::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: false,
