@@ -312,8 +312,9 @@ impl Call {
     fn log_slow(&self, took: Duration, code: Code, answer_bytes: usize) {
         let timings = self.trace.proposed.get();
         let answered = self.trace.answered.get();
+        // The message and the fields that etcd has too are etcd's: log searches know them.
         tracing::warn!(
-            method = self.method.path(),
+            "response type" = self.method.path(),
             remote = %self.remote,
             code = code.name(),
             "time spent" = ?took,
@@ -324,7 +325,7 @@ impl Call {
             sync = ?timings.sync,
             apply = ?timings.apply,
             send = ?took.saturating_sub(answered),
-            "request took too long"
+            "request stats"
         );
     }
 }

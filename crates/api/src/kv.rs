@@ -138,7 +138,7 @@ pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<
 pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
     let request = pb::TxnRequest::decode(message).map_err(|error| {
-        // The decoder's own bound on nesting comes before ours.
+        // The decoder's own bound on nesting is a little above ours.
         if error.to_string().contains("recursion limit") { status::TOO_MANY_OPS } else { status::UNMARSHAL }
     })?;
     let checked = kv_request::txn(request, rim.config().txn_ops_max)?;

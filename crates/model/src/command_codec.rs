@@ -7,9 +7,9 @@ use crate::command::*;
 use crate::{KeyRange, LeaseId, MemberId, RangeEnd, RequestId, Revision};
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
 
-/// Deepest nesting of txns that is encoded, read or executed. The edge refuses deeper requests; etcd has no such bound, but
-/// its limit on operations makes deeper ones useless.
-pub const TXN_DEPTH_MAX: usize = 64;
+/// Deepest nesting of txns that is encoded, read or executed. The edge refuses deeper requests; etcd bounds it only by the
+/// number of operations. A level is two protobuf messages, and decoders outside of Go stop at 100 of them.
+pub const TXN_DEPTH_MAX: usize = 50;
 
 /// First byte of every payload; another value is a format that this release does not know.
 const FORMAT: u8 = 1;

@@ -524,13 +524,21 @@ func registerTxnLimits() {
 			s.Range(&pb.RangeRequest{Key: s.key(""), RangeEnd: s.all(), CountOnly: true})
 		})
 	}
+	nested := func(s *side, txns int) {
+		op := s.opSet("k", "v")
+		for range txns - 1 {
+			op = opTxn(&pb.TxnRequest{Success: []*pb.RequestOp{op}})
+		}
+		s.Txn(&pb.TxnRequest{Success: []*pb.RequestOp{op}})
+	}
+	shared("txn/ops-deep", func(s *side) {
+		for _, txns := range []int{1, 2, 10, 49, 50} {
+			nested(s, txns)
+		}
+	})
 	shared("txn/ops-too-deep", func(s *side) {
-		for _, levels := range []int{126, 127, 128, 129} {
-			op := s.opSet("k", "v")
-			for range levels {
-				op = opTxn(&pb.TxnRequest{Success: []*pb.RequestOp{op}})
-			}
-			s.Txn(&pb.TxnRequest{Success: []*pb.RequestOp{op}})
+		for _, txns := range []int{51, 64, 127, 128, 129, 130} {
+			nested(s, txns)
 		}
 	})
 	fresh("txn/ops-limit-from-flag", func(s *side) {

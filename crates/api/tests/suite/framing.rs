@@ -120,6 +120,31 @@ async fn malformed_messages_end_their_call_only() {
     assert_eq!(send(&client, call(PUT), &[&good], true).await.code.as_deref(), Some("0"));
 }
 
+/// Deeper ones than are served are refused with the same words whether our bound or the decoder's meets them first.
+#[tokio::test]
+async fn txns_nest_to_a_bound_and_deeper_ones_are_refused_in_etcds_words() {
+    use pb::request_op::Request;
+    let server = Server::start();
+    let client = connect(server.address()).await;
+    let nested = |txns: usize| {
+        let compare = vec![pb::Compare { key: "none".into(), ..Default::default() }];
+        let of = |request| pb::TxnRequest {
+            compare: compare.clone(),
+            success: vec![pb::RequestOp { request: Some(request) }],
+            failure: vec![],
+        };
+        (1..txns).fold(of(Request::RequestPut(put("k", "v"))), |inner, _| of(Request::RequestTxn(inner)))
+    };
+    for txns in [1, 49, 50] {
+        let answer = send(&client, call("/etcdserverpb.KV/Txn"), &[&framed(&nested(txns))], true).await;
+        assert_eq!((answer.code.as_deref(), answer.text), (Some("0"), None), "{txns} deep");
+    }
+    for txns in [51, 52, 53, 64, 65, 128, 1000] {
+        let answer = send(&client, call("/etcdserverpb.KV/Txn"), &[&framed(&nested(txns))], true).await;
+        assert_eq!(answer, refused(200, 3, "etcdserver: too many operations in txn request"), "{txns} deep");
+    }
+}
+
 /// More refusals on one connection than HTTP/2 libraries tolerate as errors of the peer.
 #[tokio::test]
 async fn refusals_do_not_wear_a_connection_out() {

@@ -139,6 +139,10 @@ fn addresses_keep_etcds_rules_and_words() {
             "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme",
         ),
         (
+            &["--listen-metrics-urls=https://127.0.0.1:1"],
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url https://127.0.0.1:1",
+        ),
+        (
             &["--listen-peer-urls=https://127.0.0.1:1"],
             "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url https://127.0.0.1:1 with \
              HTTPS scheme",
@@ -273,6 +277,21 @@ fn what_has_no_effect_is_said_to_have_none() {
     let warnings = read(&["--max-wals=3", "--memory-mlock=false"]).expect("valid").1;
     let reason = "max-wals (log segments behind a checkpoint are recycled, so that their number is bounded anyway)";
     assert_eq!(warnings, [Warning { message: "flag has no effect", field: ("flag", reason.to_owned()) }]);
+}
+
+#[test]
+fn what_etcd_will_remove_is_named_in_its_words_even_at_its_default() {
+    let warnings = read(&["--max-snapshots=5", "--v2-deprecation=gone"]).expect("valid").1;
+    let messages: Vec<_> = warnings.iter().map(|warning| warning.message).collect();
+    assert_eq!(
+        messages,
+        [
+            "flag has no effect",
+            "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
+            "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring \
+             user input.",
+        ]
+    );
 }
 
 #[test]

@@ -107,6 +107,11 @@ impl Side {
         }
         let Some(url) = urls.iter().chain(others).find(|url| url.is_tls()) else { return Ok(None) };
         let (Some(cert), Some(key)) = (cert, key) else {
+            if !urls.contains(url) {
+                return Err(format!(
+                    "client TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for metrics secure url {url}"
+                ));
+            }
             return Err(format!(
                 "TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for {} {url} with HTTPS scheme",
                 self.what

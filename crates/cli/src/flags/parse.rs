@@ -123,6 +123,10 @@ impl Line {
                 let kind = FLAGS[at].kind;
                 let value = Value::parse(kind, text).map_err(|error| match kind {
                     Kind::Bool => invalid_bool(name, text),
+                    // etcd has two types for choices, and this flag alone is of the other one.
+                    Kind::Choice(_) if name == "v2-deprecation" => {
+                        format!("invalid value {text:?} for flag -{name}: {error} {text:?}")
+                    }
                     _ => format!("invalid value {text:?} for flag -{name}: {error}"),
                 })?;
                 self.settings.set(at, value, Source::Flag);

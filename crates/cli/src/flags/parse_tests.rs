@@ -54,6 +54,7 @@ fn complaints_are_etcds() {
         ("--pre-vote=maybe", "invalid boolean value \"maybe\" for -pre-vote: parse error"),
         ("--grpc-keepalive-interval=5", "invalid value \"5\" for flag -grpc-keepalive-interval: parse error"),
         ("--initial-cluster-state=bogus", "invalid value \"bogus\" for flag -initial-cluster-state: invalid value"),
+        ("--v2-deprecation=not-yet", "invalid value \"not-yet\" for flag -v2-deprecation: invalid value \"not-yet\""),
         (
             "--feature-gates=Foo=true",
             "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature gate: Foo",

@@ -207,7 +207,7 @@ pub static FLAGS: &[Flag] = &[
         .help("'periodic': the retention is a time, in hours if it has no unit; 'revision': a number of revisions."),
     clustering(
         "v2-deprecation",
-        Kind::Choice(&["not-yet", "write-only", "write-only-skip-check", "write-only-drop-data", "gone"]),
+        Kind::Choice(&["write-only", "write-only-skip-check", "write-only-drop-data", "gone"]),
         "write-only",
     )
     .not_in_file()

@@ -93,6 +93,8 @@ fn log_start(config: &Config) {
         "advertise-client-urls" = %crate::flags::url::join(&config.cluster.client_urls),
         "listen-client-urls" = %crate::flags::url::join(&config.listen.client_urls),
         "initial-cluster-token" = %config.cluster.token,
+        // The only value that etcd still has, whatever the flag says; its tests look for it.
+        "v2-deprecation" = "write-only",
         "quota-backend-bytes" = config.limits.quota_bytes.unwrap_or(0),
         "starting a member"
     );
