@@ -7,8 +7,8 @@
 use crate::apply::ApplyMessage;
 use crate::handle::Shared;
 use crate::inbox::Inbox;
-use crate::limits::DISK_RETRY_INTERVAL;
-use model::LogIndex;
+use crate::limits::{DISK_RETRY_INTERVAL, REMOVED_FILES_HELD_MAX};
+use model::{LogIndex, Revision};
 use state::{CheckpointJob, ReclaimJob, Relocated, StateView};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -33,8 +33,15 @@ pub(crate) struct Background {
     pub(crate) jobs: Receiver<BackgroundJob>,
     pub(crate) apply: Arc<Inbox<ApplyMessage>>,
     pub(crate) log: wal::Preparer,
-    /// Removed files that readers may still read.
-    pub(crate) held: Held,
+    pub(crate) removed: Removed,
+}
+
+/// Removed files that readers may still read: their space is free once the last handle is closed.
+#[derive(Default)]
+pub(crate) struct Removed {
+    held: Held,
+    /// Since when, and the newest event then: older ones are read with views that may hold the files.
+    since: Option<(Duration, Revision)>,
 }
 
 /// How often the log's next segment is looked after.
@@ -53,16 +60,32 @@ impl Background {
                 Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.held.close_unused();
+            self.close_removed();
             self.prepare_log();
         }
     }
 
     fn remove(&mut self, leftovers: Leftovers) -> Result<(), state::Fault> {
         let held = leftovers.remove().map_err(mvcc::Fault::from)?;
-        self.held.extend(held);
+        self.removed.held.extend(held);
         self.apply.push_always(ApplyMessage::FilesRemoved);
         Ok(())
+    }
+
+    /// Watchers that keep up have read the events by then; the others go on from the store.
+    fn close_removed(&mut self) {
+        let Removed { held, since } = &mut self.removed;
+        held.close_unused();
+        if held.is_empty() {
+            *since = None;
+            return;
+        }
+        let now = self.shared.clock.monotonic();
+        let (held_since, newest) = *since.get_or_insert_with(|| (now, self.shared.events.revision()));
+        if now.saturating_sub(held_since) >= REMOVED_FILES_HELD_MAX {
+            self.shared.events.forget(newest);
+            *since = None;
+        }
     }
 
     fn prepare_log(&mut self) {

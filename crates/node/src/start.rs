@@ -6,7 +6,7 @@
 
 use crate::apply::{Apply, ApplyConfig};
 use crate::apply_owner::ApplyOwner;
-use crate::background::{Background, BackgroundJob};
+use crate::background::{Background, BackgroundJob, Removed};
 use crate::driver::{Driver, DriverConfig, DriverMessage};
 use crate::handle::{Handle, Shared};
 use crate::inbox::Inbox;
@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use store::{DataDir, Held, Identity, Store};
+use store::{DataDir, Identity, Store};
 use wal::Wal;
 
 /// What a member is started with. Times and counts are validated by the caller.
@@ -262,8 +262,13 @@ fn start_threads(
 ) -> Result<Node, StartError> {
     let inbox = Arc::new(Inbox::new(usize::MAX, usize::MAX));
     let (background_jobs, jobs) = mpsc::channel();
-    let background =
-        Background { shared: shared.clone(), jobs, apply: inbox.clone(), log: wal.preparer(), held: Held::default() };
+    let background = Background {
+        shared: shared.clone(),
+        jobs,
+        apply: inbox.clone(),
+        log: wal.preparer(),
+        removed: Removed::default(),
+    };
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,

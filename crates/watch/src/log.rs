@@ -85,6 +85,13 @@ impl EventLog {
         self.lock().newest
     }
 
+    /// Lets go of the events up to `revision`, and of the files that their views hold open: a store that nothing is written to
+    /// would hold them for ever. A watcher that has not read them goes on from the store.
+    pub fn forget(&self, revision: Revision) {
+        let dropped = self.lock().forget(revision);
+        drop(dropped);
+    }
+
     /// Events kept, and the bytes they may hold.
     pub fn size(&self) -> (usize, u64) {
         let ring = self.lock();
@@ -141,13 +148,25 @@ impl Ring {
         self.batches.push_back(batch);
         let mut dropped = Vec::new();
         while self.batches.len() > 1 && (self.events > limits.events_max || self.bytes > limits.bytes_max) {
-            let Some(oldest) = self.batches.pop_front() else { break };
-            self.first += 1;
-            self.events -= oldest.events.len();
-            self.bytes -= oldest.weight;
-            self.floor = oldest.last_revision();
-            dropped.push(oldest);
+            dropped.extend(self.pop());
         }
         dropped
+    }
+
+    fn forget(&mut self, revision: Revision) -> Vec<Arc<Batch>> {
+        let mut dropped = Vec::new();
+        while self.batches.front().is_some_and(|oldest| oldest.last_revision() <= revision) {
+            dropped.extend(self.pop());
+        }
+        dropped
+    }
+
+    fn pop(&mut self) -> Option<Arc<Batch>> {
+        let oldest = self.batches.pop_front()?;
+        self.first += 1;
+        self.events -= oldest.events.len();
+        self.bytes -= oldest.weight;
+        self.floor = oldest.last_revision();
+        Some(oldest)
     }
 }

@@ -22,6 +22,17 @@ fn files(data_dir: &Path) -> u64 {
     files.filter_map(|file| file.ok()?.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
+/// Removed segments that this process has open.
+fn held_open(data_dir: &Path) -> usize {
+    let data_dir = data_dir.to_string_lossy();
+    let open =
+        std::fs::read_dir("/proc/self/fd").expect("linux").filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let names = open.map(|path| path.to_string_lossy().into_owned());
+    names
+        .filter(|name| name.starts_with(&*data_dir) && name.contains("segment-") && name.ends_with("(deleted)"))
+        .count()
+}
+
 /// The member does it by itself; how soon is for measurements on a quiet machine to say.
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -55,6 +66,7 @@ fn files_stay_within_the_bound_under_overwrites_and_go_when_everything_is_delete
     compact(handle);
     until("no write follows, and the files go", || files(&data_dir) < 20 * MIB);
     until("what is told is what is there", || handle.view().physical_bytes() == files(&data_dir));
+    until("nothing holds a removed file open", || held_open(&data_dir) == 0);
     put(handle, "after", "1").expect("it is applied");
     node.stop();
     let node = start(Arc::new(OsDisk), config(&path));

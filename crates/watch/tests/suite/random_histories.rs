@@ -14,6 +14,8 @@ enum Step {
     Txn(Vec<(bool, u8)>),
     Compact(u8),
     Reclaim,
+    /// The log lets go of the events up to here.
+    Forget(u8),
     Hold,
     Publish,
     Watch {
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => proptest::collection::vec((prop::bool::weighted(0.6), 0..4u8), 1..4).prop_map(Step::Txn),
         1 => (0..20u8).prop_map(Step::Compact),
         1 => Just(Step::Reclaim),
+        1 => (0..24u8).prop_map(Step::Forget),
         1 => Just(Step::Hold),
         2 => Just(Step::Publish),
         3 => ((0..4u8, 0..6u8), 0..24u8, prop::bool::weighted(0.2), prop::bool::weighted(0.2))
@@ -221,6 +224,7 @@ proptest! {
                 // Refused below the last one and above the current one.
                 Step::Compact(revision) => drop(run.world.mvcc.compact(Revision(i64::from(revision)))),
                 Step::Reclaim => drop(run.world.mvcc.compaction_step(2)),
+                Step::Forget(revision) => run.world.log.forget(Revision(i64::from(revision))),
                 Step::Hold => run.world.hold(),
                 Step::Publish => run.world.publish(),
                 Step::Watch { range: keys, start, no_put, no_delete } => run.watch(Spec {
