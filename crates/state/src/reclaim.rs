@@ -2,7 +2,7 @@
 
 use crate::fault::Result;
 use crate::state::State;
-use mvcc::{ReclaimJob, ReclaimStats, Relocated};
+use mvcc::{ReclaimJob, Relocated};
 
 impl State {
     /// A job that empties segments, for another thread, if files are longer than they should be. To be answered with
@@ -40,10 +40,5 @@ impl State {
     /// space. Fails with a lack of space if the disk is full: then it must not be applied yet.
     pub fn make_room(&mut self, bytes: u64) -> Result<()> {
         Ok(self.mvcc.make_room(bytes)?)
-    }
-
-    /// What reclaim did since the start.
-    pub fn reclaim_stats(&self) -> ReclaimStats {
-        self.mvcc.reclaim_stats()
     }
 }

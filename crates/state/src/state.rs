@@ -123,6 +123,7 @@ impl State {
             accounts: self.mvcc.accounts().clone(),
             retained_bytes: self.mvcc.retained_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
+            reclaim: self.mvcc.reclaim_stats(),
             quota: self.quota,
         }
     }

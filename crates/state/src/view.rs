@@ -12,7 +12,7 @@ use crate::quota::Quota;
 use crate::tables::AppliedUpTo;
 use crate::txn;
 use model::{Rejection, Revision, Txn};
-use mvcc::AccountsReader;
+use mvcc::{AccountsReader, ReclaimStats};
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ pub struct StateView {
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) physical_bytes: u64,
+    pub(crate) reclaim: ReclaimStats,
     pub(crate) quota: Quota,
 }
 
@@ -43,6 +44,11 @@ impl StateView {
     /// Negative if nothing was ever compacted.
     pub fn compacted_revision(&self) -> Revision {
         self.kv.compacted_revision()
+    }
+
+    /// What giving space back did since the start.
+    pub fn reclaim_stats(&self) -> ReclaimStats {
+        self.reclaim
     }
 
     pub fn alarms(&self) -> &AlarmTable {

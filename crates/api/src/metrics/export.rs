@@ -73,6 +73,15 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
     let help = "Bytes retained: live pairs and history.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
+    let reclaim = view.reclaim_stats();
+    let help = "Records copied so that the segment they lay in could go.";
+    text.counter("bowline_reclaim_relocated_records_total", help, reclaim.relocated_records);
+    let help = "Bytes of the records copied so that the segment they lay in could go.";
+    text.counter("bowline_reclaim_relocated_bytes_total", help, reclaim.relocated_bytes);
+    let help = "Segments removed because no record in them counted.";
+    text.counter("bowline_reclaim_segments_removed_total", help, reclaim.segments_removed);
+    let help = "Segments that keep their space because a record in them is damaged.";
+    text.gauge("bowline_reclaim_segments_damaged", help, reclaim.segments_damaged as f64);
     let id = format!("{:x}", shared.node.member());
     let mut alarms = text.family("etcd_debugging_server_alarms", Type::Gauge, "Alarms that are up.");
     for (kind, name) in [(AlarmKind::NoSpace, "NOSPACE"), (AlarmKind::Corrupt, "CORRUPT")] {
