@@ -13,7 +13,7 @@ const PUT_OVERHEAD_BYTES: u64 = 256;
 pub(crate) const LEASE_BYTES: u64 = 64;
 
 /// Upper bound of retained bytes; `None` means no bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quota(pub Option<u64>);
 
 impl Quota {

@@ -21,7 +21,7 @@ use stdx::codec::{Reader, put_bytes};
 use store::{Checkpoint, Leftovers, Store};
 
 /// What may differ between two runs of the same member.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Must be the same on all members, which decide alike whether a command fits.
     pub quota: Quota,

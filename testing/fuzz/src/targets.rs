@@ -1,5 +1,6 @@
 //! The decoders, each with valid inputs to start from.
 
+use crate::files;
 use bytes::Bytes;
 use consensus::{Entry as LogEntry, EntryKind};
 use model::{Command, Compare, CompareResult, CompareTarget, Entry, KeyRange, KeyValue, Operation, Put, PutLease};
@@ -18,6 +19,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "key-value", seeds: key_value_seeds, run: key_value },
     Target { name: "raft-entries", seeds: raft_entries_seeds, run: raft_entries },
     Target { name: "grpc-txn", seeds: grpc_txn_seeds, run: grpc_txn },
+    Target { name: "log-segments", seeds: files::log_segments, run: files::log },
+    Target { name: "log-record", seeds: files::log_segments, run: files::log_record },
+    Target { name: "log-batch", seeds: files::log_batches, run: files::log_batch },
+    Target { name: "manifest", seeds: files::manifests, run: files::manifest },
+    Target { name: "segment", seeds: files::segments, run: files::segment },
+    Target { name: "run-block", seeds: files::run_blocks, run: files::run_block },
+    Target { name: "state-tables", seeds: files::state_tables, run: files::state_tables_bytes },
 ];
 
 fn put() -> Put {
