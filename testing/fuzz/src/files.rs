@@ -106,7 +106,7 @@ fn member() -> &'static [(String, Vec<u8>)] {
             state.apply(LogIndex(index), Term(1), &entry).expect("the disk is sound");
         }
         let done = state.begin_checkpoint().and_then(|mut job| job.write()).expect("the disk is sound");
-        state.finish_checkpoint(done).expect("the disk is sound");
+        state.finish_checkpoint(done).remove().expect("the disk is sound");
         contents(&disk)
     })
 }

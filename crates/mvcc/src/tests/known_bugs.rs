@@ -24,6 +24,7 @@ fn apply(mvcc: &mut Mvcc, step: u8) -> Option<Change> {
 struct Background {
     checkpoint: Option<crate::CheckpointJob>,
     durable: Option<crate::CheckpointDone>,
+    leftovers: Option<store::Leftovers>,
     reclaim: Option<crate::ReclaimJob>,
     relocated: Option<crate::Relocated>,
 }
@@ -36,7 +37,8 @@ impl Background {
                 let mut job = self.checkpoint.take().expect("taken");
                 self.durable = Some(job.write(&job.meta()).expect("write checkpoint"));
             }
-            _ => mvcc.finish_checkpoint(self.durable.take().expect("written")).expect("finish checkpoint"),
+            2 => self.leftovers = Some(mvcc.finish_checkpoint(self.durable.take().expect("written"))),
+            _ => drop(self.leftovers.take().expect("finished").remove().expect("remove files")),
         }
     }
 
@@ -58,7 +60,7 @@ impl Background {
 #[test]
 fn r05_what_rewrites_files_may_be_interleaved() {
     let mut reclaimed = 0;
-    for order in (0..1u32 << 7).filter(|order| order.count_ones() == 3) {
+    for order in (0..1u32 << 8).filter(|order| order.count_ones() == 4) {
         let disk = SimDisk::new();
         let mut mvcc = open(&disk);
         // Half of each segment is garbage.
@@ -72,7 +74,7 @@ fn r05_what_rewrites_files_may_be_interleaved() {
         let before = all_pairs(&kept);
         let mut background = Background::default();
         let (mut checkpoint_stages, mut reclaim_stages) = (0.., 0..);
-        for at in 0..7 {
+        for at in 0..8 {
             if order >> at & 1 == 1 {
                 background.checkpoint_stage(&mut mvcc, checkpoint_stages.next().expect("endless"));
             } else {
@@ -83,15 +85,15 @@ fn r05_what_rewrites_files_may_be_interleaved() {
             delete(&mut mvcc, &KeyRange::single(format!("key-{}", 10 + at)));
             mvcc.compact(mvcc.current_revision()).expect("compact");
             mvcc.compaction_step(3);
-            assert_eq!(all_pairs(&kept), before, "order {order:07b} at {at}: the old view");
+            assert_eq!(all_pairs(&kept), before, "order {order:08b} at {at}: the old view");
         }
         let now = all_pairs(&flushed_view(&mut mvcc));
         checkpoint(&mut mvcc);
         checkpoint(&mut mvcc);
-        assert_eq!(all_pairs(&flushed_view(&mut mvcc)), now, "order {order:07b}");
-        assert_eq!(all_pairs(&kept), before, "order {order:07b}: the old view");
+        assert_eq!(all_pairs(&flushed_view(&mut mvcc)), now, "order {order:08b}");
+        assert_eq!(all_pairs(&kept), before, "order {order:08b}: the old view");
         let mut reopened = open(&disk.after_kill());
-        assert_eq!(all_pairs(&flushed_view(&mut reopened)), now, "order {order:07b}, opened");
+        assert_eq!(all_pairs(&flushed_view(&mut reopened)), now, "order {order:08b}, opened");
     }
     assert!(reclaimed > 10, "reclaim had something to do only {reclaimed} times");
 }

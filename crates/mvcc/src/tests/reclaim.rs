@@ -214,7 +214,7 @@ fn check_remains(disk: &SimDisk, mut memory: Memory) -> (Mvcc, Memory) {
 }
 
 #[test]
-fn the_power_may_go_off_at_any_step_of_reclaim() {
+fn r04_the_power_may_go_off_at_any_step_of_reclaim() {
     let mut moved = 0;
     for step in 0.. {
         let disk = SimDisk::new();
