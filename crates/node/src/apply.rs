@@ -18,7 +18,7 @@ use crate::reply::{Outbox, Slot, lock};
 use crate::room::room_for;
 use crate::{Outcome, StateView};
 use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
-use state::State;
+use state::{NoSpace, State};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -285,6 +285,9 @@ impl Apply {
         let started = self.shared.clock.monotonic();
         let applied = self.state.apply(index, term, decoded)?;
         self.observe(&decoded.command, &applied, started);
+        if let Some(no_space) = applied.no_space {
+            self.report_no_space(no_space);
+        }
         if let Some(change) = applied.change {
             self.changes.push(change);
         }
@@ -306,6 +309,28 @@ impl Apply {
             self.answers.push(answer);
         }
         Ok(())
+    }
+
+    fn report_no_space(&self, no_space: NoSpace) {
+        let (retained, quota) = (self.state.retained_bytes(), self.state.quota_bytes().unwrap_or_default());
+        match no_space {
+            NoSpace::Raised => {
+                self.shared.metrics.no_space_raised.increment();
+                tracing::error!(
+                    "retained-size-bytes" = retained,
+                    "quota-size-bytes" = quota,
+                    "the space quota is met: what grows is refused until compaction and deletion bring it below 95 %"
+                );
+            }
+            NoSpace::Cleared => {
+                self.shared.metrics.no_space_cleared.increment();
+                tracing::warn!(
+                    "retained-size-bytes" = retained,
+                    "quota-size-bytes" = quota,
+                    "there is room in the space quota again: the alarm is cleared"
+                );
+            }
+        }
     }
 
     /// Follow-up of one command outside of state: measurements and the leader's lease clock.

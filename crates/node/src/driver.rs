@@ -10,13 +10,15 @@
 
 use crate::apply::{ApplyMessage, Committed};
 use crate::apply_owner::ApplyOwner;
+use crate::auto_compaction::{AutoCompaction, AutoCompactor};
+use crate::governor::{Figures, Governor};
 use crate::handle::{Reply, Shared};
 use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
 use crate::reply::{Slot, lock};
-use crate::{Refused, StateView};
+use crate::{AccountOrder, Refused, StateView};
 use bytes::Bytes;
 use consensus::{Consensus, Entry, HardState, ReadId, Ready, Role};
-use model::{Command, LeaseCheckpoint, LogIndex, Term};
+use model::{Command, Compact, LeaseCheckpoint, LogIndex, Term};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,6 +52,8 @@ pub(crate) struct InFlight {
 pub(crate) struct DriverConfig {
     pub(crate) tick: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) auto_compaction: Option<AutoCompaction>,
+    pub(crate) pressure_retention: Option<Duration>,
     pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,
 }
 
@@ -72,6 +76,8 @@ pub(crate) struct Driver {
     last_tick: Duration,
     lease_check_due: Duration,
     lease_checkpoint_due: Duration,
+    auto_compactor: Option<AutoCompactor>,
+    governor: Governor,
     stopping: bool,
 }
 
@@ -104,7 +110,10 @@ impl Driver {
         wal: Wal,
     ) -> Driver {
         let now = shared.clock.monotonic();
+        let revision = shared.view.load().revision();
         Driver {
+            auto_compactor: config.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
+            governor: Governor::new(config.pressure_retention, now),
             config,
             shared,
             apply,
@@ -355,6 +364,38 @@ impl Driver {
             self.shared.leader_clock.advance(elapsed);
             self.keep_leases(now);
         }
+        self.keep_space(now);
+    }
+
+    /// What the server gives up of its history by itself.
+    fn keep_space(&mut self, now: Duration) {
+        let view = self.shared.view.load_full();
+        let leads = self.shared.progress.leads_alone.load(Ordering::Relaxed) && self.stalled.is_none();
+        let (revision, compacted) = (view.revision(), view.compacted_revision());
+        let due = self.auto_compactor.as_mut().and_then(|auto| auto.due(now, revision, compacted, leads));
+        let figures = Figures {
+            revision,
+            compacted,
+            retained_bytes: view.retained_bytes(),
+            quota_bytes: view.quota_bytes(),
+            alarm: view.alarms().by_quota().is_some(),
+        };
+        let advice = self.governor.look(now, figures);
+        if advice.looked {
+            let full_in_s = advice.full_in.map_or(-1, |full_in| full_in.as_secs() as i64);
+            self.shared.metrics.full_in_s.set(full_in_s);
+        }
+        if advice.warn {
+            warn_of_pressure(&view, advice.full_in);
+        }
+        if let Some(revision) = advice.compact.filter(|_| leads) {
+            self.shared.metrics.pressure_compactions.increment();
+            tracing::warn!(revision = revision.0, "space is short: history is compacted");
+            self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
+        }
+        if let Some(revision) = due {
+            self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
+        }
     }
 
     /// A record behind the newest group proves, after a crash, that the group was durable.
@@ -413,6 +454,22 @@ impl Driver {
         let payload = self.shared.payload(command);
         self.proposals.push(Proposal { payload, slot: None, sent_at: now });
     }
+}
+
+/// Says how full the store is, when it will be, and who fills it.
+fn warn_of_pressure(view: &StateView, full_in: Option<Duration>) {
+    let (retained, quota) = (view.retained_bytes(), view.quota_bytes().unwrap_or_default());
+    let largest = view.accounts().top(1, AccountOrder::RetainedBytes).pop().unwrap_or_default();
+    let percent = |part: u64, whole: u64| u128::from(part) * 100 / u128::from(whole.max(1));
+    tracing::warn!(
+        "retained-size-bytes" = retained,
+        "quota-size-bytes" = quota,
+        "percent-used" = percent(retained, quota),
+        "full-in" = full_in.map_or_else(|| "not at this rate".to_owned(), |full_in| format!("{}s", full_in.as_secs())),
+        "largest-prefix" = %String::from_utf8_lossy(&largest.prefix),
+        "largest-prefix-percent" = percent(largest.retained_bytes(), retained),
+        "the space quota is nearly used up"
+    );
 }
 
 fn refused_by_consensus(refused: consensus::Refused) -> Refused {

@@ -19,8 +19,10 @@
 
 mod apply;
 mod apply_owner;
+mod auto_compaction;
 mod background;
 mod driver;
+mod governor;
 mod handle;
 mod inbox;
 mod leader_clock;
@@ -33,6 +35,7 @@ mod space_wait;
 mod start;
 mod status;
 
+pub use auto_compaction::AutoCompaction;
 pub use handle::{Handle, RangeAnswer, ReadError, Reply, Timings};
 pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;

@@ -6,6 +6,7 @@
 
 use crate::apply::{Apply, ApplyConfig};
 use crate::apply_owner::ApplyOwner;
+use crate::auto_compaction::AutoCompaction;
 use crate::background::{Background, BackgroundJob, Removed};
 use crate::driver::{Driver, DriverConfig, DriverMessage};
 use crate::handle::{Handle, Shared};
@@ -47,8 +48,14 @@ pub struct Config {
     pub checkpoint_entries: u64,
     /// Bound of retained bytes; `None` for no bound.
     pub quota_bytes: Option<u64>,
+    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
+    pub strict_latch: bool,
     /// How many components of a key's directory name its account.
     pub account_depth: AccountDepth,
+    /// What the server keeps of its history by itself; `None` to compact nothing.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// History that is kept when the quota is nearly used up; `None` to compact nothing then.
+    pub pressure_retention: Option<Duration>,
     /// Largest proposal in bytes.
     pub request_bytes_max: usize,
     pub warning_apply_duration: Duration,
@@ -196,7 +203,11 @@ fn open(
     let options =
         store::Options { on_no_space: Box::new(move |fault| waiting.wait(fault)), ..store::Options::default() };
     let (store, checkpoint) = Store::open(disk.clone(), &data_dir.store_dir(), options).map_err(StartError::Store)?;
-    let options = state::Options { quota: Quota(config.quota_bytes), account_depth: config.account_depth };
+    let options = state::Options {
+        quota: Quota(config.quota_bytes),
+        strict_latch: config.strict_latch,
+        account_depth: config.account_depth,
+    };
     let state = match checkpoint {
         Some(checkpoint) => State::open(store, checkpoint, options),
         None if data_dir.identity() != configured => {
@@ -275,8 +286,13 @@ fn start_threads(
     };
     let apply = Apply::new(apply_config, shared.clone(), background_jobs.clone(), state);
     let owner = Arc::new(ApplyOwner::new(apply, inbox));
-    let driver_config =
-        DriverConfig { tick: config.tick, request_timeout: config.request_timeout, on_fault: config.on_fault.clone() };
+    let driver_config = DriverConfig {
+        tick: config.tick,
+        request_timeout: config.request_timeout,
+        auto_compaction: config.auto_compaction,
+        pressure_retention: config.pressure_retention,
+        on_fault: config.on_fault.clone(),
+    };
     let driver = Driver::new(driver_config, shared.clone(), owner.clone(), consensus, wal);
     let on_fault = config.on_fault.clone();
     let background = spawn("background", move || {

@@ -64,6 +64,13 @@ pub struct Metrics {
     pub compaction_total: Histogram,
     /// Wall-clock seconds since 1970 of the last compaction; 0 before the first.
     pub compaction_last_s: Gauge,
+    /// How often the quota was met, and how often there was room again by itself.
+    pub no_space_raised: Counter,
+    pub no_space_cleared: Counter,
+    /// Compactions because space was short.
+    pub pressure_compactions: Counter,
+    /// Seconds until the quota is met at the present rate; -1 if it will not be.
+    pub full_in_s: Gauge,
 }
 
 impl Default for Metrics {
@@ -91,6 +98,10 @@ impl Default for Metrics {
             compaction_keys: Counter::default(),
             compaction_total: Histogram::new(Duration::from_millis(100), 14),
             compaction_last_s: Gauge::default(),
+            no_space_raised: Counter::default(),
+            no_space_cleared: Counter::default(),
+            pressure_compactions: Counter::default(),
+            full_in_s: Gauge::default(),
         }
     }
 }

@@ -76,9 +76,12 @@ impl Fixture {
         let (store, _) = Store::open(disk, dir.path(), store::Options::default()).expect("a store");
         let initial = [("bench".to_string(), vec!["http://localhost:2380".to_string()])];
         let membership = Membership::bootstrap("bench", initial).expect("valid");
-        let state =
-            State::bootstrap(store, membership, Options { quota: Quota(None), account_depth: AccountDepth::default() })
-                .expect("a state");
+        let state = State::bootstrap(
+            store,
+            membership,
+            Options { quota: Quota(None), strict_latch: false, account_depth: AccountDepth::default() },
+        )
+        .expect("a state");
         let mut fixture = Fixture { state, _dir: dir };
         fixture.apply(&encoded(Command::LeaseGrant(LeaseGrant { id: LeaseId(1), ttl_s: 60 })));
         for at in 0..keys {
@@ -171,7 +174,11 @@ fn start() {
     let (store, checkpoint) =
         Store::open(Arc::new(io::OsDisk), dir.path(), store::Options::default()).expect("a store");
     let checkpoint = checkpoint.expect("there is one");
-    let state = State::open(store, checkpoint, Options { quota: Quota(None), account_depth: AccountDepth::default() })
-        .expect("a state");
+    let state = State::open(
+        store,
+        checkpoint,
+        Options { quota: Quota(None), strict_latch: false, account_depth: AccountDepth::default() },
+    )
+    .expect("a state");
     println!("open 1 M keys, a tenth with a lease: {:?} ({:?})", started.elapsed(), state.revision());
 }

@@ -1,7 +1,8 @@
 //! The alarms that are up: pairs of a kind and the member that it is about.
 //!
 //! What an alarm forbids is decided in `apply`; here they are only kept. Any member id is accepted, as in etcd: an alarm may
-//! outlive its member.
+//! outlive its member. An alarm that the quota raised is remembered as such: that one the quota clears, and one that somebody
+//! else raised is cleared by whoever disarms it.
 
 use model::{AlarmKind, MemberId};
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ pub struct ActiveAlarm {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AlarmTable {
     active: BTreeSet<ActiveAlarm>,
+    /// The NOSPACE alarm that the quota raised; one of the active ones.
+    by_quota: Option<MemberId>,
 }
 
 impl AlarmTable {
@@ -31,7 +34,38 @@ impl AlarmTable {
 
     /// Clears exactly this alarm; answers it if it was up.
     pub(crate) fn deactivate(&mut self, alarm: ActiveAlarm) -> Option<ActiveAlarm> {
+        if self.is_by_quota(alarm) {
+            self.by_quota = None;
+        }
         self.active.take(&alarm)
+    }
+
+    /// Raises NOSPACE because the quota is met, unless it is up.
+    pub(crate) fn raise_by_quota(&mut self, member: MemberId) {
+        if self.active.insert(no_space(member)) {
+            self.by_quota = Some(member);
+        }
+    }
+
+    /// Clears what the quota raised.
+    pub(crate) fn clear_by_quota(&mut self) {
+        if let Some(member) = self.by_quota {
+            self.deactivate(no_space(member));
+        }
+    }
+
+    /// The member for which the quota raised NOSPACE, while that is up.
+    pub fn by_quota(&self) -> Option<MemberId> {
+        self.by_quota
+    }
+
+    pub(crate) fn is_by_quota(&self, alarm: ActiveAlarm) -> bool {
+        self.by_quota.map(no_space) == Some(alarm)
+    }
+
+    /// True if somebody other than the quota raised NOSPACE.
+    pub(crate) fn no_space_by_hand(&self) -> bool {
+        self.of_kind(AlarmKind::NoSpace).any(|alarm| !self.is_by_quota(alarm))
     }
 
     /// True if an alarm of this kind is up for any member.
@@ -57,6 +91,10 @@ impl AlarmTable {
     }
 }
 
+fn no_space(member: MemberId) -> ActiveAlarm {
+    ActiveAlarm { kind: AlarmKind::NoSpace, member }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +112,25 @@ mod tests {
         assert!(alarms.is_active(AlarmKind::NoSpace));
         assert_eq!(alarms.deactivate(NO_SPACE), Some(NO_SPACE));
         assert!(alarms.is_empty());
+    }
+
+    #[test]
+    fn the_quota_clears_only_what_it_raised() {
+        let mut alarms = AlarmTable::default();
+        alarms.raise_by_quota(MemberId(7));
+        assert_eq!((alarms.by_quota(), alarms.no_space_by_hand()), (Some(MemberId(7)), false));
+        alarms.activate(ActiveAlarm { member: MemberId(8), ..NO_SPACE });
+        assert!(alarms.no_space_by_hand());
+        alarms.clear_by_quota();
+        assert_eq!((alarms.by_quota(), alarms.len()), (None, 1));
+        alarms.activate(NO_SPACE);
+        alarms.raise_by_quota(MemberId(7));
+        alarms.clear_by_quota();
+        assert!(alarms.is_active(AlarmKind::NoSpace), "it was up before the quota was met");
+        let mut alarms = AlarmTable::default();
+        alarms.raise_by_quota(MemberId(7));
+        assert_eq!(alarms.deactivate(NO_SPACE), Some(NO_SPACE));
+        assert_eq!(alarms, AlarmTable::default());
     }
 
     #[test]

@@ -8,14 +8,14 @@
 
 use crate::alarm::ActiveAlarm;
 use crate::fault::Result;
-use crate::outcome::{Applied, Outcome};
-use crate::quota::{LEASE_BYTES, put_cost, txn_cost};
+use crate::outcome::{Applied, NoSpace, Outcome};
+use crate::quota::{Demand, LEASE_BYTES, put_cost, txn_cost};
 use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
 use model::{
-    Alarm, AlarmAction, AlarmKind, Command, Compact, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, LogIndex, Put,
-    PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
+    Alarm, AlarmAction, AlarmKind, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant, LeaseId,
+    LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
 use mvcc::{Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;
@@ -29,9 +29,14 @@ impl State {
     pub fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<Applied> {
         self.reach(index, term, entry.leader_time_ms);
         let mut change = None;
-        let mut raised_no_space = false;
-        let answer = self.carry_out(&entry.command, &mut change, &mut raised_no_space)?;
-        Ok(Applied { answer, revision: self.mvcc.current_revision(), change, raised_no_space })
+        let was_full = self.alarms.by_quota().is_some();
+        let answer = self.carry_out(&entry.command, &mut change)?;
+        let no_space = if was_full {
+            self.relieve().then_some(NoSpace::Cleared)
+        } else {
+            self.alarms.by_quota().map(|_| NoSpace::Raised)
+        };
+        Ok(Applied { answer, revision: self.mvcc.current_revision(), change, no_space })
     }
 
     /// Applies the empty entry with which a leader begins its term.
@@ -49,20 +54,18 @@ impl State {
         self.applied.leader_time_ms = self.applied.leader_time_ms.max(leader_time_ms);
     }
 
-    fn carry_out(
-        &mut self,
-        command: &Command,
-        change: &mut Option<Change>,
-        raised_no_space: &mut bool,
-    ) -> Result<Answer> {
+    fn carry_out(&mut self, command: &Command, change: &mut Option<Change>) -> Result<Answer> {
         let cost = cost(command);
         if let Err(rejection) = self.check_alarms(command, cost) {
             return Ok(Err(rejection));
         }
-        if !self.quota.has_room(self.mvcc.retained_bytes(), cost) {
+        if (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.has_room(self.mvcc.retained_bytes(), cost) {
             self.raise_no_space();
-            *raised_no_space = true;
-            return Ok(Err(Rejection::NoSpace));
+            let demand =
+                if self.strict_latch { Demand { grows: true, record_bytes: 0 } } else { self.demand(command)? };
+            if demand.grows || !self.quota.reserve_has_room(self.mvcc.retained_bytes(), demand.record_bytes) {
+                return Ok(Err(Rejection::NoSpace));
+            }
         }
         match command {
             Command::Put(put) => self.put(put, change),
@@ -87,7 +90,7 @@ impl State {
         }
     }
 
-    /// CORRUPT stops whatever changes keys, history or leases; NOSPACE what makes the store grow.
+    /// CORRUPT stops whatever changes keys, history or leases; a NOSPACE that the quota did not raise stops whatever puts.
     fn check_alarms(&self, command: &Command, cost: u64) -> std::result::Result<(), Rejection> {
         if self.alarms.is_empty() {
             return Ok(());
@@ -107,7 +110,7 @@ impl State {
         if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
             return Err(Rejection::Corrupt);
         }
-        if cost > 0 && self.alarms.is_active(AlarmKind::NoSpace) {
+        if cost > 0 && self.alarms.no_space_by_hand() {
             return Err(Rejection::NoSpace);
         }
         Ok(())
@@ -117,7 +120,39 @@ impl State {
     /// names one member for all: the one with the lowest id.
     fn raise_no_space(&mut self) {
         let Some(member) = self.membership.members().next().map(|member| member.id) else { return };
-        Arc::make_mut(&mut self.alarms).activate(ActiveAlarm { kind: AlarmKind::NoSpace, member });
+        if self.alarms.by_quota().is_none() {
+            Arc::make_mut(&mut self.alarms).raise_by_quota(member);
+        }
+    }
+
+    /// Clears the alarm that the quota raised once there is room again. Not with the entry that raised it: a large put may meet a
+    /// small quota from below the mark, and the alarm is to be seen.
+    fn relieve(&mut self) -> bool {
+        let full = self.alarms.by_quota().is_some() && !self.strict_latch;
+        let relieved = full && self.quota.is_relieved(self.mvcc.retained_bytes());
+        if relieved {
+            Arc::make_mut(&mut self.alarms).clear_by_quota();
+        }
+        relieved
+    }
+
+    /// What the puts that would be carried out do to the store.
+    fn demand(&mut self, command: &Command) -> Result<Demand> {
+        let txn = self.begin();
+        let mut demand = Demand::default();
+        match command {
+            Command::Put(put) => txn.add_demand(put, &mut demand),
+            Command::Txn(command) => {
+                let path = txn::choose(&txn, command)?;
+                path.each(command, &mut |operation| {
+                    if let Operation::Put(put) = operation {
+                        txn.add_demand(put, &mut demand);
+                    }
+                });
+            }
+            _ => {}
+        }
+        Ok(demand)
     }
 
     fn put(&mut self, put: &Put, change: &mut Option<Change>) -> Result<Answer> {
@@ -236,6 +271,24 @@ impl ApplyTxn<'_> {
         }
         let prev = deleted.iter().filter(|_| delete.prev_kv).map(|(_, meta)| meta.location).collect();
         (deleted.len() as u64, prev)
+    }
+
+    fn add_demand(&self, put: &Put, demand: &mut Demand) {
+        let current = self.txn.get(&put.key);
+        let current_bytes = current.map(|meta| u64::from(meta.location.length));
+        let new_bytes = match &put.value {
+            PutValue::Set(value) => KeyValue {
+                key: put.key.clone(),
+                create_revision: current.map_or(Revision(i64::MAX), |meta| meta.create_revision),
+                mod_revision: Revision(self.txn.revision().0 + 1),
+                version: current.map_or(1, |meta| meta.version + 1),
+                value: value.clone(),
+                lease: LeaseId(i64::MAX),
+            }
+            .encoded_len() as u64,
+            PutValue::Keep => current_bytes.unwrap_or(0),
+        };
+        demand.add(current_bytes, new_bytes);
     }
 
     fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {

@@ -38,7 +38,7 @@ pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
 pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, ReclaimJob, ReclaimStats, Relocated};
-pub use outcome::{Applied, OperationOutcome, Outcome, TxnOutcome};
+pub use outcome::{Applied, NoSpace, OperationOutcome, Outcome, TxnOutcome};
 pub use quota::Quota;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};
 pub use tables::{AppliedUpTo, Tables, TablesError};

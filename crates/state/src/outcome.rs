@@ -13,8 +13,17 @@ pub struct Applied {
     pub revision: Revision,
     /// What changed, for watchers.
     pub change: Option<Change>,
-    /// It found the quota used up and raised the alarm.
-    pub raised_no_space: bool,
+    /// What it did to the alarm that the quota raises.
+    pub no_space: Option<NoSpace>,
+}
+
+/// A change of the alarm that the quota raises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSpace {
+    /// The command met the quota.
+    Raised,
+    /// After the command there is room again.
+    Cleared,
 }
 
 /// The answer to a command, one variant each.

@@ -25,6 +25,8 @@ use store::{Checkpoint, Leftovers, Store};
 pub struct Options {
     /// Must be the same on all members, which decide alike whether a command fits.
     pub quota: Quota,
+    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
+    pub strict_latch: bool,
     /// How many components of a key's directory name its account.
     pub account_depth: AccountDepth,
 }
@@ -36,6 +38,7 @@ pub struct State {
     pub(crate) alarms: Arc<AlarmTable>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) quota: Quota,
+    pub(crate) strict_latch: bool,
     pub(crate) applied: AppliedUpTo,
 }
 
@@ -69,6 +72,7 @@ impl State {
             alarms: Arc::new(tables.alarms),
             membership: Arc::new(tables.membership),
             quota: options.quota,
+            strict_latch: options.strict_latch,
             applied: tables.applied,
         }
     }
@@ -99,6 +103,16 @@ impl State {
 
     pub(crate) fn leases(&self) -> MutexGuard<'_, LeaseTable> {
         self.leases.lock()
+    }
+
+    /// What the quota counts.
+    pub fn retained_bytes(&self) -> u64 {
+        self.mvcc.retained_bytes()
+    }
+
+    /// `None` if there is no bound.
+    pub fn quota_bytes(&self) -> Option<u64> {
+        self.quota.0
     }
 
     /// Writes what was applied since the last call to the store's files, in one go, without waiting for the disk. From then on

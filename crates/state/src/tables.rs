@@ -56,6 +56,10 @@ pub enum TablesError {
     Unordered {
         what: &'static str,
     },
+    /// Something that never is so.
+    Unexpected {
+        what: &'static str,
+    },
     /// A number outside its bounds.
     OutOfBounds {
         what: &'static str,
@@ -68,6 +72,7 @@ impl fmt::Display for TablesError {
         match self {
             TablesError::Decode(error) => write!(f, "read state tables: {error}"),
             TablesError::Unordered { what } => write!(f, "read state tables: {what} out of order"),
+            TablesError::Unexpected { what } => write!(f, "read state tables: unexpected {what}"),
             TablesError::OutOfBounds { what, value } => write!(f, "read state tables: {what} {value} is out of bounds"),
         }
     }
@@ -97,6 +102,7 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
             AlarmKind::Corrupt => 2,
         });
         put_varint(out, alarm.member.0);
+        put_bool(out, tables.alarms.is_by_quota(alarm));
     }
     put_varint(out, tables.leases.len() as u64);
     for (id, terms) in tables.leases.iter() {
@@ -178,7 +184,7 @@ fn member(reader: &mut Reader) -> Result<Member> {
 fn alarms(reader: &mut Reader) -> Result<AlarmTable> {
     let mut alarms = AlarmTable::default();
     let mut order = Ascending::new("alarms");
-    for _ in 0..reader.count(2)? {
+    for _ in 0..reader.count(3)? {
         let kind = match reader.u8()? {
             1 => AlarmKind::NoSpace,
             2 => AlarmKind::Corrupt,
@@ -186,7 +192,13 @@ fn alarms(reader: &mut Reader) -> Result<AlarmTable> {
         };
         let alarm = ActiveAlarm { kind, member: MemberId(reader.varint()?) };
         order.next(alarm)?;
-        alarms.activate(alarm);
+        if !reader.bool("alarm raised by the quota")? {
+            alarms.activate(alarm);
+        } else if alarm.kind == AlarmKind::NoSpace && alarms.by_quota().is_none() {
+            alarms.raise_by_quota(alarm.member);
+        } else {
+            return Err(TablesError::Unexpected { what: "alarm raised by the quota" });
+        }
     }
     Ok(alarms)
 }

@@ -69,6 +69,15 @@ impl Path {
         if self.succeeded { &txn.success } else { &txn.failure }
     }
 
+    /// Calls `visit` for each operation on the path that is not a txn itself, in order.
+    pub(crate) fn each(&self, txn: &Txn, visit: &mut impl FnMut(&Operation)) {
+        let all: std::result::Result<(), Rejection> = self.try_each(txn, &mut |operation| {
+            visit(operation);
+            Ok(())
+        });
+        all.expect("nothing is refused");
+    }
+
     /// Calls `visit` for each operation on the path that is not a txn itself, in order, until one is refused.
     fn try_each(
         &self,

@@ -142,8 +142,23 @@ fn node(text: &mut Text, shared: &Shared) {
     text.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the raft log.", metrics.wal_bytes.get() as f64);
     let name = "etcd_disk_backend_commit_duration_seconds";
     histogram(text, name, "Writes of applied batches to the store's files.", &metrics.backend_commit);
+    pressure(text, shared);
     let name = "etcd_disk_backend_snapshot_duration_seconds";
     histogram(text, name, "Checkpoints of the store.", &metrics.checkpoint);
+}
+
+fn pressure(text: &mut Text, shared: &Shared) {
+    let metrics = shared.node.metrics();
+    let (raised, cleared) = (metrics.no_space_raised.get(), metrics.no_space_cleared.get());
+    text.counter("bowline_space_alarms_raised_total", "How often the quota was met.", raised);
+    text.counter("bowline_space_alarms_cleared_total", "How often its alarm cleared by itself.", cleared);
+    let compactions = metrics.pressure_compactions.get();
+    text.counter("bowline_space_pressure_compactions_total", "Compactions because space was short.", compactions);
+    let full_in = match metrics.full_in_s.get() {
+        seconds if seconds >= 0 => seconds as f64,
+        _ => f64::INFINITY,
+    };
+    text.gauge("bowline_space_seconds_to_full", "Until the quota is met at the present rate.", full_in);
 }
 
 fn mvcc(text: &mut Text, shared: &Shared, view: &StateView) {

@@ -10,6 +10,7 @@ mod addresses;
 mod cluster;
 mod durations;
 pub mod gates;
+mod space;
 mod tls;
 mod unfinished;
 
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use cluster::ClusterState;
+pub use space::Space;
 pub use tls::{Tls, TlsVersion};
 
 /// etcd's quota when the flag says 0.
@@ -44,6 +46,7 @@ pub struct Config {
     pub cluster: Cluster,
     pub timing: Timing,
     pub limits: Limits,
+    pub space: Space,
     pub keepalive: Keepalive,
     /// For https and unixs URLs of clients and of metrics; set if one of them is listened on.
     pub client_tls: Option<Tls>,
@@ -142,6 +145,7 @@ impl Config {
             data_dir: data_dir(settings),
             wal_dir: Some(settings.text("wal-dir")).filter(|path| !path.is_empty()).map(PathBuf::from),
             limits: Limits::from_settings(settings, &mut warnings),
+            space: space::read(settings)?,
             keepalive: durations::keepalive(settings),
             client_tls: tls::client(settings, &listen, &mut warnings)?,
             peer_tls: tls::peer(settings, &listen, &mut warnings)?,

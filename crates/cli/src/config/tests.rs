@@ -242,8 +242,6 @@ fn what_is_missing_is_refused_with_a_sentence() {
         assert_eq!(complaint(&[argument]), words);
     }
     for argument in [
-        "--auto-compaction-retention=1",
-        "--auto-compaction-retention=-1",
         "--discovery-token=x",
         "--discovery-endpoints=http://a:1",
         "--discovery-srv=example.com",

@@ -15,7 +15,7 @@ const DEPRECATED: &[(&str, &str)] = &[
 
 pub fn check(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<(), String> {
     for (flag, value, _) in settings.iter() {
-        if Value::parse(flag.kind, flag.default).as_ref() == Ok(value) || is_same_as_default(flag.name, value) {
+        if Value::parse(flag.kind, flag.default).as_ref() == Ok(value) {
             continue;
         }
         match flag.status {
@@ -30,27 +30,9 @@ pub fn check(settings: &Settings, warnings: &mut Vec<Warning>) -> Result<(), Str
     for (name, message) in DEPRECATED.iter().filter(|(name, _)| settings.is_set(name)) {
         warnings.push(Warning { message, field: ("flag", (*name).to_owned()) });
     }
-    check_compaction_mode(settings.text("auto-compaction-mode"))?;
     if settings.is_set("enable-grpc-gateway") && settings.bool("enable-grpc-gateway") {
         let message = "the JSON gateway under /v3/ is not there yet; only gRPC is served";
         warnings.push(Warning { message, field: ("flag", "enable-grpc-gateway".to_owned()) });
     }
     Ok(())
-}
-
-/// Other spellings of what the default says.
-fn is_same_as_default(name: &str, value: &Value) -> bool {
-    match (name, value) {
-        ("auto-compaction-retention", Value::Text(text)) => {
-            text.is_empty() || text.parse() == Ok(0_u64) || crate::flags::value::parse_duration(text) == Some(0)
-        }
-        _ => false,
-    }
-}
-
-fn check_compaction_mode(mode: &str) -> Result<(), String> {
-    match mode {
-        "periodic" | "revision" | "" => Ok(()),
-        other => Err(format!("unknown auto-compaction-mode {other:?}")),
-    }
 }

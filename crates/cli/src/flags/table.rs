@@ -87,6 +87,16 @@ pub static FLAGS: &[Flag] = &[
         "Limit on retained bytes: live values and the history not yet compacted. Growth beyond it is refused.\n\
              0 means 2 GiB, a negative number no limit.",
     ),
+    member("space-pressure-retention", Kind::Duration, "5m").bounds(0, YEAR_NS).help(
+        "From 80 % of the quota on, history older than this is compacted by the server itself; a tenth of it while the\n\
+             NOSPACE alarm is up. 0 means never.",
+    ),
+    member("space-strict-etcd", Kind::Bool, "false")
+        .help("NOSPACE as in etcd: every put is refused from then on, until the alarm is disarmed by hand."),
+    member("space-account-depth", Kind::Unsigned, "2")
+        .unit("components")
+        .bounds(1, 8)
+        .help("How many components of a key's directory name its account, by which space is counted and limited."),
     member("backend-bbolt-freelist-type", Kind::Text, "map")
         .accepted(NO_BACKEND)
         .help("Kind of freelist in a bbolt file ('map' or 'array')."),
@@ -201,7 +211,6 @@ pub static FLAGS: &[Flag] = &[
         "Ask for votes before standing for election, so that a returning member does not disturb a healthy leader.",
     ),
     clustering("auto-compaction-retention", Kind::Text, "0")
-        .not_yet("the server does not compact by itself yet; let the client compact, as kube-apiserver does")
         .help("How much history automatic compaction keeps; 0 turns it off."),
     clustering("auto-compaction-mode", Kind::Text, "periodic")
         .help("'periodic': the retention is a time, in hours if it has no unit; 'revision': a number of revisions."),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// `on_fault` is called from the failing thread and must not return to it.
 pub fn node(config: &Config, on_fault: fn(String)) -> node::Config {
-    let Config { cluster, timing, limits, .. } = config;
+    let Config { cluster, timing, limits, space, .. } = config;
     node::Config {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
@@ -21,7 +21,10 @@ pub fn node(config: &Config, on_fault: fn(String)) -> node::Config {
         request_timeout: timing.request_timeout,
         checkpoint_entries: limits.checkpoint_entries,
         quota_bytes: limits.quota_bytes,
-        account_depth: node::AccountDepth::default(),
+        strict_latch: space.strict_latch,
+        account_depth: space.account_depth,
+        auto_compaction: space.auto_compaction,
+        pressure_retention: space.pressure_retention,
         request_bytes_max: size(limits.request_bytes_max),
         warning_apply_duration: timing.warning_apply,
         no_sync: config.unsafe_no_sync,

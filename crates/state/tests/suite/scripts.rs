@@ -4,7 +4,7 @@ use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
 use model::{
     Alarm, AlarmAction, AlarmKind, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, MemberId,
-    MemberPublish, Rejection, Revision,
+    MemberPublish, Put, PutLease, PutValue, Rejection, Revision,
 };
 use mvcc::Change;
 use state::{ActiveAlarm, Applied, Quota};
@@ -27,6 +27,24 @@ impl Runner {
     fn line(&mut self, line: &str) {
         self.output.push_str(line);
         self.output.push('\n');
+    }
+
+    /// `put-bytes KEY BYTES [TIMES]`: values of so many bytes, again and again; shows what the last put answered.
+    fn put_bytes(&mut self, words: &mut Words) {
+        let (key, bytes): (String, usize) = (words.next(), words.number());
+        let times = if words.is_empty() { 1 } else { words.number() };
+        for time in 1..=times {
+            let put = Put {
+                key: key.clone().into(),
+                value: PutValue::Set(vec![b'x'; bytes].into()),
+                lease: PutLease::Set(LeaseId::NONE),
+                prev_kv: false,
+            };
+            let applied = self.world.apply(Command::Put(put));
+            if time == times {
+                self.print_applied(&applied);
+            }
+        }
     }
 
     fn run(&mut self, line: &str) {
@@ -65,6 +83,7 @@ impl Runner {
     /// What is not a command of the log.
     fn look(&mut self, name: &str, words: &mut Words) {
         match name {
+            "put-bytes" => self.put_bytes(words),
             "get" => {
                 let said = range(&self.world.view(), &words.range());
                 let said = said.map_or_else(rejected, |said| show_range(&said));
@@ -79,6 +98,7 @@ impl Runner {
                 self.line(&said);
             }
             "quota" => self.world = World::new(Quota(Some(words.number()))),
+            "quota-as-etcd" => self.world = World::with_latch(Quota(Some(words.number())), true),
             "time" => self.world.leader_time_ms = words.number(),
             "term" => self.world.next_term(),
             "retained" => self.line(&format!("retained {}", self.world.view().retained_bytes())),
@@ -113,7 +133,11 @@ impl Runner {
             },
             Err(rejection) => rejected(*rejection),
         };
-        let raised = if applied.raised_no_space { "  raised NoSpace" } else { "" };
+        let raised = match applied.no_space {
+            Some(state::NoSpace::Raised) => "  raised NoSpace",
+            Some(state::NoSpace::Cleared) => "  cleared NoSpace",
+            None => "",
+        };
         self.line(&format!("{said}  revision={}{raised}", applied.revision));
         if let Some(change) = &applied.change {
             let events = self.show_change(change);

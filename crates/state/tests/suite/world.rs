@@ -19,6 +19,7 @@ pub struct World {
     pub term: Term,
     pub leader_time_ms: u64,
     quota: Quota,
+    strict_latch: bool,
     /// Everything since the cluster was born; `None` is the empty entry of a term.
     log: Vec<(Term, Option<Vec<u8>>)>,
 }
@@ -54,11 +55,11 @@ pub fn membership() -> Membership {
     Membership::bootstrap("etcd-cluster", [("default".to_string(), urls)]).expect("a valid membership")
 }
 
-fn open(disk: &SimDisk, quota: Quota) -> State {
+fn open(disk: &SimDisk, quota: Quota, strict_latch: bool) -> State {
     let options =
         store::Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..store::Options::default() };
     let opened = Store::open(Arc::new(disk.clone()), Path::new("/data"), options).expect("the disk works");
-    let options = Options { quota, account_depth: AccountDepth::default() };
+    let options = Options { quota, strict_latch, account_depth: AccountDepth::default() };
     match opened {
         (store, Some(checkpoint)) => State::open(store, checkpoint, options),
         (store, None) => State::bootstrap(store, membership(), options),
@@ -68,9 +69,14 @@ fn open(disk: &SimDisk, quota: Quota) -> State {
 
 impl World {
     pub fn new(quota: Quota) -> World {
+        World::with_latch(quota, false)
+    }
+
+    /// With etcd's NOSPACE alarm if `strict_latch`.
+    pub fn with_latch(quota: Quota, strict_latch: bool) -> World {
         let disk = SimDisk::new();
-        let state = open(&disk, quota);
-        World { state, disk, term: Term(1), leader_time_ms: 0, quota, log: Vec::new() }
+        let state = open(&disk, quota, strict_latch);
+        World { state, disk, term: Term(1), leader_time_ms: 0, quota, strict_latch, log: Vec::new() }
     }
 
     pub fn apply(&mut self, command: Command) -> Applied {
@@ -119,7 +125,7 @@ impl World {
             End::Killed => self.disk.after_kill(),
             End::PowerCut(seed) => self.disk.after_power_cut(&mut Random::new(seed)),
         };
-        self.state = open(&self.disk, self.quota);
+        self.state = open(&self.disk, self.quota, self.strict_latch);
         let applied = self.state.applied().index.0 as usize;
         let log = std::mem::take(&mut self.log);
         for (term, bytes) in log.iter().skip(applied) {
