@@ -174,11 +174,10 @@ fn compact_deep(index: &mut Index, key: &[u8], at: Revision, removed: &mut impl 
     if out.is_empty() {
         index.keys.remove(key);
     } else if index.keys.get(key) != Some(&out) {
-        let result: Result<(), std::convert::Infallible> = index.keys.upsert(key, &mut Vec::new(), |_, packed| {
+        let Ok::<(), std::convert::Infallible>(()) = index.keys.upsert(key, &mut Vec::new(), |_, packed| {
             packed.extend_from_slice(&out);
             Ok(())
         });
-        result.expect("packing cannot fail");
     }
     (cost, true)
 }

@@ -58,12 +58,10 @@ impl History {
     pub(crate) fn push(&mut self, key: &[u8], versions: &[Version]) {
         let Some(oldest) = versions.last() else { return };
         let mut packed = Vec::new();
-        let result: Result<(), Infallible> =
-            self.chunks.upsert(&place(prefix(key), oldest.at), &mut packed, |_, out| {
-                versions.iter().for_each(|version| version.pack(out));
-                Ok(())
-            });
-        result.expect("packing cannot fail");
+        let Ok::<(), Infallible>(()) = self.chunks.upsert(&place(prefix(key), oldest.at), &mut packed, |_, out| {
+            versions.iter().for_each(|version| version.pack(out));
+            Ok(())
+        });
     }
 
     /// The key's versions from the newest one with a revision up to `at` on, newest first.
@@ -109,11 +107,10 @@ impl History {
         if !change(&mut versions) {
             return false;
         }
-        let result: Result<(), Infallible> = self.chunks.upsert(&place, &mut Vec::new(), |_, out| {
+        let Ok::<(), Infallible>(()) = self.chunks.upsert(&place, &mut Vec::new(), |_, out| {
             versions.iter().for_each(|version| version.pack(out));
             Ok(())
         });
-        result.expect("packing cannot fail");
         true
     }
 

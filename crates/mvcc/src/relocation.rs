@@ -124,11 +124,10 @@ impl Index {
         if !exchange(&mut versions, moved) {
             return deep && history.relocate(moved);
         }
-        let replaced: std::result::Result<(), std::convert::Infallible> = keys.upsert(&moved.key, packed, |_, out| {
+        let Ok::<(), std::convert::Infallible>(()) = keys.upsert(&moved.key, packed, |_, out| {
             pack_entry(&versions, deep, out);
             Ok(())
         });
-        replaced.expect("packing cannot fail");
         true
     }
 }

@@ -117,8 +117,7 @@ impl<'a> Txn<'a> {
     fn delete(&mut self, key: Bytes) {
         let version = Version::of_delete(self.next_place(), &key);
         let Mvcc { index, packed, .. } = &mut *self.mvcc;
-        let pushed = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
-        let (newest, _) = pushed.expect("a deletion needs no space");
+        let Ok((newest, _)) = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
         self.mvcc.account(&key, newest.as_ref(), &version);
         let before = self.before(&key, newest.as_ref());
         self.events.push(event(key, &version, before));

@@ -256,7 +256,7 @@ impl Store {
         file.allocate(segment.file_bytes, ahead - segment.file_bytes)
             .map_err(Fault::io("allocate space for", &segment.open.path))?;
         self.file_bytes += ahead - segment.file_bytes;
-        self.segments.get_mut(&active).expect("it was there").file_bytes = ahead;
+        self.segments.get_mut(&active).expect("the active segment is one of the segments").file_bytes = ahead;
         Ok(())
     }
 
