@@ -143,8 +143,12 @@ impl Checkpoints {
         if self.full_live_bytes == 0 { self.full_bytes } else { expected as u64 }
     }
 
-    /// What folding the runs would give back.
-    pub(crate) fn excess_bytes(&self, live_bytes: u64) -> u64 {
+    /// What the next checkpoint would give back by folding the runs; 0 if it would not fold them.
+    pub(crate) fn fold_frees(&self, room: &Room) -> u64 {
+        if self.folds(room) { self.excess_bytes(room.live_bytes) } else { 0 }
+    }
+
+    fn excess_bytes(&self, live_bytes: u64) -> u64 {
         let expected = self.full_bytes_expected(live_bytes);
         (self.full_bytes + self.delta_bytes).saturating_sub(expected + expected / 4 + DELTA_BYTES_MIN / 4)
     }

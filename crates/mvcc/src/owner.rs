@@ -1,7 +1,7 @@
 //! The owner of all revisioned keys: one writer, driven by the apply thread.
 
 use crate::accounts::{AccountDepth, Accounts, AccountsReader};
-use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints, Room};
+use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints};
 use crate::compaction::{Compaction, Removed};
 use crate::fault::Result;
 use crate::hash::CompactionHashes;
@@ -200,11 +200,7 @@ impl Mvcc {
     /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
     /// next may be taken after `finish_checkpoint`, or after the job was dropped.
     pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
-        let room = Room {
-            is_over: self.is_over_target(),
-            live_bytes: self.store.live_bytes(),
-            bytes_max: self.store.cold_bytes_max(),
-        };
+        let room = self.room();
         let writer = self.store.begin_checkpoint()?;
         Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, room))
     }

@@ -8,6 +8,7 @@
 //! the empty ones are gone is below it; the distance from the target to the bound is what copies, new garbage and runs may
 //! take while that is under way. On a full disk the target is the retained bytes themselves.
 
+use crate::checkpoint::Room;
 use crate::fault::Result;
 use crate::owner::Mvcc;
 use crate::relocation::{Move, ReclaimJob, Relocated};
@@ -16,7 +17,7 @@ use store::SegmentStat;
 
 /// The target: 1.2 times the retained bytes and this.
 const SLACK_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 24 << 20 };
-/// Copied by one job, as long as there is space.
+/// Copied by one job, unless there is much to give back or little space.
 const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 /// Reclaiming less at a time is not worth a checkpoint.
 const GARBAGE_BYTES_MIN: u64 = if cfg!(test) { 512 } else { 2 << 20 };
@@ -85,12 +86,14 @@ impl Mvcc {
             return Ok(None);
         }
         let mut garbage = self.garbage();
-        let copied_max = self.store.cold_bytes_max().unwrap_or(COPY_BYTES_MAX);
         let remaining = self.physical_bytes().saturating_sub(garbage.empty_bytes);
         let excess = remaining.saturating_sub(self.target_bytes());
-        if excess == 0 || garbage.empty_bytes >= COPY_BYTES_MAX.max(self.retained / 20) {
+        // Where much is to be given back, much at a time: each time costs a checkpoint.
+        let at_a_time = COPY_BYTES_MAX.max(excess / 4);
+        if excess == 0 || garbage.empty_bytes >= at_a_time.max(self.retained / 20) {
             return Ok(None);
         }
+        let copied_max = self.store.cold_bytes_max().unwrap_or(at_a_time);
         if self.seals_for(excess, &garbage) {
             self.store.seal()?;
             garbage = self.garbage();
@@ -166,9 +169,16 @@ impl Mvcc {
             return false;
         }
         let empty_bytes = self.garbage().empty_bytes;
-        let in_runs = self.checkpoints.excess_bytes(self.store.live_bytes());
         let enough = if self.has_compaction_to_do() { COPY_BYTES_MAX } else { 1 };
-        empty_bytes >= enough || in_runs >= GARBAGE_BYTES_MIN.max(enough)
+        empty_bytes >= enough || self.checkpoints.fold_frees(&self.room()) >= GARBAGE_BYTES_MIN.max(enough)
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            is_over: self.is_over_target(),
+            live_bytes: self.store.live_bytes(),
+            bytes_max: self.store.cold_bytes_max(),
+        }
     }
 
     pub fn reclaim_stats(&self) -> ReclaimStats {

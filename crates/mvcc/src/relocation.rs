@@ -64,24 +64,29 @@ impl ReclaimJob {
             match segment.next_record() {
                 Ok(Some((location, payload))) => {
                     left = left.saturating_sub(RECORD_OVERHEAD_BYTES + payload.len() as u64);
-                    self.copy_if_live(location, &payload)?;
+                    match KeyValue::decode(&payload) {
+                        Ok(kv) => self.copy_if_live(location, &kv, &payload)?,
+                        Err(_) => self.give_up(Fault::NotAPair),
+                    }
                 }
                 Ok(None) => {
                     self.segments.pop_front();
                 }
-                // What is behind it stays where it is, and so does the segment.
-                Err(fault) if fault.is_damage() => {
-                    self.damaged.push((segment.segment(), fault.into()));
-                    self.segments.pop_front();
-                }
+                Err(fault) if fault.is_damage() => self.give_up(fault.into()),
                 Err(fault) => return Err(fault.into()),
             }
         }
         Ok(true)
     }
 
-    fn copy_if_live(&mut self, from: Location, payload: &Bytes) -> Result<()> {
-        let kv = KeyValue::decode(payload).map_err(|_| Fault::NotAPair)?;
+    /// What is left of the segment stays where it is, and so does the segment.
+    fn give_up(&mut self, fault: Fault) {
+        if let Some(segment) = self.segments.pop_front() {
+            self.damaged.push((segment.segment(), fault));
+        }
+    }
+
+    fn copy_if_live(&mut self, from: Location, kv: &KeyValue, payload: &Bytes) -> Result<()> {
         let Some(at) = self.index.place_of(&kv.key, kv.mod_revision, from) else { return Ok(()) };
         let to = self.writer.append(payload)?;
         // Not a slice of the payload, which would keep all that was read in memory.

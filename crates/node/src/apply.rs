@@ -11,8 +11,8 @@ use crate::background::BackgroundJob;
 use crate::driver::{DriverMessage, InFlight};
 use crate::handle::{Reply, Shared, Timings};
 use crate::limits::{
-    APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, RECLAIM_LOOK_INTERVAL,
-    RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
+    APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
+    RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
 };
 use crate::reply::{Outbox, Slot, lock};
 use crate::room::room_for;
@@ -35,7 +35,8 @@ pub(crate) enum ApplyMessage {
         index: LogIndex,
         slots: Vec<Slot<Arc<StateView>>>,
     },
-    CheckpointWritten(Box<state::CheckpointDone>),
+    /// `None` if the disk was full.
+    CheckpointWritten(Option<Box<state::CheckpointDone>>),
     /// What a checkpoint stopped naming is removed.
     FilesRemoved,
     /// Copies are written; `None` if the disk was full.
@@ -120,6 +121,8 @@ struct CheckpointPace {
     log_bytes: u64,
     started_at: Duration,
     running: bool,
+    /// The disk was full: another is due then.
+    again_at: Option<Duration>,
 }
 
 impl Apply {
@@ -157,7 +160,7 @@ impl Apply {
             match message {
                 ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
                 ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
-                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(*done),
+                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(done),
                 ApplyMessage::FilesRemoved => self.renew_view(),
                 ApplyMessage::Reclaimed(relocated) => self.finish_reclaim(relocated),
                 ApplyMessage::Turn => {}
@@ -170,11 +173,12 @@ impl Apply {
         self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
         let works = self.compaction_started.is_some() || self.reclaim.follows;
-        Ok(match (stop, works, self.kept.is_empty()) {
+        let is_short = !self.kept.is_empty() || self.checkpoint.again_at.is_some();
+        Ok(match (stop, works, is_short) {
             (true, _, _) => Next::Stop,
             (false, true, _) => Next::Again,
-            (false, false, false) => Next::Retry,
-            (false, false, true) => Next::Wait,
+            (false, false, true) => Next::Retry,
+            (false, false, false) => Next::Wait,
         })
     }
 
@@ -482,11 +486,15 @@ impl Apply {
     }
 
     fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
-        let frees = !self.checkpoint.running && self.state.wants_checkpoint();
-        if !frees && !self.checkpoint_is_due() {
+        let started_at = self.shared.clock.monotonic();
+        let idle = !self.checkpoint.running && !self.reclaim.running;
+        let due = match self.checkpoint.again_at {
+            Some(again_at) => idle && started_at >= again_at,
+            None => self.checkpoint_is_due() || (idle && self.state.wants_checkpoint()),
+        };
+        if !due {
             return Ok(());
         }
-        let started_at = self.shared.clock.monotonic();
         self.checkpoint = CheckpointPace { started_at, running: true, ..CheckpointPace::default() };
         let job = self.state.begin_checkpoint()?;
         // The background thread outlives this one; if it is gone, the process is on its way out.
@@ -494,10 +502,14 @@ impl Apply {
         Ok(())
     }
 
-    fn finish_checkpoint(&mut self, done: state::CheckpointDone) {
+    fn finish_checkpoint(&mut self, done: Option<Box<state::CheckpointDone>>) {
         self.checkpoint.running = false;
+        let Some(done) = done else {
+            self.checkpoint.again_at = Some(self.shared.clock.monotonic() + DISK_RETRY_INTERVAL);
+            return;
+        };
         let index = done.applied();
-        let leftovers = self.state.finish_checkpoint(done);
+        let leftovers = self.state.finish_checkpoint(*done);
         // The view before it holds files open that are to be removed.
         self.renew_view();
         let _ = self.background.send(BackgroundJob::Remove(leftovers));

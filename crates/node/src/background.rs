@@ -1,13 +1,13 @@
 //! The background thread: work that must make no request wait. It writes checkpoints, copies what is live out of segments that
 //! are to go, and prepares log segments.
 //!
-//! A checkpoint that meets a full disk is tried again until there is room: it is what lets the log be trimmed, so giving it up
-//! would only make the disk fuller. Any other fault stops the process.
+//! Whatever meets a full disk is given up and tried again by apply, perhaps in another order: a checkpoint is what lets the log be
+//! trimmed and empty segments go, copies are what empties them. Any other fault stops the process.
 
 use crate::apply::ApplyMessage;
 use crate::handle::Shared;
 use crate::inbox::Inbox;
-use crate::limits::{DISK_RETRY_INTERVAL, REMOVED_FILES_HELD_MAX};
+use crate::limits::REMOVED_FILES_HELD_MAX;
 use model::{LogIndex, Revision};
 use state::{CheckpointJob, ReclaimJob, Relocated, StateView};
 use std::sync::Arc;
@@ -115,29 +115,21 @@ impl Background {
         job.finish()
     }
 
+    /// A full disk ends the job, and what it wrote goes: the next one may be smaller, or come after other things went.
     fn write_checkpoint(&mut self, mut job: CheckpointJob, index: LogIndex) -> Result<(), state::Fault> {
         let started = self.shared.clock.monotonic();
-        let done = loop {
-            match job.write() {
-                Ok(done) => break done,
-                Err(fault) if fault.is_no_space() => {
-                    tracing::warn!(error = %fault, "write checkpoint {index}: tried again until there is room");
-                    match self.jobs.recv_timeout(DISK_RETRY_INTERVAL) {
-                        Ok(BackgroundJob::Remove(leftovers)) => self.remove(leftovers)?,
-                        Ok(BackgroundJob::CompactionHashes(view)) => {
-                            view.kv().complete_compaction_hashes();
-                        }
-                        Ok(BackgroundJob::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                        _ => {}
-                    }
-                }
-                Err(fault) => return Err(fault),
+        let written = match job.write() {
+            Ok(done) => Some(Box::new(done)),
+            Err(fault) if fault.is_no_space() => {
+                tracing::warn!(error = %fault, "write checkpoint {index}: tried again shortly");
+                None
             }
+            Err(fault) => return Err(fault),
         };
         // It holds files open, and keeps the reserve from being made again.
         drop(job);
         self.shared.metrics.checkpoint.observe(self.shared.clock.monotonic().saturating_sub(started));
-        self.apply.push_always(ApplyMessage::CheckpointWritten(Box::new(done)));
+        self.apply.push_always(ApplyMessage::CheckpointWritten(written));
         Ok(())
     }
 }
