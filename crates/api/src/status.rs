@@ -132,6 +132,7 @@ statuses! {
     NOT_CAPABLE = FailedPrecondition "etcdserver: not capable";
     NO_LEADER = Unavailable "etcdserver: no leader";
     STOPPED = Unavailable "etcdserver: server stopped";
+    STORE_FAILED = Unavailable "bowline: the store's disk failed, writes are refused until a restart";
     TIMED_OUT = Unavailable "etcdserver: request timed out";
     // Not ResourceExhausted: etcd maps this one to an error that is no gRPC status.
     TOO_MANY_REQUESTS = Unknown "etcdserver: too many requests";
@@ -174,6 +175,7 @@ impl From<Refused> for Status {
             // The log's disk is full: the same news for the client as a used-up quota, and as final: it must not be
             // retried at once. etcd dies in this case, so there is no text of its own to copy.
             Refused::DiskFull => NO_SPACE,
+            Refused::StoreFailed => STORE_FAILED,
         }
     }
 }
@@ -219,6 +221,7 @@ mod tests {
             (Refused::TimedOut, 14, "etcdserver: request timed out"),
             (Refused::TooLarge, 3, "etcdserver: request is too large"),
             (Refused::DiskFull, 8, "etcdserver: mvcc: database space exceeded"),
+            (Refused::StoreFailed, 14, "bowline: the store's disk failed, writes are refused until a restart"),
         ];
         for (refused, code, text) in table {
             let status = Status::from(refused);
@@ -231,11 +234,11 @@ mod tests {
     #[test]
     fn r33_no_refusal_makes_clients_repeat_a_write() {
         let safe_to_repeat = ["there is no address available", "there is no connection available"];
-        use Refused::{DiskFull, NoLeader, Stopped, TimedOut, TooLarge, TooManyRequests};
-        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge, DiskFull] {
+        use Refused::{DiskFull, NoLeader, Stopped, StoreFailed, TimedOut, TooLarge, TooManyRequests};
+        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge, DiskFull, StoreFailed] {
             let may_be_applied = match refused {
                 Stopped | TimedOut | NoLeader => true,
-                TooManyRequests | TooLarge | DiskFull => false,
+                TooManyRequests | TooLarge | DiskFull | StoreFailed => false,
             };
             let status = Status::from(refused);
             assert!(!safe_to_repeat.contains(&status.message.as_ref()), "{refused:?}");

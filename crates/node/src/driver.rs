@@ -181,6 +181,8 @@ impl Driver {
         let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
         let proposed = if self.stalled.is_some() {
             Err(Refused::DiskFull)
+        } else if self.shared.progress.store_failed.load(Ordering::Relaxed) {
+            Err(Refused::StoreFailed)
         } else {
             self.consensus.propose_batch(payloads).map_err(refused_by_consensus)
         };
@@ -311,7 +313,7 @@ impl Driver {
             .collect();
         let synced_at = self.shared.clock.monotonic();
         if let Err(fault) = self.apply.hand_over(entries, synced_at) {
-            (self.config.on_fault)(fault.to_string());
+            self.shared.store_faulted(&fault, &*self.config.on_fault);
             self.apply.abandon();
         }
     }

@@ -75,6 +75,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// A thread that writes the store cannot go on. If the disk failed, what is published is still right and is served; writes
+    /// wait for a new start, which finds out from the log what the store has lost. Anything else ends the member.
+    pub(crate) fn store_faulted(&self, fault: &state::Fault, on_fault: &dyn Fn(String)) {
+        if !fault.is_io() {
+            on_fault(fault.to_string());
+        } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
+        }
+    }
+
     /// Encodes `command` as the payload of a log entry.
     pub(crate) fn payload(&self, command: Command) -> Bytes {
         let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
@@ -98,6 +108,9 @@ impl Handle {
     pub fn propose(&self, command: Command) -> Pending<Reply> {
         if self.shared.space.is_waiting() {
             return self.refused(Refused::DiskFull);
+        }
+        if self.shared.progress.store_failed.load(Ordering::Relaxed) {
+            return self.refused(Refused::StoreFailed);
         }
         if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX {
             return self.refused(Refused::TooManyRequests);
@@ -206,6 +219,7 @@ impl Handle {
             term: Term(progress.term.load(Ordering::Relaxed)),
             committed: LogIndex(progress.committed.load(Ordering::Relaxed)),
             applied: LogIndex(progress.applied.load(Ordering::Relaxed)),
+            store_failed: progress.store_failed.load(Ordering::Relaxed),
             disk_full: progress.disk_full.load(Ordering::Relaxed) || self.shared.space.is_waiting(),
         }
     }

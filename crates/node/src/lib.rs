@@ -65,6 +65,8 @@ pub enum Refused {
     TooLarge,
     /// The disk of the log is full or fails; nothing was done, and the member goes on by itself once it can write again.
     DiskFull,
+    /// The disk of the store failed: nothing was done, and nothing will be until the member is started again.
+    StoreFailed,
 }
 
 impl std::fmt::Display for Refused {
@@ -76,6 +78,7 @@ impl std::fmt::Display for Refused {
             Refused::TimedOut => "request timed out",
             Refused::TooLarge => "request is too large",
             Refused::DiskFull => "log disk full or failing",
+            Refused::StoreFailed => "the store's disk failed",
         })
     }
 }

@@ -294,17 +294,17 @@ fn start_threads(
         on_fault: config.on_fault.clone(),
     };
     let driver = Driver::new(driver_config, shared.clone(), owner.clone(), consensus, wal);
-    let on_fault = config.on_fault.clone();
+    let (on_fault, watched) = (config.on_fault.clone(), shared.clone());
     let background = spawn("background", move || {
         if let Err(fault) = background.run() {
-            on_fault(fault.to_string());
+            watched.store_faulted(&fault, &*on_fault);
         }
     })?;
-    let on_fault = config.on_fault.clone();
+    let (on_fault, watched) = (config.on_fault.clone(), shared.clone());
     let apply = spawn("apply", move || match owner.run() {
         Ok(state) => state,
         Err(fault) => {
-            on_fault(fault.to_string());
+            watched.store_faulted(&fault, &*on_fault);
             owner.abandon();
             None
         }

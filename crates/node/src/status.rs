@@ -17,6 +17,8 @@ pub struct Status {
     pub applied: LogIndex,
     /// The log's disk is full or fails: writes are refused, reads go on.
     pub disk_full: bool,
+    /// The store's disk failed: nothing is written until the member is started again, reads go on.
+    pub store_failed: bool,
 }
 
 /// The parts of `Status` that change, each written by one thread.
@@ -27,6 +29,7 @@ pub(crate) struct Progress {
     pub(crate) committed: AtomicU64,
     pub(crate) applied: AtomicU64,
     pub(crate) disk_full: AtomicBool,
+    pub(crate) store_failed: AtomicBool,
     /// This member leads, alone is a quorum, and has applied everything from before its term: every acknowledged write is
     /// in the published view, which therefore answers linearizable reads at once.
     pub(crate) leads_alone: AtomicBool,

@@ -31,6 +31,11 @@ impl Fault {
     pub fn is_no_space(&self) -> bool {
         matches!(self, Fault::Keys(fault) if fault.is_no_space())
     }
+
+    /// The machine failed, for whatever reason.
+    pub fn is_io(&self) -> bool {
+        matches!(self, Fault::Keys(fault) if fault.is_io())
+    }
 }
 
 impl fmt::Display for Fault {

@@ -59,6 +59,11 @@ impl Fault {
         !self.for_good && says_no_space(error)
     }
 
+    /// The machine failed, for whatever reason.
+    pub fn is_io(&self) -> bool {
+        matches!(self.cause, Cause::Io(_))
+    }
+
     pub fn is_damage(&self) -> bool {
         matches!(self.cause, Cause::Damaged(_))
     }

@@ -44,6 +44,8 @@ impl Check {
 
     async fn run(self, rim: &Rim) -> Result<(), String> {
         match self {
+            // Reads are served; but only a new start brings writes back, and this is what asks for one.
+            Check::LiveSerializableRead if rim.node.status().store_failed => Err(STORE_FAILED.to_string()),
             Check::LiveSerializableRead | Check::ReadySerializableRead => Ok(()),
             Check::ReadyLinearizableRead => read(rim).await.map_err(|status| status.message.into_owned()),
             Check::ReadyDataCorruption if rim.node.view().alarms().is_active(AlarmKind::Corrupt) => {
@@ -55,6 +57,8 @@ impl Check {
         }
     }
 }
+
+const STORE_FAILED: &str = "the store's disk failed, writes are refused until a restart";
 
 fn is_learner(rim: &Rim) -> bool {
     let (view, member) = (rim.node.view(), rim.node.member());
@@ -105,6 +109,9 @@ async fn unhealthy_because(rim: &Rim, head: &Head) -> Option<String> {
         return Some(format!("ALARM {alarm}"));
     }
     drop(alarms);
+    if rim.node.status().store_failed {
+        return Some(STORE_FAILED.to_string());
+    }
     if serializable {
         return None;
     }
