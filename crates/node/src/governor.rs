@@ -3,7 +3,8 @@
 //! ```text
 //!  below 80 %   forecast only
 //!  from 80 %    a warning with the largest prefix; history older than the retention is compacted, whoever compacts otherwise
-//!  alarm up     the same with a tenth of the retention
+//!  alarm up     the same with a tenth of the retention, two seconds at most: writes are refused until there is room,
+//!               and whoever deleted something to make it waits for that history to go
 //! ```
 //! Nobody who keeps up loses anything: watchers read new events from memory, lists and pages hold views, and a watcher that is
 //! further behind than the retention is one that does not keep up; it is told of the compaction, as by any other.
@@ -19,6 +20,9 @@ use std::time::Duration;
 const PRESSURE_PERCENT: u64 = 80;
 /// While the alarm is up, the retention is divided by this.
 const ALARM_RETENTION_DIVISOR: u32 = 10;
+/// And is no longer than this: with a look every `ALARM_STEP_MAX`, writes are back within five seconds of what makes room.
+const ALARM_RETENTION_MAX: Duration = Duration::from_secs(2);
+const ALARM_STEP_MAX: Duration = Duration::from_millis(500);
 /// The forecast looks back so far.
 const FORECAST_WINDOW: Duration = Duration::from_secs(300);
 /// A rate over less than this says nothing.
@@ -84,10 +88,12 @@ impl Governor {
     }
 
     pub(crate) fn look(&mut self, now: Duration, figures: Figures) -> Advice {
-        if now < self.next_step {
+        let step = if figures.alarm { self.step.min(ALARM_STEP_MAX) } else { self.step };
+        // A step that was planned before the alarm came is not waited for.
+        if now < self.next_step && now + step >= self.next_step {
             return Advice::default();
         }
-        self.next_step = now + self.step;
+        self.next_step = now + step;
         let Figures { revision, retained_bytes, .. } = figures;
         self.samples.push_back(Sample { at: now, revision, retained_bytes });
         self.forget(now);
@@ -129,7 +135,10 @@ impl Governor {
         {
             return None;
         }
-        let retention = self.retention? / if figures.alarm { ALARM_RETENTION_DIVISOR } else { 1 };
+        let retention = match self.retention? {
+            retention if figures.alarm => (retention / ALARM_RETENTION_DIVISOR).min(ALARM_RETENTION_MAX),
+            retention => retention,
+        };
         let old = self.samples.iter().rev().find(|sample| now.saturating_sub(sample.at) >= retention)?;
         let wanted = old.revision > figures.compacted && old.revision.0 > 1;
         self.pending = wanted.then_some((old.revision, now));
@@ -195,7 +204,24 @@ mod tests {
             governor.look(seconds(second), figures(second as i64, -1, QUOTA / 2));
         }
         let advice = governor.look(seconds(102), Figures { alarm: true, ..figures(102, -1, QUOTA) });
-        assert_eq!(advice.compact, Some(Revision(72)));
+        assert_eq!(advice.compact, Some(Revision(99)), "two seconds, to a sample of every third second");
+    }
+
+    #[test]
+    fn what_is_deleted_under_an_alarm_is_history_for_two_seconds() {
+        let mut governor = Governor::new(Some(seconds(300)), Duration::ZERO);
+        let full = |revision, compacted| Figures { alarm: true, ..figures(revision, compacted, QUOTA) };
+        let mut given_up = None;
+        for tick in 0..100u64 {
+            let now = seconds(100) + Duration::from_millis(100) * tick as u32;
+            // Half a second in, somebody deletes: revision 51.
+            let revision = if tick < 5 { 50 } else { 51 };
+            let advice = governor.look(now, full(revision, if tick > 5 { 50 } else { -1 }));
+            if advice.compact == Some(Revision(51)) {
+                given_up.get_or_insert(now - seconds(100));
+            }
+        }
+        assert!(given_up.is_some_and(|after| after <= seconds(3) + Duration::from_millis(500)), "{given_up:?}");
     }
 
     #[test]

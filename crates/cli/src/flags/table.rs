@@ -88,7 +88,7 @@ pub static FLAGS: &[Flag] = &[
              0 means 2 GiB, a negative number no limit.",
     ),
     member("space-pressure-retention", Kind::Duration, "5m").bounds(0, YEAR_NS).help(
-        "From 80 % of the quota on, history older than this is compacted by the server itself; a tenth of it while the\n\
+        "From 80 % of the quota on, history older than this is compacted by the server itself; a tenth of it, at most 2s, while the\n\
              NOSPACE alarm is up. 0 means never.",
     ),
     member("space-strict-etcd", Kind::Bool, "false")
