@@ -1,0 +1,125 @@
+//! `workload run NAME`: one workload on the given servers, one after the other; see `workload help`.
+
+use harness::Kind;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use workload::catalog::{Parameters, WORKLOADS};
+use workload::check::Checks;
+use workload::measure::{Target, make_directory, measure};
+
+const INCIDENT_QUOTA: u64 = 256 << 20;
+
+const USAGE: &str = "usage: workload run NAME [flags]     one workload
+       workload incident [flags]     reports pile up until refused, and the way out
+
+  --bowline PATH   run on this Bowline          --etcd PATH     run on this etcd
+  --quota MIB      quota of the server          --dir DIR       where the server's data goes
+  --seed N         of all that is random        --scale F       1: 65 nodes, 300 000 pods a day
+  --speed F        virtual seconds per second   --mib N         end after so much was written
+  --seconds N      end after so much time       --sample-ms N   between two samples, 1000
+  --out DIR        reports as JSON and SVG";
+
+struct Arguments {
+    targets: Vec<(Kind, PathBuf)>,
+    directory: PathBuf,
+    out: Option<PathBuf>,
+    quota: u64,
+    interval: Duration,
+    given: Parameters,
+}
+
+impl Arguments {
+    fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+        let mut arguments = Arguments {
+            targets: Vec::new(),
+            directory: std::env::temp_dir(),
+            out: None,
+            quota: 0,
+            interval: Duration::from_secs(1),
+            given: Parameters { seed: 1, scale: 0.1, speed: 0.0, bytes: 0, seconds: 0 },
+        };
+        while let Some(flag) = given.next() {
+            let value = given.next().ok_or_else(|| format!("{flag}: value missing"))?;
+            match flag.as_str() {
+                "--bowline" => arguments.targets.push((Kind::Bowline, value.into())),
+                "--etcd" => arguments.targets.push((Kind::Etcd, value.into())),
+                "--dir" => arguments.directory = value.into(),
+                "--out" => arguments.out = Some(value.into()),
+                "--quota" => arguments.quota = number::<u64>(&flag, &value)? << 20,
+                "--seed" => arguments.given.seed = number(&flag, &value)?,
+                "--scale" => arguments.given.scale = number(&flag, &value)?,
+                "--speed" => arguments.given.speed = number(&flag, &value)?,
+                "--mib" => arguments.given.bytes = number::<u64>(&flag, &value)? << 20,
+                "--seconds" => arguments.given.seconds = number(&flag, &value)?,
+                "--sample-ms" => arguments.interval = Duration::from_millis(number::<u64>(&flag, &value)?.max(1)),
+                _ => return Err(format!("unknown flag {flag}")),
+            }
+        }
+        if arguments.targets.is_empty() {
+            return Err("name a server: --bowline PATH or --etcd PATH".to_owned());
+        }
+        Ok(arguments)
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        let target = |(kind, binary): &(Kind, PathBuf)| Target {
+            kind: *kind,
+            binary: binary.clone(),
+            directory: self.directory.clone(),
+        };
+        self.targets.iter().map(target).collect()
+    }
+}
+
+fn number<T: std::str::FromStr<Err: std::fmt::Display>>(flag: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|error| format!("{flag} {value}: {error}"))
+}
+
+async fn main_of(mut given: impl Iterator<Item = String>) -> Result<bool, String> {
+    match given.next().as_deref() {
+        Some("run") => {
+            let name = given.next().unwrap_or_default();
+            run(&name, &Arguments::read(given)?).await
+        }
+        Some("incident") => incident(&Arguments::read(given)?).await,
+        _ => Err("no such command".to_owned()),
+    }
+}
+
+async fn run(name: &str, arguments: &Arguments) -> Result<bool, String> {
+    let workload = WORKLOADS.iter().find(|workload| workload.name == name).ok_or_else(|| {
+        let known = WORKLOADS.iter().map(|workload| format!("  {:<12} {}", workload.name, workload.about));
+        format!("no workload {name:?}; there are\n{}", known.collect::<Vec<_>>().join("\n"))
+    })?;
+    for target in arguments.targets() {
+        let report = measure(&target, workload, &arguments.given, arguments.quota, arguments.interval).await;
+        print!("{}", report.text());
+        if let Some(out) = &arguments.out {
+            make_directory(out)?;
+            report.save(out)?;
+        }
+    }
+    Ok(true)
+}
+
+async fn incident(arguments: &Arguments) -> Result<bool, String> {
+    let quota = if arguments.quota == 0 { INCIDENT_QUOTA } else { arguments.quota };
+    let mut checks = Checks::default();
+    for target in arguments.targets() {
+        workload::incident::incident(&target, arguments.given.seed, quota, &mut checks).await;
+    }
+    Ok(checks.end("incident"))
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    match main_of(std::env::args().skip(1)).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("{message}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
