@@ -74,102 +74,54 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Rewind<T> {
     }
 }
 
-impl AsyncRead for Raw {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(inner) => Pin::new(inner).poll_read(cx, buf),
-            Raw::Unix(inner) => Pin::new(inner).poll_read(cx, buf),
+/// Reads and writes of an enum are those of the stream in it.
+macro_rules! forward {
+    ($name:ident: $($variant:ident),*) => {
+        impl AsyncRead for $name {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($name::$variant(inner) => Pin::new(inner).poll_read(cx, buf),)*
+                }
+            }
         }
-    }
+
+        impl AsyncWrite for $name {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($name::$variant(inner) => Pin::new(inner).poll_write(cx, buf),)*
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bufs: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    $($name::$variant(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),)*
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    $($name::$variant(inner) => inner.is_write_vectored(),)*
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($name::$variant(inner) => Pin::new(inner).poll_flush(cx),)*
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    $($name::$variant(inner) => Pin::new(inner).poll_shutdown(cx),)*
+                }
+            }
+        }
+    };
 }
 
-impl AsyncWrite for Raw {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Raw::Tcp(inner) => Pin::new(inner).poll_write(cx, buf),
-            Raw::Unix(inner) => Pin::new(inner).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Raw::Tcp(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
-            Raw::Unix(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Raw::Tcp(inner) => inner.is_write_vectored(),
-            Raw::Unix(inner) => inner.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(inner) => Pin::new(inner).poll_flush(cx),
-            Raw::Unix(inner) => Pin::new(inner).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Raw::Tcp(inner) => Pin::new(inner).poll_shutdown(cx),
-            Raw::Unix(inner) => Pin::new(inner).poll_shutdown(cx),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(inner) => Pin::new(inner).poll_read(cx, buf),
-            Stream::Tls(inner) => Pin::new(inner).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(inner) => Pin::new(inner).poll_write(cx, buf),
-            Stream::Tls(inner) => Pin::new(inner).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
-            Stream::Tls(inner) => Pin::new(inner).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Stream::Plain(inner) => inner.is_write_vectored(),
-            Stream::Tls(inner) => inner.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(inner) => Pin::new(inner).poll_flush(cx),
-            Stream::Tls(inner) => Pin::new(inner).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain(inner) => Pin::new(inner).poll_shutdown(cx),
-            Stream::Tls(inner) => Pin::new(inner).poll_shutdown(cx),
-        }
-    }
-}
+forward!(Raw: Tcp, Unix);
+forward!(Stream: Plain, Tls);
