@@ -73,6 +73,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
     let help = "Bytes retained: live pairs and history.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
+    super::prefixes::prefixes(text, view.accounts());
     let reclaim = view.reclaim_stats();
     let help = "Records copied so that the segment they lay in could go.";
     text.counter("bowline_reclaim_relocated_records_total", help, reclaim.relocated_records);

@@ -5,6 +5,7 @@
 
 pub(crate) mod export;
 mod local;
+mod prefixes;
 pub(crate) mod process;
 mod text;
 
