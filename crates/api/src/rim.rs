@@ -257,12 +257,36 @@ async fn check_alive(rim: Rc<Rim>) {
 /// Looks once per election timeout at what streams and metrics want to know.
 async fn check_leader(rim: Rc<Rim>) {
     let mut ticks = tokio::time::interval(rim.config().election_timeout.max(Duration::from_millis(10)));
-    let mut without = 0;
+    let mut leaderless = Leaderless::default();
     loop {
         ticks.tick().await;
-        without = if rim.node.status().leader.is_none() { without + 1 } else { 0 };
-        let is_lost = without >= NO_LEADER_CHECKS;
+        let is_lost = leaderless.check(rim.node.status().leader.is_some());
         rim.signal.send_if_modified(|signal| std::mem::replace(&mut signal.leader_is_lost, is_lost) != is_lost);
         rim.watch.count_slow();
+    }
+}
+
+/// Checks in a row that found no leader.
+#[derive(Debug, Default)]
+struct Leaderless(u32);
+
+impl Leaderless {
+    /// True once there have been too many.
+    fn check(&mut self, has_leader: bool) -> bool {
+        self.0 = if has_leader { 0 } else { (self.0 + 1).min(NO_LEADER_CHECKS) };
+        self.0 == NO_LEADER_CHECKS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_lost_after_three_checks_in_a_row() {
+        let mut leaderless = Leaderless::default();
+        let seen = [false, false, true, false, false, false, false, true, false];
+        let lost = [false, false, false, false, false, true, true, false, false];
+        assert_eq!(seen.map(|has_leader| leaderless.check(has_leader)), lost);
     }
 }

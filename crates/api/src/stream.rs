@@ -180,3 +180,32 @@ async fn handle(call: StreamCall) -> Handled {
         _ => unreachable!("unary methods do not come here"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn now(end: &mut OutsideEnd) -> Option<Status> {
+        match pin!(end.wait()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(status) => Some(status),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_lost_leader_ends_the_streams_that_require_one_and_a_stop_ends_all() {
+        let sender = watch::Sender::new(StreamSignal::default());
+        let [mut requires, mut does_not] =
+            [true, false].map(|require_leader| OutsideEnd { require_leader, signal: sender.subscribe() });
+        assert_eq!((now(&mut requires), now(&mut does_not)), (None, None));
+        sender.send_modify(|signal| signal.leader_is_lost = true);
+        assert_eq!((now(&mut requires), now(&mut does_not)), (Some(status::NO_LEADER), None));
+        sender.send_modify(|signal| signal.leader_is_lost = false);
+        assert_eq!((now(&mut requires), now(&mut does_not)), (None, None), "a stream begun since goes on");
+        sender.send_modify(|signal| signal.is_stopping = true);
+        assert_eq!((now(&mut requires), now(&mut does_not)), (Some(status::STOPPED), Some(status::STOPPED)));
+    }
+}

@@ -8,6 +8,8 @@ use pb::maintenance_client::MaintenanceClient;
 use pb::watch_request::RequestUnion;
 use proto::etcdserverpb as pb;
 use sim::Random;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Everything served that takes a message; the two that never end by themselves are tried with the end of their stream.
 const METHODS: &[&str] = &[
@@ -194,6 +196,140 @@ async fn r80_large_lists_that_nobody_reads_hold_no_memory() {
         body.flow_control().release_capacity(bytes.len()).expect("was read");
     }
     assert!(read > 16 << 20, "{read} bytes");
+}
+
+/// etcd #13932, #14087: a renewal sent while the grant or the revocation was on its way failed for good, or succeeded on a lease that
+/// was gone. What was answered counts: granted is there, revoked is gone, in between it is one of the two.
+#[tokio::test]
+async fn r53_renewals_race_with_grants_and_revocations() {
+    let server = Server::start();
+    let mut lease = LeaseClient::new(server.channel().await);
+    let mut other = LeaseClient::new(server.channel().await);
+    for id in 1..=200 {
+        let (granted, early) =
+            tokio::join!(lease.lease_grant(pb::LeaseGrantRequest { id, ttl: 30 }), renewed(other.clone(), id, 3),);
+        granted.expect("granted");
+        assert!(early.iter().all(|&ttl| ttl == 0 || ttl == 30), "{early:?}");
+        assert!(early.is_sorted(), "granted, and not there afterwards: {early:?}");
+        let ask = pb::LeaseTimeToLiveRequest { id, keys: false };
+        let told = lease.lease_time_to_live(ask).await.expect("answered").into_inner();
+        assert_eq!((told.granted_ttl, renewed(other.clone(), id, 1).await), (30, vec![30]));
+        let (revoked, late) =
+            tokio::join!(lease.lease_revoke(pb::LeaseRevokeRequest { id }), renewed(other.clone(), id, 3),);
+        revoked.expect("revoked");
+        assert!(late.is_sorted_by(|before, after| before >= after), "revoked, and there again: {late:?}");
+        let told = other.lease_time_to_live(ask).await.expect("answered").into_inner();
+        assert_eq!((told.ttl, renewed(other.clone(), id, 1).await), (-1, vec![0]));
+    }
+}
+
+/// The time to live that each renewal was answered with; 0 for a lease that is not there.
+async fn renewed(mut client: LeaseClient<tonic::transport::Channel>, id: i64, times: usize) -> Vec<i64> {
+    let requests = vec![pb::LeaseKeepAliveRequest { id }; times];
+    let mut answers = client.lease_keep_alive(tokio_stream::iter(requests)).await.expect("a stream").into_inner();
+    let mut seen = Vec::new();
+    while let Some(answer) = answers.message().await.expect("a message") {
+        assert_eq!(answer.id, id);
+        seen.push(answer.ttl);
+    }
+    seen
+}
+
+/// etcd #20492: revocations starved behind writes. Under as many writes as fit, leases that run out are gone within a stated time,
+/// and one that is revoked is too.
+#[tokio::test]
+async fn r55_leases_end_in_time_under_saturating_writes() {
+    const LAG_MAX: Duration = Duration::from_secs(10);
+    let server = Server::start();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..64 {
+        let mut kv = server.kv().await;
+        writers.spawn(async move { while kv.put(put(format!("load/{n}"), vec![0; 512])).await.is_ok() {} });
+    }
+    let (mut kv, mut lease) = (server.kv().await, LeaseClient::new(server.channel().await));
+    let mut ttl = 0;
+    for id in 1..=20 {
+        ttl = lease.lease_grant(pb::LeaseGrantRequest { id, ttl: 1 }).await.expect("granted").into_inner().ttl;
+        kv.put(pb::PutRequest { lease: id, ..put(format!("leased/{id}"), "v") }).await.expect("put");
+    }
+    let granted = Instant::now();
+    lease.lease_grant(pb::LeaseGrantRequest { id: 99, ttl: 1000 }).await.expect("granted");
+    let asked = Instant::now();
+    lease.lease_revoke(pb::LeaseRevokeRequest { id: 99 }).await.expect("revoked under load");
+    assert!(asked.elapsed() < LAG_MAX, "{:?} to revoke", asked.elapsed());
+    while kv.range(range("leased/", "leased0")).await.expect("range").into_inner().count > 0 {
+        assert!(granted.elapsed() < Duration::from_secs(ttl as u64) + LAG_MAX, "a lease of {ttl} s is still there");
+    }
+    writers.abort_all();
+}
+
+/// CVE-2026-33186: a path without its slash went past the checks of the one with it. Odd heads, as bytes: none reaches a method.
+#[tokio::test]
+async fn r106_odd_heads_reach_no_method() {
+    let server = Server::start();
+    let good = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/etcdserverpb.KV/Put"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+    ];
+    let with = |name: &'static str, value: &'static str| {
+        good.map(|field| if field.0 == name { (name, value) } else { field }).to_vec()
+    };
+    let paths =
+        ["etcdserverpb.KV/Put", "", "*", "/etcdserverpb.KV//Put", "/ETCDSERVERPB.KV/PUT", "/etcdserverpb.KV/Put%20"];
+    let mut heads: Vec<Vec<(&str, &str)>> = paths.iter().map(|path| with(":path", path)).collect();
+    heads.push(good.iter().copied().filter(|field| field.0 != ":path").collect());
+    heads.push(good.iter().copied().filter(|field| field.0 != ":method").collect());
+    heads.push([&good[..], &[(":path", "/etcdserverpb.KV/Put")]].concat());
+    heads.push([&good[..], &[("connection", "keep-alive")]].concat());
+    heads.push([&good[..], &[("TE", "trailers")]].concat());
+    heads.push([&good[..], &[("te", "gzip")]].concat());
+    heads.push([&good[1..], &[good[0]]].concat());
+    heads.push(with(":authority", "a b"));
+    heads.push(with(":method", "post"));
+    heads.push(with("content-type", "application/grpcx"));
+    for fields in heads {
+        let before = server.node.view().revision();
+        answered_somehow(&server, &fields).await;
+        let wrote = server.node.view().revision() != before;
+        // What grpc-go serves, and so does etcd: `te` and `:authority` say nothing about the method.
+        let is_harmless = fields.contains(&("te", "gzip")) || fields.contains(&(":authority", "a b"));
+        assert!(!wrote || is_harmless, "{fields:?}");
+    }
+    let before = server.node.view().revision();
+    answered_somehow(&server, &good).await;
+    assert!(server.node.view().revision() > before, "the plain one is served");
+}
+
+/// Sends a call of a put with this head, and waits for the server to answer it, reset it or end the connection.
+async fn answered_somehow(server: &Server, fields: &[(&str, &str)]) {
+    let mut head = Vec::new();
+    for (name, value) in fields {
+        head.extend([&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat());
+    }
+    let body = prost::Message::encode_to_vec(&put("k", "v"));
+    let message = [&[0], &(body.len() as u32).to_be_bytes()[..], &body].concat();
+    let frame = |kind: u8, flags: u8, payload: &[u8]| {
+        [&(payload.len() as u32).to_be_bytes()[1..], &[kind, flags, 0, 0, 0, u8::from(kind != 4)], payload].concat()
+    };
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let sent = [&preface[..], &frame(4, 0, &[]), &frame(1, 4, &head), &frame(0, 1, &message)].concat();
+    let mut socket = tokio::net::TcpStream::connect(server.address()).await.expect("connected");
+    socket.write_all(&sent).await.expect("written");
+    let answered = async {
+        let mut head = [0; 9];
+        while socket.read_exact(&mut head).await.is_ok() {
+            let [a, b, c, kind, flags, ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            let ends = (kind == 1 || kind == 0) && flags & 1 == 1;
+            if socket.read_exact(&mut payload).await.is_err() || ends || kind == 3 || kind == 7 {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("in time");
 }
 
 /// Of this process, which is the server too.

@@ -27,7 +27,12 @@ impl Authority {
     }
 
     fn issue(&self) -> Pair {
-        let params = CertificateParams::new(vec!["localhost".to_string()]).expect("valid names");
+        self.issue_with(|_| {})
+    }
+
+    fn issue_with(&self, change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let mut params = CertificateParams::new(vec!["localhost".to_string()]).expect("valid names");
+        change(&mut params);
         let key = KeyPair::generate().expect("key");
         Pair { cert: params.signed_by(&key, &self.issuer).expect("signed").pem(), key: key.serialize_pem() }
     }
@@ -152,6 +157,62 @@ async fn client_certificates_are_required_and_everything_is_reloaded() {
     let reloaded = async { while !works(&next, Some(&client)).await {} };
     tokio::time::timeout(Duration::from_secs(20), reloaded).await.expect("the new files are used");
     assert!(!works(&next, Some(&authority.issue())).await, "the old authority is not trusted any more");
+}
+
+/// A client of its own making, of another authority, expired, not valid yet: each is refused, and the next good one is served.
+#[tokio::test]
+async fn wrong_client_certificates_get_nowhere() {
+    let (authority, foreign) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let mut setup = Setup::default();
+    setup.api.listen = vec![Listen { plain: false, ..both(Serves::Everything) }];
+    setup.api.tls = Some(files(dir.path(), &authority.issue(), Some(&authority.pem)));
+    let server = Server::start_with(setup);
+    let served = async |pair: Option<&Pair>| {
+        let Ok(stream) = connect(&server, client_config(&authority, pair, &[b"h2"])).await else { return false };
+        put_over(stream).await.is_ok_and(|status| status == "0")
+    };
+    let self_signed = {
+        let key = KeyPair::generate().expect("key");
+        let params = CertificateParams::new(vec!["localhost".to_string()]).expect("valid names");
+        Pair { cert: params.self_signed(&key).expect("self-signed").pem(), key: key.serialize_pem() }
+    };
+    let expired = authority.issue_with(|params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let too_early = authority.issue_with(|params| params.not_before = rcgen::date_time_ymd(4000, 1, 1));
+    let wrong = [None, Some(&self_signed), Some(&expired), Some(&too_early), Some(&foreign.issue())];
+    for (at, pair) in wrong.into_iter().enumerate() {
+        assert!(!served(pair).await, "wrong client {at}");
+        assert!(served(Some(&authority.issue())).await, "after wrong client {at}");
+    }
+}
+
+/// Plain bytes to a port of TLS alone, TLS to a plain one, and protocols that nobody speaks: the connection ends, others go on.
+#[tokio::test]
+async fn r81_the_wrong_protocol_for_a_port_ends_its_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (authority, dir) = (Authority::new(), tempfile::tempdir().expect("temporary directory"));
+    let mut setup = Setup::default();
+    setup.api.listen = vec![Listen { plain: false, ..both(Serves::Everything) }, plain(Serves::Everything)];
+    setup.api.tls = Some(files(dir.path(), &authority.issue(), None));
+    let server = Server::start_with(setup);
+    let [tls, plain] = server.addresses.as_slice() else { panic!("two listeners") };
+    let hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00";
+    let get = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let http2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for (address, bytes) in
+        [(tls, &get[..]), (tls, http2), (tls, b"\x16\x02\0\0\xff\xff"), (plain, hello), (plain, b"\r\n\r\n\0")]
+    {
+        let mut socket = tokio::net::TcpStream::connect(address).await.expect("connected");
+        socket.write_all(bytes).await.expect("written");
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "{bytes:?}");
+        assert!(!answer.windows(8).any(|window| window == b" 200 OK\r"), "{bytes:?}");
+        let stream = connect(&server, client_config(&authority, None, &[b"h2"])).await.expect("handshake");
+        assert_eq!(put_over(stream).await.expect("answered"), "0", "after {bytes:?}");
+    }
+    let unknown = connect(&server, client_config(&authority, None, &[b"spdy/3"])).await;
+    assert!(unknown.is_err(), "no protocol in common");
 }
 
 #[tokio::test]

@@ -273,3 +273,35 @@ fn a_disk_that_is_full_at_any_moment_gets_its_room_from_garbage() {
     }
     assert!(waited > 20, "the disk was full only {waited} times");
 }
+
+#[test]
+fn a_segment_with_a_damaged_record_stays_and_the_others_go() {
+    let disk = SimDisk::new();
+    let mut mvcc = open(&disk);
+    let mut random = Random::new(3);
+    for round in 0..4 {
+        for key in 0..40 {
+            put(&mut mvcc, &format!("key/{key}/{}", if key % 8 == 0 { round } else { 0 }), &value(&mut random));
+        }
+    }
+    let view = flushed_view(&mut mvcc);
+    let (_, victim) = view.live(&KeyRange::single("key/8/0")).next().expect("it was put");
+    disk.damage(&Path::new(DIRECTORY).join(format!("segment-{:08x}", victim.location.segment)), |content| {
+        content[victim.location.offset as usize + 20] ^= 1;
+    });
+    mvcc.compact(mvcc.current_revision()).expect("compact");
+    finish_compaction(&mut mvcc);
+    let relocated = copied(copy_everything(&mut mvcc));
+    assert!(relocated.damaged()[0].1.to_string().contains("record fails its checksum"));
+    mvcc.finish_reclaim(relocated);
+    mvcc.relocation_step(usize::MAX);
+    checkpoint(&mut mvcc);
+    pace(&mut mvcc);
+    let stats = mvcc.reclaim_stats();
+    assert_eq!(stats.segments_damaged, 1, "{stats:?}");
+    assert!(stats.relocated_records > 0 && stats.segments_removed > 2, "{stats:?}");
+    let view = flushed_view(&mut mvcc);
+    let all = KeyRange::all();
+    let unreadable = view.live(&all).filter(|(_, meta)| view.read(meta.location).is_err());
+    assert_eq!(unreadable.map(|(key, _)| key.to_vec()).collect::<Vec<_>>(), [b"key/8/0".to_vec()]);
+}
