@@ -8,8 +8,10 @@ use crate::status::{self, Code, Status};
 use crate::wire;
 use bytes::Bytes;
 use model::{Alarm, AlarmAction, AlarmKind, Command, MemberId, Revision};
-use node::{ActiveAlarm, Outcome};
+use node::{ActiveAlarm, Metrics, Outcome};
 use proto::etcdserverpb as pb;
+use std::time::Instant;
+use stdx::metrics::Histogram;
 
 /// A header as of `revision`.
 pub(crate) fn header(rim: &Rim, revision: Revision) -> Option<pb::ResponseHeader> {
@@ -116,25 +118,27 @@ struct Hashed {
 }
 
 /// Folding over every version takes long, so that it runs on a thread of its own.
-async fn hash_at(rim: &Rim, revision: Revision) -> Result<Hashed, Status> {
+async fn hash_at(rim: &Rim, revision: Revision, measured: impl Fn(&Metrics) -> &Histogram) -> Result<Hashed, Status> {
     let view = rim.node.view();
     let current = view.revision();
+    let started = Instant::now();
     let hashed = tokio::task::spawn_blocking(move || view.kv().hash_kv(revision)).await;
     let hash = hashed.map_err(|error| Status::new(Code::Internal, format!("hash: {error}")))?;
+    measured(rim.node.metrics()).observe(started.elapsed());
     Ok(Hashed { current, hash: hash? })
 }
 
 /// A checksum over the keys; etcd's is over its whole file and only compared between members of one cluster.
 pub(crate) async fn hash(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::HashRequest = decode(message)?;
-    let Hashed { current, hash } = hash_at(rim, Revision(0)).await?;
+    let Hashed { current, hash } = hash_at(rim, Revision(0), |metrics| &metrics.hash).await?;
     let response = pb::HashResponse { header: header(rim, current), hash: hash.hash };
     Ok(Answer::Message(wire::message(&response)))
 }
 
 pub(crate) async fn hash_kv(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let request: pb::HashKvRequest = decode(message)?;
-    let Hashed { current, hash } = hash_at(rim, Revision(request.revision)).await?;
+    let Hashed { current, hash } = hash_at(rim, Revision(request.revision), |metrics| &metrics.hash_revision).await?;
     let response = pb::HashKvResponse {
         header: header(rim, current),
         hash: hash.hash,

@@ -363,6 +363,7 @@ impl Apply {
             _ => {}
         }
         let took = self.shared.clock.monotonic().saturating_sub(started);
+        metrics.applies.observe(command, applied.answer.is_ok(), took);
         if took > self.config.warning_apply_duration {
             metrics.slow_applies.increment();
             tracing::warn!(took = ?took, expected = ?self.config.warning_apply_duration, "apply request took too long");

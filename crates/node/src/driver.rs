@@ -269,7 +269,9 @@ impl Driver {
             self.log_failed = false;
         }
         if !group.appended {
+            let started = self.shared.clock.monotonic();
             self.wal.append(&group.ready.entries, hard_state)?;
+            self.shared.metrics.wal_write.observe(self.shared.clock.monotonic().saturating_sub(started));
             group.appended = true;
             self.unwritten_commit = None;
         }

@@ -40,7 +40,7 @@ pub use handle::{Handle, RangeAnswer, ReadError, Reply, Timings};
 pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;
 pub use start::{Config, Node, StartError};
-pub use status::{Metrics, Status};
+pub use status::{Applies, Metrics, Status};
 
 // What api needs of the layers below, so that it depends on this crate only.
 pub use mvcc::{KvHash, Location, RangeItem, RangeResult};

@@ -1,6 +1,6 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
-use model::{ClusterId, LogIndex, MemberId, Term};
+use model::{ClusterId, Command, LogIndex, MemberId, Term};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use stdx::metrics::{Counter, Gauge, Histogram};
@@ -58,8 +58,15 @@ pub struct Metrics {
     pub txns: Counter,
     pub ranges: Counter,
     pub put_bytes: Counter,
+    /// Entries from their turn to their effect, by kind of command.
+    pub applies: Applies,
     pub wal_sync: Histogram,
+    /// One group of entries to the log's buffer and file, without its sync.
+    pub wal_write: Histogram,
     pub wal_bytes: Counter,
+    /// Hashes of everything, and of the history up to a revision; measured by who asks for them.
+    pub hash: Histogram,
+    pub hash_revision: Histogram,
     /// One write of an apply batch to the store's files.
     pub backend_commit: Histogram,
     pub checkpoint: Histogram,
@@ -76,9 +83,59 @@ pub struct Metrics {
     pub full_in_s: Gauge,
 }
 
+/// A histogram for each kind of command, and for refused and carried out.
+#[derive(Debug)]
+pub struct Applies([[Histogram; 2]; Applies::OPERATIONS.len()]);
+
+impl Applies {
+    /// etcd's names.
+    const OPERATIONS: [&str; 10] = [
+        "Put",
+        "DeleteRange",
+        "Txn",
+        "Compaction",
+        "LeaseGrant",
+        "LeaseRevoke",
+        "LeaseCheckpoint",
+        "Alarm",
+        "ClusterMemberAttrSet",
+        "ClusterVersionSet",
+    ];
+
+    pub(crate) fn observe(&self, command: &Command, succeeded: bool, took: Duration) {
+        let operation = match command {
+            Command::Put(_) => 0,
+            Command::DeleteRange(_) => 1,
+            Command::Txn(_) => 2,
+            Command::Compact(_) => 3,
+            Command::LeaseGrant(_) => 4,
+            Command::LeaseRevoke(_) => 5,
+            Command::LeaseCheckpoint(_) => 6,
+            Command::Alarm(_) => 7,
+            Command::MemberPublish(_) => 8,
+            Command::ClusterVersionSet(_) => 9,
+        };
+        self.0[operation][usize::from(succeeded)].observe(took);
+    }
+
+    /// Kind of command, whether it was carried out, and how long that took.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, bool, &Histogram)> {
+        let named = Applies::OPERATIONS.into_iter().zip(&self.0);
+        named.flat_map(|(name, [refused, succeeded])| [(name, false, refused), (name, true, succeeded)])
+    }
+}
+
+impl Default for Applies {
+    fn default() -> Applies {
+        let histogram = || Histogram::new(Duration::from_micros(100), 20);
+        Applies(std::array::from_fn(|_| [histogram(), histogram()]))
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Metrics {
         let disk = || Histogram::new(Duration::from_millis(1), 14);
+        let hashes = || Histogram::new(Duration::from_millis(10), 15);
         Metrics {
             proposals_pending: Gauge::default(),
             proposals_failed: Counter::default(),
@@ -94,8 +151,12 @@ impl Default for Metrics {
             txns: Counter::default(),
             ranges: Counter::default(),
             put_bytes: Counter::default(),
+            applies: Applies::default(),
             wal_sync: disk(),
+            wal_write: disk(),
             wal_bytes: Counter::default(),
+            hash: hashes(),
+            hash_revision: hashes(),
             backend_commit: disk(),
             checkpoint: Histogram::new(Duration::from_millis(10), 17),
             compaction_keys: Counter::default(),

@@ -139,8 +139,23 @@ fn node(text: &mut Text, shared: &Shared) {
     text.counter("etcd_debugging_lease_revoked_total", "Leases revoked.", metrics.leases_revoked.get());
     text.counter("etcd_debugging_lease_renewed_total", "Renewals of leases.", metrics.leases_renewed.get());
     text.counter("etcd_debugging_server_lease_expired_total", "Leases that expired.", metrics.leases_expired.get());
+    let help = "Entries from their turn to their effect.";
+    let mut applies = text.family("etcd_server_apply_duration_seconds", Type::Histogram, help);
+    for (operation, succeeded, histogram) in metrics.applies.iter() {
+        let buckets = histogram.cumulative();
+        if buckets.last().is_some_and(|(_, count)| *count > 0) {
+            let success = if succeeded { "true" } else { "false" };
+            let labels = [("op", operation), ("success", success), ("version", "v3")];
+            applies.buckets(&labels, &buckets, histogram.sum_seconds());
+        }
+    }
+    let help = "Writes to the raft log, without their syncs.";
+    histogram(text, "etcd_disk_wal_write_duration_seconds", help, &metrics.wal_write);
     histogram(text, "etcd_disk_wal_fsync_duration_seconds", "Syncs of the raft log.", &metrics.wal_sync);
     text.gauge("etcd_disk_wal_write_bytes_total", "Bytes written to the raft log.", metrics.wal_bytes.get() as f64);
+    histogram(text, "etcd_mvcc_hash_duration_seconds", "Hashes of the whole store.", &metrics.hash);
+    let help = "Hashes of the history up to a revision.";
+    histogram(text, "etcd_mvcc_hash_rev_duration_seconds", help, &metrics.hash_revision);
     let name = "etcd_disk_backend_commit_duration_seconds";
     histogram(text, name, "Writes of applied batches to the store's files.", &metrics.backend_commit);
     pressure(text, shared);
