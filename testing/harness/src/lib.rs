@@ -12,6 +12,7 @@ use proto::etcdserverpb::kv_client::KvClient;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tonic::transport::{Channel, Endpoint};
 
@@ -225,9 +226,18 @@ fn number_behind(text: &str, name: &str) -> f64 {
     rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
 }
 
+/// Below the kernel's range for outgoing connections: none of those takes the port while its server is down, least of all one
+/// that looks for the server and would connect to itself. Counted up, so that no two servers of this process get the same.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const FIRST: u32 = 8_100;
+    const COUNT: u32 = 3_800;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let free = (0..COUNT).find_map(|_| {
+        let place = (std::process::id() * 97).wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = u16::try_from(FIRST + place).ok()?;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    });
+    free.unwrap_or_else(|| panic!("no port is free from {FIRST} to {}", FIRST + COUNT))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -21,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -79,7 +79,7 @@ func Start(config Config) (*Server, error) {
 		if err == nil {
 			return s, nil
 		}
-		if attempt == startAttempts || !strings.Contains(err.Error(), "address already in use") {
+		if attempt == startAttempts || !strings.Contains(strings.ToLower(err.Error()), "address already in use") {
 			return nil, err
 		}
 	}
@@ -160,10 +160,13 @@ func (s *Server) choosePorts() error {
 	return err
 }
 
+var portsTaken atomic.Int32
+
 // FreePort is a loopback port on which nobody listened a moment ago.
 func FreePort() (int, error) {
-	for range 1000 {
-		port := portMin + rand.IntN(portMax-portMin)
+	for range portMax - portMin {
+		// Counted up, so that no two servers of this process get the same; processes begin at different places.
+		port := portMin + (os.Getpid()*97+int(portsTaken.Add(1)))%(portMax-portMin)
 		listener, err := net.Listen("tcp", address(port))
 		if err == nil {
 			return port, listener.Close()

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -29,6 +28,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,7 +96,7 @@ func start(t testing.TB, cfg *embed.Config) *kubernetes.Client {
 			return client
 		}
 		server.kill()
-		if attempt == startAttempts || !strings.Contains(server.log.String(), "address already in use") {
+		if attempt == startAttempts || !strings.Contains(strings.ToLower(server.log.String()), "address already in use") {
 			t.Fatalf("start %s: %v\n%s", server.command.Path, err, server.log.String())
 		}
 		choosePorts(t, cfg)
@@ -248,10 +248,13 @@ func choosePorts(t testing.TB, cfg *embed.Config) {
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 }
 
+var portsTaken atomic.Int32
+
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 1000 {
-		port := portMin + rand.IntN(portMax-portMin)
+	for range portMax - portMin {
+		// Counted up, so that no two servers of this process get the same; processes begin at different places.
+		port := portMin + (os.Getpid()*97+int(portsTaken.Add(1)))%(portMax-portMin)
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {
 			_ = listener.Close()
