@@ -1,7 +1,8 @@
 //! Compiles the `.proto` files with protox, so that no `protoc` is needed, and generates prost messages; client stubs only
 //! with the feature `client`.
 
-const FILES: [&str; 6] = ["mvcc.proto", "auth.proto", "rpc.proto", "health.proto", "lock.proto", "election.proto"];
+const FILES: [&str; 7] =
+    ["mvcc.proto", "auth.proto", "rpc.proto", "health.proto", "lock.proto", "election.proto", "bowline.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -10,7 +10,7 @@ use crate::metrics::RequestType;
 use crate::range_answer::RangeBody;
 use crate::rim::Rim;
 use crate::status::{self, Code, Status};
-use crate::{cluster, health, kv, lease, maintenance, stream};
+use crate::{cluster, health, kv, lease, maintenance, space, stream};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -194,6 +194,7 @@ fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
         Method::Status => call.finish(respond, maintenance::status(&rim, message)),
         Method::Defragment => call.finish(respond, maintenance::defragment(message)),
         Method::Hash => call.run(respond, async move |_| maintenance::hash(&rim, message).await),
+        Method::SpaceTop => call.finish(respond, space::top(&rim, message)),
         Method::HashKv => call.run(respond, async move |_| maintenance::hash_kv(&rim, message).await),
         // There are no users yet, so what etcd says while authentication is off is what is true; clients that were given a
         // name and a password go on without them.

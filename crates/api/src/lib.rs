@@ -38,6 +38,7 @@ mod range_answer;
 mod rim;
 mod server;
 mod socket;
+mod space;
 mod status;
 mod stream;
 mod tls;

@@ -86,6 +86,7 @@ methods! {
     Hash = "etcdserverpb.Maintenance" "Hash" Unary;
     HashKv = "etcdserverpb.Maintenance" "HashKV" Unary;
     Authenticate = "etcdserverpb.Auth" "Authenticate" Unary;
+    SpaceTop = "bowline.v1.Space" "Top" Unary;
     HealthCheck = "grpc.health.v1.Health" "Check" Unary;
     HealthList = "grpc.health.v1.Health" "List" Unary;
     HealthWatch = "grpc.health.v1.Health" "Watch" ServerStream;

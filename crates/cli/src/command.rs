@@ -14,6 +14,8 @@ pub enum Action {
     Version,
     /// Print the reference page of the server's flags.
     Flags,
+    /// Who fills the store.
+    Top(ArgMatches),
     /// Something of etcd's that is not there yet; its name.
     Missing(String),
 }
@@ -37,6 +39,7 @@ pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
             Action::Server { program: "bowline server".to_owned(), arguments: server_arguments(server) }
         }
         Some(("flags", _)) => Action::Flags,
+        Some(("top", matches)) => Action::Top(matches.clone()),
         // The only one left; clap refuses others, and none.
         _ => Action::Version,
     })
@@ -55,6 +58,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(server)
+        .subcommand(crate::top::command())
         .subcommand(Command::new("version").about("Show the version"))
         .subcommand(Command::new("flags").about("Print the reference page of the server's flags, as Markdown"))
 }

@@ -10,6 +10,7 @@ mod flags;
 mod log;
 mod notify;
 mod run;
+mod top;
 mod version;
 
 use command::Action;
@@ -36,6 +37,13 @@ fn main() -> ExitCode {
         Ok(Action::Server { program, arguments }) => server(&program, &arguments),
         Ok(Action::Version) => print(&version::text()),
         Ok(Action::Flags) => print(&help::reference()),
+        Ok(Action::Top(matches)) => match top::run(&matches) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(FAILED)
+            }
+        },
         Ok(Action::Missing(name)) => {
             eprintln!("{name} is not there yet; stock programs of etcd work with this server");
             ExitCode::from(FAILED)

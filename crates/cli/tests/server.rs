@@ -254,3 +254,23 @@ fn kubeadms_command_line_starts_with_its_certificates() {
     member.signal("TERM");
     assert_eq!(member.end().code(), Some(0));
 }
+
+#[test]
+fn top_shows_who_fills_the_store_and_says_what_is_wrong() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut member = Member::start(&arguments(&directory.path().join("data"), &[]), &[]);
+    let address = ready(&mut member);
+    let top = |endpoints: &str| {
+        let program = env!("CARGO_BIN_EXE_bowline");
+        Command::new(program).args(["top", "--once", "-o", "json", "--endpoints", endpoints]).output().expect("it runs")
+    };
+    // The first endpoint answers nobody.
+    let shown = top(&format!("127.0.0.1:1,http://{address}"));
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!((&shown["accounts_total"], &shown["alarm"]), (&0.into(), &false.into()));
+    assert_eq!(shown["quota_bytes"], 2_u64 << 30);
+    let failed = top("127.0.0.1:1");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).starts_with("connect to 127.0.0.1:1: "));
+}

@@ -1,4 +1,4 @@
-//! The messages of etcd's client protocol, generated from our own `.proto` files, and with the feature `client` the stubs to
+//! The messages of etcd's client protocol and of our own service beside it, generated from our own `.proto` files, and with the feature `client` the stubs to
 //! call it. Names and numbers are fixed by every existing client; the words are ours. Byte fields are `Bytes` that share the
 //! buffer they were decoded from.
 //!
@@ -35,4 +35,9 @@ pub mod v3lockpb {
 /// Server-side election.
 pub mod v3electionpb {
     include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
+}
+
+/// What Bowline tells and does beyond etcd's protocol.
+pub mod bowline {
+    include!(concat!(env!("OUT_DIR"), "/bowline.v1.rs"));
 }

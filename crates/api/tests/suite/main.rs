@@ -8,6 +8,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod server;
+mod space;
 mod stop;
 mod tls;
 mod watch;
