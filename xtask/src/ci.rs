@@ -39,8 +39,12 @@ pub fn run(tests: bool) -> bool {
 
 /// Builds the server as users get it and lets others talk to it.
 fn from_outside() -> Vec<Report> {
-    let build = ["build", "--release", "--locked", "--package", "cli", "--package", "crashloop", "--package", "fuzz"];
-    let built = step::run("release build", cargo().args(build), Sum::Last);
+    let mut build = cargo();
+    build.args(["build", "--release", "--locked"]);
+    for package in ["cli", "crashloop", "fuzz", "workload"] {
+        build.args(["--package", package]);
+    }
+    let built = step::run("release build", &mut build, Sum::Last);
     if built.failed > 0 {
         return vec![built];
     }
@@ -52,6 +56,9 @@ fn from_outside() -> Vec<Report> {
     let mut crashloop = Command::new(release("crashloop"));
     crashloop.arg("--server").arg(release("bowline")).args(["--kills", KILLS]);
     reports.push(step::run("crash loop", &mut crashloop, Sum::Last));
+    let mut workload = Command::new(release("workload"));
+    workload.arg("ci").arg("--bowline").arg(release("bowline"));
+    reports.push(step::run("workload", &mut workload, Sum::Last));
     let mut fuzz = Command::new(release("fuzz"));
     reports.push(step::run("fuzz", fuzz.args(["--seconds", FUZZ_SECONDS]), Sum::Last));
     reports

@@ -128,7 +128,7 @@ async fn piled_up(target: &Target, seed: u64, quota: u64, checks: &mut Checks) -
     let given = Parameters { seed, scale, speed: 0.0, bytes: 0, seconds: 0 };
     let plan = (workload.plan)(&given);
     run::fill(&server, plan.fill).await;
-    let tally = run::run(&server, plan.steps, plan.pace, Limits { bytes: quota * 4, ..plan.limits }).await;
+    let tally = run::run(&server, plan.steps, plan.pace, Limits { bytes: quota * 16, ..plan.limits }).await;
     let seen = format!("after {} writes, {} MiB in {:.1} s", tally.writes, tally.bytes >> 20, tally.seconds);
     checks.that(lease.is_ok() && tally.refused > 0 && tally.failed == 0, "reports pile up until one is refused", seen);
     let put = grow(&mut client).await;

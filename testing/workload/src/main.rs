@@ -9,9 +9,20 @@ use workload::check::Checks;
 use workload::measure::{Target, make_directory, measure};
 
 const INCIDENT_QUOTA: u64 = 256 << 20;
+const CI_QUOTA: u64 = 32 << 20;
+
+/// Name, scale, speed and MiB written (0: the workload's own end) of each run in CI. Kyverno's churn writes ten times its quota.
+const CI_RUNS: &[(&str, f64, f64, u64)] = &[
+    ("kyverno", 0.045, 500.0, 320),
+    ("overwrite", 0.05, 0.0, 250),
+    ("big-values", 0.1, 0.0, 300),
+    ("event-storm", 0.05, 0.0, 0),
+    ("delete-all", 1.5, 0.0, 0),
+];
 
 const USAGE: &str = "usage: workload run NAME [flags]     one workload
        workload incident [flags]     reports pile up until refused, and the way out
+       workload ci [flags]           the incident and short variants, judged
 
   --bowline PATH   run on this Bowline          --etcd PATH     run on this etcd
   --quota MIB      quota of the server          --dir DIR       where the server's data goes
@@ -82,6 +93,7 @@ async fn main_of(mut given: impl Iterator<Item = String>) -> Result<bool, String
             let name = given.next().unwrap_or_default();
             run(&name, &Arguments::read(given)?).await
         }
+        Some("ci") => ci(&Arguments::read(given)?).await,
         Some("incident") => incident(&Arguments::read(given)?).await,
         _ => Err("no such command".to_owned()),
     }
@@ -101,6 +113,29 @@ async fn run(name: &str, arguments: &Arguments) -> Result<bool, String> {
         }
     }
     Ok(true)
+}
+
+/// The short variants, with what must hold of Bowline in each.
+async fn ci(arguments: &Arguments) -> Result<bool, String> {
+    let mut checks = Checks::default();
+    for target in arguments.targets() {
+        workload::incident::incident(&target, arguments.given.seed, CI_QUOTA, &mut checks).await;
+        for (name, scale, speed, mib) in CI_RUNS {
+            let workload = WORKLOADS.iter().find(|workload| workload.name == *name).expect("the catalog has it");
+            let given =
+                Parameters { seed: arguments.given.seed, scale: *scale, speed: *speed, bytes: mib << 20, seconds: 0 };
+            // Only what says so has a small quota: the others are about files, not about refusals.
+            let quota = if *name == "kyverno" { CI_QUOTA } else { 0 };
+            let report = measure(&target, workload, &given, quota, arguments.interval).await;
+            print!("{}", report.text());
+            report.judge(&mut checks);
+            if let Some(out) = &arguments.out {
+                make_directory(out)?;
+                report.save(out)?;
+            }
+        }
+    }
+    Ok(checks.end("workload"))
 }
 
 async fn incident(arguments: &Arguments) -> Result<bool, String> {

@@ -1,5 +1,6 @@
 //! What a run found: as text for people, JSON for machines, SVG for the eye.
 
+use crate::check::Checks;
 use crate::observe::{Foreground, Sample, quantiles};
 use crate::plot::{self, Line};
 use crate::run::Tally;
@@ -64,6 +65,16 @@ impl Report {
             tally,
             samples,
         }
+    }
+
+    /// What must hold of every workload that is not meant to fill the quota.
+    pub fn judge(&self, checks: &mut Checks) {
+        let (tally, probe) = (&self.tally, &self.foreground);
+        let bound = format!("{:.2} at the worst of {} samples", self.ratio_max, self.samples.len());
+        checks.that(self.ratio_max <= 1.0, "physical <= 1.3 x retained + 64 MiB", bound);
+        checks.that(tally.refused + probe.blocked == 0, "no write is blocked", tally.refused + probe.blocked);
+        checks.that(tally.failed + probe.errors == 0, "nothing fails", tally.failed + probe.errors);
+        checks.that(self.alarm_samples == 0, "no alarm", self.alarm_samples);
     }
 
     pub fn text(&self) -> String {
