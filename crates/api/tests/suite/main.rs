@@ -11,4 +11,5 @@ mod server;
 mod space;
 mod stop;
 mod tls;
+mod views;
 mod watch;
