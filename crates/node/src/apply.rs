@@ -5,7 +5,7 @@
 //! compacted history and copied records in small steps and starts checkpoints and copies, so that none makes a request wait long.
 //!
 //! Invariant: entries are applied in log order, each once; an I/O error is never an answer. On a full disk entries are kept until
-//! there is room for their records (readers go on with the last view, space is reclaimed); any other fault stops the process.
+//! there is room for their records (readers go on with the last view, space is reclaimed); any other fault ends the writing.
 
 use crate::background::BackgroundJob;
 use crate::driver::{DriverMessage, InFlight};

@@ -2,7 +2,7 @@
 //! are to go, and prepares log segments.
 //!
 //! Whatever meets a full disk is given up and tried again by apply, perhaps in another order: a checkpoint is what lets the log be
-//! trimmed and empty segments go, copies are what empties them. Any other fault stops the process.
+//! trimmed and empty segments go, copies are what empties them. Any other fault ends the writing.
 
 use crate::apply::ApplyMessage;
 use crate::handle::Shared;
