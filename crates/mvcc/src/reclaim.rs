@@ -17,6 +17,9 @@ use store::SegmentStat;
 
 /// The target: 1.2 times the retained bytes and this.
 const SLACK_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 24 << 20 };
+/// Above 1.25 times the retained bytes and this, writers wait for reclaim. What lies between here and the bound of 1.3 times the
+/// retained bytes and 64 MiB is for the copies and runs that are written meanwhile.
+const HOLD_BYTES: u64 = 40 << 20;
 /// Copied by one job, unless there is much to give back or little space.
 const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 /// Reclaiming less at a time is not worth a checkpoint.
@@ -56,6 +59,11 @@ impl Mvcc {
     /// The files are longer than they should be. O(1).
     pub fn is_over_target(&self) -> bool {
         self.physical_bytes() > self.target_bytes()
+    }
+
+    /// What may be written now: more would make the files longer than reclaim can bring back in time. O(1).
+    pub fn growth_room(&self) -> u64 {
+        (self.retained + self.retained / 4 + HOLD_BYTES).saturating_sub(self.physical_bytes())
     }
 
     fn target_bytes(&self) -> u64 {

@@ -91,6 +91,8 @@ pub(crate) struct Apply {
     reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
     checkpoint: CheckpointPace,
     reclaim: ReclaimPace,
+    /// Files that a checkpoint stopped naming.
+    removing: bool,
     compaction_started: Option<Duration>,
     compacted_in_batch: bool,
 }
@@ -132,6 +134,7 @@ impl Apply {
         background: mpsc::Sender<BackgroundJob>,
         state: State,
     ) -> Apply {
+        shared.progress.room.publish(state.growth_room());
         Apply {
             config,
             shared,
@@ -146,6 +149,7 @@ impl Apply {
             reads: Vec::new(),
             checkpoint: CheckpointPace::default(),
             reclaim: ReclaimPace::default(),
+            removing: false,
             compaction_started: None,
             compacted_in_batch: false,
         }
@@ -161,7 +165,10 @@ impl Apply {
                 ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
                 ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
                 ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(done),
-                ApplyMessage::FilesRemoved => self.renew_view(),
+                ApplyMessage::FilesRemoved => {
+                    self.removing = false;
+                    self.renew_view();
+                }
                 ApplyMessage::Reclaimed(relocated) => self.finish_reclaim(relocated),
                 ApplyMessage::Turn => {}
                 ApplyMessage::Stop => stop = true,
@@ -172,6 +179,7 @@ impl Apply {
         self.relocation_step();
         self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
+        self.publish_room();
         let works = self.compaction_started.is_some() || self.reclaim.follows;
         let is_short = !self.kept.is_empty() || self.checkpoint.again_at.is_some();
         Ok(match (stop, works, is_short) {
@@ -395,6 +403,10 @@ impl Apply {
         let view = Arc::new(self.state.view());
         self.shared.view.store(view.clone());
         self.hash_compactions(&view);
+        // Before the index: whoever sees that an entry is applied sees the room that it left.
+        if self.gives_back() || self.state.growth_room() > 0 {
+            self.shared.progress.room.publish(self.state.growth_room());
+        }
         self.shared.progress.applied.store(self.applied.0, Ordering::Release);
         if !self.changes.is_empty() {
             self.shared.events.push(self.changes.drain(..), view.kv());
@@ -407,6 +419,25 @@ impl Apply {
         }
         self.outbox.send();
         Ok(())
+    }
+
+    /// Something is under way that makes files shorter.
+    fn gives_back(&self) -> bool {
+        self.checkpoint.running
+            || self.reclaim.running
+            || self.reclaim.follows
+            || self.removing
+            || self.compaction_started.is_some()
+    }
+
+    /// To be told after everything was begun that could be.
+    fn publish_room(&self) {
+        let (progress, bytes) = (&self.shared.progress, self.state.growth_room());
+        let wake =
+            if bytes > 0 || self.gives_back() { progress.room.publish(bytes) } else { progress.room.publish_least() };
+        if wake {
+            self.shared.inbox.push_always(DriverMessage::Room);
+        }
     }
 
     fn answer_reads(&mut self) {
@@ -513,6 +544,7 @@ impl Apply {
         let leftovers = self.state.finish_checkpoint(*done);
         // The view before it holds files open that are to be removed.
         self.renew_view();
+        self.removing = true;
         let _ = self.background.send(BackgroundJob::Remove(leftovers));
         self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
     }

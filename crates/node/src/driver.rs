@@ -14,6 +14,7 @@ use crate::auto_compaction::{AutoCompaction, AutoCompactor};
 use crate::governor::{Figures, Governor};
 use crate::handle::{Reply, Shared};
 use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::pace::Pace;
 use crate::reply::{Slot, lock};
 use crate::{AccountOrder, Refused, StateView};
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(crate) enum DriverMessage {
         slot: Slot<Arc<StateView>>,
         sent_at: Duration,
     },
+    /// There is room for proposals that are kept back.
+    Room,
     /// A checkpoint of this index is durable: the log behind it may go.
     CheckpointDurable(LogIndex),
     Stop,
@@ -65,6 +68,8 @@ pub(crate) struct Driver {
     wal: Wal,
     /// Proposals of this turn, until they are handed to consensus together.
     proposals: Vec<Proposal>,
+    /// Holds those for which there is no room.
+    pace: Pace,
     in_flight: VecDeque<InFlight>,
     reads: Vec<WaitingRead>,
     /// A commit index that is to be written with the next group; losing it is harmless.
@@ -81,10 +86,10 @@ pub(crate) struct Driver {
     stopping: bool,
 }
 
-struct Proposal {
-    payload: Bytes,
-    slot: Option<Slot<Reply>>,
-    sent_at: Duration,
+pub(crate) struct Proposal {
+    pub(crate) payload: Bytes,
+    pub(crate) slot: Option<Slot<Reply>>,
+    pub(crate) sent_at: Duration,
 }
 
 /// What is written and synced together.
@@ -120,6 +125,7 @@ impl Driver {
             consensus,
             wal,
             proposals: Vec::new(),
+            pace: Pace::default(),
             in_flight: VecDeque::new(),
             reads: Vec::new(),
             unwritten_commit: None,
@@ -157,9 +163,10 @@ impl Driver {
         for message in taken.drain(..) {
             match message {
                 DriverMessage::Propose { payload, slot, sent_at } => {
-                    self.proposals.push(Proposal { payload, slot, sent_at });
+                    self.pace.sort(Proposal { payload, slot, sent_at }, &mut self.proposals);
                 }
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
+                DriverMessage::Room => {}
                 DriverMessage::CheckpointDurable(index) => self.wal.trim(index.0),
                 DriverMessage::Stop => self.stopping = true,
             }
@@ -169,19 +176,23 @@ impl Driver {
         }
         let applied = self.shared.progress.applied.load(Ordering::Acquire);
         self.consensus.applied(applied.max(self.consensus.status().applied));
-        self.propose(now);
+        self.propose(now, LogIndex(applied));
         self.ask_reads();
         self.drive();
     }
 
-    fn propose(&mut self, taken_at: Duration) {
+    fn propose(&mut self, taken_at: Duration, applied: LogIndex) {
+        let progress = &self.shared.progress;
+        self.pace.release(&progress.room, applied, &mut self.proposals);
+        progress.held_bytes.store(self.pace.held_bytes(), Ordering::Relaxed);
         if self.proposals.is_empty() {
             return;
         }
+        let bytes: usize = self.proposals.iter().map(|proposal| proposal.payload.len()).sum();
         let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
         let proposed = if self.stalled.is_some() {
             Err(Refused::DiskFull)
-        } else if self.shared.progress.store_failed.load(Ordering::Relaxed) {
+        } else if progress.store_failed.load(Ordering::Relaxed) {
             Err(Refused::StoreFailed)
         } else {
             self.consensus.propose_batch(payloads).map_err(refused_by_consensus)
@@ -196,6 +207,7 @@ impl Driver {
                 return;
             }
         };
+        self.pace.proposed(LogIndex(last.index), bytes as u64);
         let count = self.proposals.len() as u64;
         self.shared.metrics.proposals_pending.add(count as i64);
         let first = last.index + 1 - count;
@@ -350,6 +362,7 @@ impl Driver {
         progress.committed.store(status.committed, Ordering::Relaxed);
         if progress.leader.swap(leader, Ordering::AcqRel) != leader && leader != 0 {
             self.shared.metrics.leader_changes.increment();
+            self.pace.forget_proposed();
             tracing::info!(leader = format!("{leader:x}"), term = status.term, "raft leader elected");
         }
         if status.role != Role::Leader {
@@ -424,6 +437,11 @@ impl Driver {
                 self.shared.metrics.proposals_failed.increment();
                 slot.refuse(Refused::TimedOut);
             }
+        }
+        // Never proposed, for want of room.
+        for slot in self.pace.expire(now.saturating_sub(timeout)).filter_map(|proposal| proposal.slot) {
+            self.shared.metrics.proposals_failed.increment();
+            slot.refuse(Refused::TimedOut);
         }
         let late = self.reads.extract_if(.., |read| now.saturating_sub(read.sent_at) > timeout);
         for read in late {

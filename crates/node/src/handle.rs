@@ -4,7 +4,7 @@
 use crate::driver::DriverMessage;
 use crate::inbox::{Inbox, PushError};
 use crate::leader_clock::LeaderClock;
-use crate::limits::APPLY_LAG_ENTRIES_MAX;
+use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX};
 use crate::pinned_views::PinnedViews;
 use crate::reply::{Mailbox, Pending, Slot, lock};
 use crate::signal::{EventSignal, EventSignals};
@@ -112,7 +112,8 @@ impl Handle {
         if self.shared.progress.store_failed.load(Ordering::Relaxed) {
             return self.refused(Refused::StoreFailed);
         }
-        if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX {
+        let held = self.shared.progress.held_bytes.load(Ordering::Relaxed);
+        if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || held > INBOX_BYTES_MAX as u64 {
             return self.refused(Refused::TooManyRequests);
         }
         let payload = self.shared.payload(command);
@@ -220,6 +221,7 @@ impl Handle {
             committed: LogIndex(progress.committed.load(Ordering::Relaxed)),
             applied: LogIndex(progress.applied.load(Ordering::Relaxed)),
             store_failed: progress.store_failed.load(Ordering::Relaxed),
+            held_bytes: progress.held_bytes.load(Ordering::Relaxed),
             disk_full: progress.disk_full.load(Ordering::Relaxed) || self.shared.space.is_waiting(),
         }
     }

@@ -27,6 +27,7 @@ mod handle;
 mod inbox;
 mod leader_clock;
 mod limits;
+mod pace;
 mod pinned_views;
 mod reply;
 mod room;

@@ -1,5 +1,6 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
+use crate::pace::Room;
 use model::{ClusterId, Command, LogIndex, MemberId, Term};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Status {
     pub disk_full: bool,
     /// The store's disk failed: nothing is written until the member is started again, reads go on.
     pub store_failed: bool,
+    /// Payloads of proposals that wait until reclaim has made room for them.
+    pub held_bytes: u64,
 }
 
 /// The parts of `Status` that change, each written by one thread.
@@ -33,6 +36,10 @@ pub(crate) struct Progress {
     /// This member leads, alone is a quorum, and has applied everything from before its term: every acknowledged write is
     /// in the published view, which therefore answers linearizable reads at once.
     pub(crate) leads_alone: AtomicBool,
+    /// What may be written before the store's files are longer than they should be.
+    pub(crate) room: Room,
+    /// Payloads of the proposals that the driver keeps until there is room.
+    pub(crate) held_bytes: AtomicU64,
 }
 
 impl Progress {

@@ -36,6 +36,11 @@ impl State {
         self.mvcc.is_over_target()
     }
 
+    /// Bytes that may be written before the files are too long for reclaim to keep up. O(1).
+    pub fn growth_room(&self) -> u64 {
+        self.mvcc.growth_room()
+    }
+
     /// Makes room for records whose payloads have `bytes` together, so that applying what writes them will not wait for
     /// space. Fails with a lack of space if the disk is full: then it must not be applied yet.
     pub fn make_room(&mut self, bytes: u64) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use io::{Clock, Disk, OsClock};
 use model::{Command, KeyRange, KeyValue, LeaseId, Put, PutLease, PutValue, Range};
-use node::{AccountDepth, Config, Handle, Node, Refused, Reply};
+use node::{AccountDepth, Config, Handle, Node, Pending, Refused, Reply};
 use sim::Random;
 use std::future::Future;
 use std::pin::pin;
@@ -62,13 +62,18 @@ pub fn start(disk: Arc<dyn Disk>, config: Config) -> Node {
 }
 
 pub fn put(handle: &Handle, key: &str, value: &str) -> Result<Reply, Refused> {
+    block_on(propose_put(handle, key, value.to_owned().into()))
+}
+
+/// Does not wait for the answer.
+pub fn propose_put(handle: &Handle, key: &str, value: bytes::Bytes) -> Pending<Reply> {
     let put = Put {
         key: key.to_owned().into(),
-        value: PutValue::Set(value.to_owned().into()),
+        value: PutValue::Set(value),
         lease: PutLease::Set(LeaseId::NONE),
         prev_kv: false,
     };
-    block_on(handle.propose(Command::Put(put)))
+    handle.propose(Command::Put(put))
 }
 
 pub fn get(handle: &Handle, key: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! A member gives space back by itself: under churn, after everything was deleted, and on a full disk.
 
-use crate::member::{block_on, config, get, put, start};
+use crate::member::{block_on, config, get, propose_put, put, start};
 use io::OsDisk;
 use model::{Command, Compact, DeleteRange, KeyRange};
 use node::{Config, Handle};
@@ -72,6 +72,33 @@ fn files_stay_within_the_bound_under_overwrites_and_go_when_everything_is_delete
     let node = start(Arc::new(OsDisk), config(&path));
     assert_eq!(get(node.handle(), "after").as_deref(), Some("1"));
     assert_eq!(node.handle().view().kv().key_count(), 1);
+    node.stop();
+}
+
+/// Nobody waits for an answer before the next write, so nothing but the member itself slows them down.
+#[test]
+fn files_stay_within_the_bound_whatever_comes_in_at_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let data_dir = directory.path().join("one.etcd");
+    let node = start(Arc::new(OsDisk), Config { no_sync: true, ..config(&data_dir.to_string_lossy()) });
+    let handle = node.handle();
+    let value: bytes::Bytes = vec![b'v'; 1 << 20].into();
+    let mut longest = 0;
+    let mut answers = std::collections::VecDeque::new();
+    for n in 0..600 {
+        answers.push_back(propose_put(handle, &format!("key/{}", n % 4), value.clone()));
+        if n % 4 == 3 {
+            let revision = model::Revision(i64::from(n - 3));
+            answers.push_back(handle.propose(Command::Compact(Compact { revision, physical: false })));
+        }
+        while answers.len() > 100 {
+            let answer = block_on(answers.pop_front().expect("there are a hundred"));
+            drop(answer.expect("it is applied").answer);
+            let view = handle.view();
+            longest = longest.max(view.physical_bytes().saturating_sub(view.retained_bytes() * 13 / 10));
+        }
+    }
+    assert!(longest <= 64 * MIB, "{longest} bytes more than 1.3 times what was retained");
     node.stop();
 }
 
