@@ -78,8 +78,9 @@ async fn show(matches: &ArgMatches) -> Result<(), String> {
     let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
     let options = Options {
         endpoints: matches.get_many::<String>("endpoints").into_iter().flatten().cloned().collect(),
-        tls: Tls { ca_file: path("cacert"), cert_file: path("cert"), key_file: path("key") },
+        tls: Tls { ca_file: path("cacert"), cert_file: path("cert"), key_file: path("key"), ..Tls::default() },
         timeout: TIMEOUT,
+        ..Options::default()
     };
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let once = matches.get_flag("once");

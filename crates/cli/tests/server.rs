@@ -274,3 +274,54 @@ fn top_shows_who_fills_the_store_and_says_what_is_wrong() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).starts_with("connect to 127.0.0.1:1: "));
 }
+
+/// Certificates of the server and of the client, a CA that signed neither, and no certificate at all.
+#[test]
+fn the_client_trusts_whom_it_is_told_to() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let certificate = |name: &str| {
+        let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
+        for (end, text) in [("pem", key.cert.pem()), ("key", key.signing_key.serialize_pem())] {
+            std::fs::write(folder.path().join(format!("{name}.{end}")), text).expect("writable");
+        }
+    };
+    for name in ["server", "user", "other"] {
+        certificate(name);
+    }
+    let path = |name: &str| Some(folder.path().join(name));
+    let line = [
+        "--advertise-client-urls=https://127.0.0.1:2379",
+        "--data-dir=FOLDER/data",
+        "--cert-file=FOLDER/server.pem",
+        "--key-file=FOLDER/server.key",
+        "--client-cert-auth=true",
+        "--trusted-ca-file=FOLDER/user.pem",
+        "--listen-client-urls=https://127.0.0.1:0",
+        "--listen-peer-urls=http://127.0.0.1:0",
+    ];
+    let pki = folder.path().to_str().expect("a plain path");
+    let mut member = Member::start(&line.map(|argument| argument.replace("FOLDER", pki)), &[]);
+    let address = member.wait_for("serving client traffic securely")["address"].clone();
+    member.wait_for("ready to serve client requests");
+    let address = address.as_str().expect("an address").to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ask = |tls: client::Tls| {
+        let options =
+            client::Options { endpoints: vec![address.clone()], tls, timeout: PATIENCE, ..Default::default() };
+        runtime.block_on(async { client::Client::connect(&options).await?.status().await.map(|status| status.leader) })
+    };
+    let shown = |tls: client::Tls| client::Tls { cert_file: path("user.pem"), key_file: path("user.key"), ..tls };
+    let trusting = |ca: &str| client::Tls { ca_file: path(ca), ..Default::default() };
+    let blind = client::Tls { insecure_skip_verify: true, ..Default::default() };
+    assert!(ask(shown(trusting("server.pem"))).is_ok());
+    assert!(ask(shown(blind.clone())).is_ok());
+    let refused = ask(shown(trusting("other.pem"))).expect_err("signed by somebody else").to_string();
+    assert!(refused.contains("invalid peer certificate"), "{refused}");
+    // Who the server is does not matter to it, but who we are does to the server.
+    assert!(ask(blind).is_err());
+    let no_ca = ask(shown(client::Tls::default())).expect_err("no CA");
+    assert_eq!(no_ca.kind(), client::ErrorKind::Options);
+    let half =
+        ask(client::Tls { cert_file: path("user.pem"), ..trusting("server.pem") }).expect_err("half an identity");
+    assert_eq!(half.to_string(), "--cert and --key belong together: one of them is missing");
+}

@@ -1,61 +1,58 @@
-//! Calls a server over gRPC: which endpoint, with which certificates, and for how long.
+//! Calls a server over gRPC, Bowline or etcd: which endpoint, with which certificates, as whom, and for how long.
 //!
-//! Endpoints are tried in their order, and the first that answers is used from then on. Every call has a deadline.
-//! Not here: what the command line looks like, and etcd's own services, for which every language has a client.
+//! Endpoints are tried in their order, and the first that accepts a connection is used from then on; [`Client::at`] asks
+//! another member. Every call has a deadline. Calls take and return the messages of the wire contract, but where a call
+//! has one right way to be made (a change that is guarded by a revision), there is a function for that.
+//!
+//! Not here: what the command line looks like, watches, retries. A call that failed has not been repeated, but for one whose
+//! token had expired, which the server did not look at.
 #![forbid(unsafe_code)]
 
-use proto::bowline::space_client::SpaceClient;
-use proto::bowline::{TopRequest, TopResponse};
-use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+mod call;
+mod cluster;
+mod connect;
+mod error;
+mod guarded;
+mod kv;
+mod lease;
+mod maintenance;
+mod space;
 
-/// Where and how to connect.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// `host:port`, or URLs with http or https; at least one.
-    pub endpoints: Vec<String>,
-    pub tls: Tls,
-    /// For the connection, and for each call.
-    pub timeout: Duration,
-}
+pub use bytes::Bytes;
+pub use connect::{Credentials, Options, Tls};
+pub use error::{Error, ErrorKind, Result};
+pub use guarded::{CHANGES_MAX, Change, Guarded, LeaseOfPut, To};
+pub use kv::{end_of_prefix, range_of_prefix};
+pub use proto::etcdserverpb as pb;
+pub use proto::mvccpb::KeyValue;
 
-/// PEM files. An https endpoint needs the CA's.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    pub ca_file: Option<PathBuf>,
-    /// Certificate and key that are shown to the server; both or none.
-    pub cert_file: Option<PathBuf>,
-    pub key_file: Option<PathBuf>,
-}
+use call::Token;
+use std::sync::Arc;
+use tonic::transport::Channel;
 
-/// Why a call got no answer, in a sentence that names the endpoint or the file.
-#[derive(Debug)]
-pub struct Error(String);
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
-
-/// A connection to the first endpoint that answered.
+/// A connection to one endpoint. A clone shares the connection and the token.
 #[derive(Debug, Clone)]
 pub struct Client {
-    space: SpaceClient<Channel>,
+    channel: Channel,
     endpoint: String,
+    options: Arc<Options>,
+    token: Arc<Token>,
 }
 
 impl Client {
-    pub async fn connect(options: &Options) -> Result<Client, Error> {
-        let mut last = Error("no endpoint is given".to_owned());
+    /// Connects to the first endpoint that accepts it, and logs in if credentials are given.
+    ///
+    /// Fails: the last endpoint's error if none does; what the server says to the credentials.
+    pub async fn connect(options: &Options) -> Result<Client> {
+        let mut last = Error::new(ErrorKind::Unreachable, "connect: no endpoint is given".to_owned());
+        let token = Arc::new(Token::default());
         for endpoint in &options.endpoints {
-            match connect(endpoint, options).await {
+            match connect::connect(endpoint, options).await {
                 Ok(channel) => {
-                    return Ok(Client { space: SpaceClient::new(channel), endpoint: endpoint.clone() });
+                    let options = Arc::new(options.clone());
+                    let client = Client { channel, endpoint: endpoint.clone(), options, token };
+                    client.log_in().await?;
+                    return Ok(client);
                 }
                 Err(error) => last = error,
             }
@@ -63,50 +60,16 @@ impl Client {
         Err(last)
     }
 
-    /// Who fills the store.
-    pub async fn top(&mut self, request: TopRequest) -> Result<TopResponse, Error> {
-        let answer = self.space.top(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| {
-            let hint = match status.code() {
-                tonic::Code::Unimplemented => "; only Bowline has this service, etcd does not",
-                _ => "",
-            };
-            Error(format!("ask {} who fills the store: {}{hint}", self.endpoint, status.message()))
-        })
+    /// The same cluster through another endpoint, with the same certificates and the same token: for calls that a member
+    /// answers for itself alone (status, hash, defragmentation).
+    pub async fn at(&self, endpoint: &str) -> Result<Client> {
+        let channel = connect::connect(endpoint, &self.options).await?;
+        let (options, token) = (self.options.clone(), self.token.clone());
+        Ok(Client { channel, endpoint: endpoint.to_owned(), options, token })
     }
-}
 
-async fn connect(endpoint: &str, options: &Options) -> Result<Channel, Error> {
-    let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("http://{endpoint}") };
-    let failed = |error: &dyn std::error::Error| {
-        // The cause says what happened; the outermost error only that something did.
-        let mut text = format!("connect to {endpoint}: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        Error(text)
-    };
-    let mut target = Endpoint::from_shared(url.clone()).map_err(|error| failed(&error))?;
-    target = target.connect_timeout(options.timeout).timeout(options.timeout);
-    if url.starts_with("https://") {
-        target = target.tls_config(tls(&options.tls)?).map_err(|error| failed(&error))?;
-    }
-    target.connect().await.map_err(|error| failed(&error))
-}
-
-fn tls(files: &Tls) -> Result<ClientTlsConfig, Error> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|error| Error(format!("read certificate file {}: {error}", path.display())))
-    };
-    let Some(ca_file) = &files.ca_file else {
-        return Err(Error("an https endpoint needs --cacert, the CA that signed the server's certificate".to_owned()));
-    };
-    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca_file)?));
-    match (&files.cert_file, &files.key_file) {
-        (Some(cert), Some(key)) => Ok(config.identity(Identity::from_pem(read(cert)?, read(key)?))),
-        (None, None) => Ok(config),
-        _ => Err(Error("--cert and --key belong together: one of them is missing".to_owned())),
+    /// As it was given.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 }
