@@ -51,7 +51,16 @@ impl Error {
 
     /// `doing` says what was asked of whom.
     pub(crate) fn of_status(doing: &str, status: &Status) -> Error {
-        Error { kind: kind(status.code(), status.message()), text: format!("{doing}: {}", status.message()) }
+        let mut text = format!("{doing}: {}", status.message());
+        // A status that no server sent has what happened to the connection as its cause.
+        let mut cause = std::error::Error::source(status);
+        let broke = cause.is_some() && status.code() == Code::Unknown;
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        let kind = if broke { ErrorKind::Unreachable } else { kind(status.code(), status.message()) };
+        Error { kind, text }
     }
 
     pub(crate) fn hinted(mut self, hint: &str) -> Error {

@@ -37,7 +37,16 @@ impl Client {
     ///
     /// Fails: `Compacted` and `FutureRevision` if it names a revision, `NoLeader` unless it is serializable.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse> {
-        let call = |channel, request| async { kv(channel).range(request).await };
+        self.range_within(request, ANSWER_BYTES_MAX).await
+    }
+
+    /// The same, but an answer of more than `bytes_max` is refused before it is read.
+    ///
+    /// Fails: `TooLarge`; ask for fewer keys.
+    pub async fn range_within(&self, request: pb::RangeRequest, bytes_max: usize) -> Result<pb::RangeResponse> {
+        let bytes_max = bytes_max.min(ANSWER_BYTES_MAX);
+        let call =
+            |channel, request| async move { kv(channel).max_decoding_message_size(bytes_max).range(request).await };
         self.call("range", request, self.timeout(), call).await
     }
 

@@ -3,6 +3,10 @@
 //! A source only reads. What a kind of source cannot see it says, instead of showing nothing: a server does not tell its
 //! history, a folder of manifests has no members. Changes go through a client to a server that runs, never through here.
 
+mod live;
+
+pub use live::{Live, open_live};
+
 use bytes::Bytes;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -126,6 +130,7 @@ pub type Visit<'a, T> = &'a mut dyn FnMut(&T) -> ControlFlow<()>;
 
 /// A state of a store, all of it at one revision. Nobody has to hold more of it than one page.
 pub trait Source {
+    /// What it cannot show may grow while it is read: ask again for the report.
     fn info(&self) -> SourceInfo;
 
     /// The newest version of every key that begins with `prefix`, in ascending order of keys.
