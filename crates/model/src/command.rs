@@ -3,7 +3,7 @@
 //! Invariants: a command says all that its effect depends on (no clock, no identity of the applying member), and ranges are
 //! normalised. Requests that only read share the nested types but never enter the log.
 
-use crate::{KeyRange, LeaseId, MemberId, RequestId, Revision};
+use crate::{Budget, KeyRange, LeaseId, MemberId, RequestId, Revision};
 use bytes::Bytes;
 
 /// One entry of the raft log as state sees it.
@@ -29,6 +29,10 @@ pub enum Command {
     Alarm(Alarm),
     MemberPublish(MemberPublish),
     ClusterVersionSet(String),
+    /// In place of the one that its prefix has.
+    BudgetSet(Budget),
+    /// The prefix of the one to go.
+    BudgetRemove(Bytes),
 }
 
 /// Reads keys. `limit` 0 means all; `revision` 0 means the current one.

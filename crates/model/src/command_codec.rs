@@ -4,7 +4,7 @@
 //! bounded, and keys and values share the input's buffer instead of being copied.
 
 use crate::command::*;
-use crate::{KeyRange, LeaseId, MemberId, RangeEnd, RequestId, Revision};
+use crate::{Budget, KeyRange, LeaseId, Limits, MemberId, RangeEnd, RequestId, Revision};
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
 
 /// Deepest nesting of txns that is encoded, read or executed. The edge refuses deeper requests; etcd bounds it only by the
@@ -68,6 +68,8 @@ const MEMBER_PUBLISH: u8 = 9;
 const CLUSTER_VERSION_SET: u8 = 10;
 /// An operation of a txn that reads; never a command of its own.
 const RANGE: u8 = 11;
+const BUDGET_SET: u8 = 12;
+const BUDGET_REMOVE: u8 = 13;
 
 fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
@@ -131,6 +133,14 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(CLUSTER_VERSION_SET);
             put_bytes(out, version.as_bytes());
         }
+        Command::BudgetSet(budget) => {
+            out.push(BUDGET_SET);
+            put_budget(out, budget);
+        }
+        Command::BudgetRemove(prefix) => {
+            out.push(BUDGET_REMOVE);
+            put_bytes(out, prefix);
+        }
     }
 }
 
@@ -162,8 +172,29 @@ fn command(reader: &mut Reader) -> Result<Command, DecodeError> {
             Command::MemberPublish(MemberPublish { member, name, client_urls })
         }
         CLUSTER_VERSION_SET => Command::ClusterVersionSet(reader.text("cluster version")?),
+        BUDGET_SET => Command::BudgetSet(budget(reader)?),
+        BUDGET_REMOVE => Command::BudgetRemove(reader.bytes()?),
         tag => return Err(DecodeError::UnknownTag { what: "command", tag: u64::from(tag) }),
     })
+}
+
+/// Also the form of a budget in state's tables.
+pub fn put_budget(out: &mut Vec<u8>, budget: &Budget) {
+    put_bytes(out, &budget.prefix);
+    for limit in [&budget.soft, &budget.hard].into_iter().flat_map(Limits::each) {
+        put_bool(out, limit.1.is_some());
+        if let Some(limit) = limit.1 {
+            put_varint(out, limit);
+        }
+    }
+}
+
+/// Reads what `put_budget` wrote. It is as it was asked for, not checked.
+pub fn budget(reader: &mut Reader) -> Result<Budget, DecodeError> {
+    let prefix = reader.bytes()?;
+    let mut limit = || reader.bool("budget limit")?.then(|| reader.varint()).transpose();
+    let mut limits = || Ok::<_, DecodeError>(Limits { bytes: limit()?, keys: limit()?, writes_per_second: limit()? });
+    Ok(Budget { prefix, soft: limits()?, hard: limits()? })
 }
 
 fn alarm(reader: &mut Reader) -> Result<Alarm, DecodeError> {

@@ -76,6 +76,11 @@ fn any_txn() -> impl Strategy<Value = Txn> {
         .prop_map(|(compares, success, failure)| Txn { compares, success, failure })
 }
 
+fn any_limits() -> impl Strategy<Value = Limits> {
+    let (bytes, keys, writes_per_second) = (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>());
+    (bytes, keys, writes_per_second).prop_map(|(bytes, keys, writes_per_second)| Limits { bytes, keys, writes_per_second })
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let alarm_kind = prop_oneof![Just(AlarmKind::None), Just(AlarmKind::NoSpace), Just(AlarmKind::Corrupt)];
     let alarm_action = prop_oneof![Just(AlarmAction::Activate), Just(AlarmAction::Deactivate)];
@@ -98,6 +103,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::MemberPublish(MemberPublish { member: MemberId(member), name, client_urls })
         }),
         ".{0,6}".prop_map(Command::ClusterVersionSet),
+        (bytes(), any_limits(), any_limits())
+            .prop_map(|(prefix, soft, hard)| Command::BudgetSet(Budget { prefix, soft, hard })),
+        bytes().prop_map(Command::BudgetRemove),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! (only `api` and `client` know those).
 #![forbid(unsafe_code)]
 
+mod budget;
 mod command;
 mod command_codec;
 mod id;
@@ -12,12 +13,13 @@ mod key_range;
 mod key_value;
 mod rejection;
 
+pub use budget::{Budget, BudgetFigure, Limits, OverBudget};
 pub use command::{
     Alarm, AlarmAction, AlarmKind, Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, Entry,
     LeaseCheckpoint, LeaseGrant, MemberPublish, Operation, Put, PutLease, PutValue, Range, RevisionBounds, Sort,
     SortOrder, SortTarget, Txn,
 };
-pub use command_codec::{TXN_DEPTH_MAX, decode_entry, encode_entry};
+pub use command_codec::{TXN_DEPTH_MAX, budget as decode_budget, decode_entry, encode_entry, put_budget as encode_budget};
 pub use id::{ClusterId, LeaseId, LogIndex, MemberId, RequestId, Revision, Term, VersionedRevision};
 pub use key_range::{KeyRange, RangeEnd, prefix_end};
 pub use key_value::{KeyValue, KeyValueError, REVISION_KEY_BYTES, revision_key};

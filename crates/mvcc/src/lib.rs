@@ -44,7 +44,7 @@ mod verify;
 mod version;
 mod view;
 
-pub use accounts::{AccountDepth, AccountOrder, AccountStat, AccountsReader};
+pub use accounts::{AccountDepth, AccountOrder, AccountStat, AccountsReader, MeterId, Usage};
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use events::{Change, Event, EventPage};
 pub use fault::{Fault, ReadError, Result};

@@ -136,7 +136,6 @@ impl Load {
     /// As the owner would have while the versions were written.
     fn account(&mut self, key: &[u8], versions: &[Version]) {
         let account = self.accounts.of(key);
-        let stat = self.accounts.stat(account);
         let mut newer: Option<Revision> = None;
         for version in versions {
             let bytes = version.retained_bytes(key.len());
@@ -150,12 +149,12 @@ impl Load {
             match until {
                 Some(until) => {
                     self.superseded.push((until, account, bytes));
-                    stat.history_bytes += bytes;
+                    self.accounts.change(account, |stat| stat.history_bytes += bytes);
                 }
-                None => {
+                None => self.accounts.change(account, |stat| {
                     stat.keys += 1;
                     stat.live_bytes += bytes;
-                }
+                }),
             }
             newer = Some(version.at.main);
         }

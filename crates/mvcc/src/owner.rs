@@ -1,6 +1,6 @@
 //! The owner of all revisioned keys: one writer, driven by the apply thread.
 
-use crate::accounts::{AccountDepth, Accounts, AccountsReader};
+use crate::accounts::{AccountDepth, Accounts, AccountsReader, MeterId};
 use crate::checkpoint::{CheckpointDone, CheckpointJob, Checkpoints};
 use crate::compaction::{Compaction, Removed};
 use crate::fault::Result;
@@ -110,6 +110,17 @@ impl Mvcc {
     /// Keys and retained bytes by prefix.
     pub fn accounts(&self) -> &AccountsReader {
         &self.accounts
+    }
+
+    /// Sums up what is below `prefix` from now on; a look at every account. `None` if accounts are not as deep as the prefix,
+    /// see `AccountDepth::needed_by`.
+    pub fn meter(&mut self, prefix: &Bytes) -> Option<MeterId> {
+        self.accounts.lock().meter(prefix)
+    }
+
+    /// Ends the meter of exactly this prefix, which must be there.
+    pub fn unmeter(&mut self, prefix: &Bytes) {
+        self.accounts.lock().unmeter(prefix);
     }
 
     /// Bytes of the store's files.

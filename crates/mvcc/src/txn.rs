@@ -159,33 +159,35 @@ impl Mvcc {
     /// Keeps the retained bytes and the key's account: `version` is new, and replaces `newest`.
     fn account(&mut self, key: &[u8], newest: Option<&Version>, version: &Version) {
         let at = version.at.main;
-        let mut accounts = self.accounts.lock();
-        let id = accounts.of(key);
-        let stat = accounts.stat(id);
-        match newest {
-            Some(newest) if !newest.is_tombstone() => {
-                let bytes = newest.retained_bytes(key.len());
-                self.superseded.replaced(at, id, bytes);
-                stat.keys -= 1;
-                stat.live_bytes -= bytes;
-                stat.history_bytes += bytes;
-            }
-            // A deletion stops counting with the revision after it, or with its own if that puts the key again.
-            Some(newest) if newest.at.main == at => {
-                self.superseded.undeleted(at, id, tombstone_retained_bytes(key.len()));
-            }
-            _ => {}
-        }
         let bytes = version.retained_bytes(key.len());
         self.retained += bytes;
-        if version.is_tombstone() {
-            self.superseded.deleted(at, id, bytes);
-            stat.history_bytes += bytes;
-            stat.deletes += 1;
-        } else {
-            stat.keys += 1;
-            stat.live_bytes += bytes;
-            stat.writes += 1;
-        }
+        let Mvcc { accounts, superseded, .. } = self;
+        let mut accounts = accounts.lock();
+        let id = accounts.of(key);
+        accounts.change(id, |stat| {
+            match newest {
+                Some(newest) if !newest.is_tombstone() => {
+                    let bytes = newest.retained_bytes(key.len());
+                    superseded.replaced(at, id, bytes);
+                    stat.keys -= 1;
+                    stat.live_bytes -= bytes;
+                    stat.history_bytes += bytes;
+                }
+                // A deletion stops counting with the revision after it, or with its own if that puts the key again.
+                Some(newest) if newest.at.main == at => {
+                    superseded.undeleted(at, id, tombstone_retained_bytes(key.len()));
+                }
+                _ => {}
+            }
+            if version.is_tombstone() {
+                superseded.deleted(at, id, bytes);
+                stat.history_bytes += bytes;
+                stat.deletes += 1;
+            } else {
+                stat.keys += 1;
+                stat.live_bytes += bytes;
+                stat.writes += 1;
+            }
+        });
     }
 }

@@ -7,17 +7,18 @@
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
 use crate::alarm::ActiveAlarm;
-use crate::fault::Result;
+use crate::budget::BudgetDemand;
+use crate::fault::{Fault, Result};
 use crate::outcome::{Applied, NoSpace, Outcome};
 use crate::quota::{Demand, LEASE_BYTES, put_cost, txn_cost};
 use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
 use model::{
-    Alarm, AlarmAction, AlarmKind, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant, LeaseId,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant, LeaseId,
     LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
-use mvcc::{Change, Meta, RangeResult, ReadError};
+use mvcc::{AccountDepth, AccountsReader, Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;
 use store::Location;
 
@@ -59,6 +60,22 @@ impl State {
         if let Err(rejection) = self.check_alarms(command, cost) {
             return Ok(Err(rejection));
         }
+        if !self.has_budgets || cost == 0 {
+            return self.carry_out_in_budget(command, cost, change);
+        }
+        let demand = self.budget_demand(command)?;
+        let now_ms = self.applied.leader_time_ms;
+        if let Err(rejection) = self.budgets.lock().check(&demand, now_ms) {
+            return Ok(Err(rejection));
+        }
+        let answer = self.carry_out_in_budget(command, cost, change)?;
+        if answer.is_ok() {
+            self.budgets.lock().charge(&demand, now_ms);
+        }
+        Ok(answer)
+    }
+
+    fn carry_out_in_budget(&mut self, command: &Command, cost: u64, change: &mut Option<Change>) -> Result<Answer> {
         if (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.has_room(self.mvcc.retained_bytes(), cost) {
             self.raise_no_space();
             let demand =
@@ -87,6 +104,8 @@ impl State {
                 Arc::make_mut(&mut self.membership).cluster_version.clone_from(version);
                 Ok(Ok(Outcome::ClusterVersionSet))
             }
+            Command::BudgetSet(budget) => self.budget_set(budget),
+            Command::BudgetRemove(prefix) => Ok(self.budget_remove(prefix)),
         }
     }
 
@@ -105,7 +124,9 @@ impl State {
             Command::LeaseCheckpoint(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
-            | Command::ClusterVersionSet(_) => false,
+            | Command::ClusterVersionSet(_)
+            | Command::BudgetSet(_)
+            | Command::BudgetRemove(_) => false,
         };
         if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
             return Err(Rejection::Corrupt);
@@ -153,6 +174,60 @@ impl State {
             _ => {}
         }
         Ok(demand)
+    }
+
+    /// What the puts that would be carried out do to the budgets above their keys.
+    fn budget_demand(&mut self, command: &Command) -> Result<BudgetDemand> {
+        let accounts = self.mvcc.accounts().clone();
+        let txn = self.begin();
+        let mut demand = BudgetDemand::default();
+        match command {
+            Command::Put(put) => txn.add_budget_demand(&accounts, put, &mut demand),
+            // Compares are not evaluated twice for those who put nothing below a budget.
+            Command::Txn(command) if txn::any_put(command, &mut |put| accounts.has_meter(&put.key)) => {
+                let path = txn::choose(&txn, command)?;
+                path.each(command, &mut |operation| {
+                    if let Operation::Put(put) = operation {
+                        txn.add_budget_demand(&accounts, put, &mut demand);
+                    }
+                });
+            }
+            _ => {}
+        }
+        Ok(demand)
+    }
+
+    fn budget_set(&mut self, budget: &Budget) -> Result<Answer> {
+        if let Err(rejection) = budget.check() {
+            return Ok(Err(rejection));
+        }
+        if AccountDepth::needed_by(&budget.prefix).is_none() {
+            return Ok(Err(Rejection::BudgetInvalid("its prefix has more components than the deepest account")));
+        }
+        let now_ms = self.applied.leader_time_ms;
+        let mut budgets = self.budgets.lock();
+        let meter = match budgets.meter(&budget.prefix) {
+            Some(meter) => meter,
+            None if budgets.is_full() => return Ok(Err(Rejection::TooManyBudgets)),
+            None => {
+                let prefix = budget.prefix.clone();
+                self.mvcc.meter(&prefix).ok_or(Fault::BudgetTooDeep { prefix })?
+            }
+        };
+        budgets.set(meter, budget.clone(), now_ms);
+        self.has_budgets = true;
+        Ok(Ok(Outcome::BudgetSet))
+    }
+
+    fn budget_remove(&mut self, prefix: &Bytes) -> Answer {
+        let mut budgets = self.budgets.lock();
+        if !budgets.remove(prefix) {
+            return Err(Rejection::BudgetNotFound);
+        }
+        self.has_budgets = !budgets.is_empty();
+        drop(budgets);
+        self.mvcc.unmeter(prefix);
+        Ok(Outcome::BudgetRemove)
     }
 
     fn put(&mut self, put: &Put, change: &mut Option<Change>) -> Result<Answer> {
@@ -228,7 +303,9 @@ fn cost(command: &Command) -> u64 {
         | Command::LeaseCheckpoint(_)
         | Command::Alarm(_)
         | Command::MemberPublish(_)
-        | Command::ClusterVersionSet(_) => 0,
+        | Command::ClusterVersionSet(_)
+        | Command::BudgetSet(_)
+        | Command::BudgetRemove(_) => 0,
     }
 }
 
@@ -289,6 +366,46 @@ impl ApplyTxn<'_> {
             PutValue::Keep => current_bytes.unwrap_or(0),
         };
         demand.add(current_bytes, new_bytes);
+    }
+
+    fn add_budget_demand(&self, accounts: &AccountsReader, put: &Put, demand: &mut BudgetDemand) {
+        let mut meters = Vec::new();
+        accounts.each_meter_of(&put.key, |meter, usage| meters.push((meter, usage)));
+        if meters.is_empty() {
+            return;
+        }
+        let current = self.txn.get(&put.key);
+        let current_bytes = current.map(|meta| u64::from(meta.location.length));
+        demand.add(&meters, current_bytes, self.record_bytes(put, current));
+    }
+
+    /// What the put's record will take, exactly.
+    fn record_bytes(&self, put: &Put, current: Option<Meta>) -> u64 {
+        let next = Revision(self.txn.revision().0 + 1);
+        let lease = match put.lease {
+            PutLease::Set(lease) => lease,
+            PutLease::Keep => current.map_or(LeaseId::NONE, |current| current.lease),
+        };
+        let pair = |create_revision, mod_revision, version, lease, value| KeyValue {
+            key: put.key.clone(),
+            create_revision,
+            mod_revision,
+            version,
+            value,
+            lease,
+        };
+        let created = current.map_or(next, |meta| meta.create_revision);
+        let version = current.map_or(1, |meta| meta.version + 1);
+        match (&put.value, current) {
+            (PutValue::Set(value), _) => pair(created, next, version, lease, value.clone()).encoded_len() as u64,
+            // All but the value, which is as long as it is.
+            (PutValue::Keep, Some(meta)) => {
+                let before = pair(created, meta.mod_revision(), meta.version, meta.lease, Bytes::new()).encoded_len();
+                let after = pair(created, next, version, lease, Bytes::new()).encoded_len();
+                u64::from(meta.location.length) - before as u64 + after as u64
+            }
+            (PutValue::Keep, None) => 0,
+        }
     }
 
     fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {

@@ -2,6 +2,7 @@
 
 use crate::tables::TablesError;
 use model::LogIndex;
+use mvcc::AccountDepth;
 use std::fmt;
 use stdx::codec::DecodeError;
 
@@ -19,6 +20,8 @@ pub enum Fault {
     Entry { index: LogIndex, error: DecodeError },
     /// A read that was checked before was refused: keys and checks disagree.
     Disagreement { doing: &'static str, rejection: model::Rejection },
+    /// A budget in the log that was accepted with deeper accounts than this start has.
+    BudgetTooDeep { prefix: bytes::Bytes },
 }
 
 impl Fault {
@@ -51,6 +54,13 @@ impl fmt::Display for Fault {
             Fault::Record(error) => write!(f, "{error}; restore the data directory from a backup"),
             Fault::Entry { index, error } => {
                 write!(f, "apply log entry {index}: {error}; it is damaged or of a newer release")
+            }
+            Fault::BudgetTooDeep { prefix } => {
+                write!(f, "keep the budget of {}: accounts are less deep than it is; ", prefix.escape_ascii())?;
+                match AccountDepth::needed_by(prefix) {
+                    Some(depth) => write!(f, "start with --space-account-depth={} or more", depth.components()),
+                    None => f.write_str("no depth is enough, this is a bug, please report it"),
+                }
             }
             Fault::Disagreement { doing, rejection } => {
                 write!(f, "{doing}: refused after it was checked: {rejection}; this is a bug, please report it")

@@ -1,9 +1,9 @@
 //! The replicated state machine: what a command does.
 //!
 //! ```text
-//! log entry ──▶ apply: alarms, quota, lease, keys ──▶ answer, change
+//! log entry ──▶ apply: alarms, budgets, quota, lease, keys ──▶ answer, change
 //!                          │
-//!        State { keys (mvcc), leases, alarms, membership, applied } ──view──▶ readers
+//!        State { keys (mvcc), leases, alarms, membership, budgets, applied } ──view──▶ readers
 //!                          └── checkpoint: all of it, or nothing
 //! ```
 //!
@@ -17,6 +17,7 @@
 
 mod alarm;
 mod apply;
+mod budget;
 mod fault;
 mod lease;
 mod lease_clock;
@@ -32,12 +33,13 @@ mod txn;
 mod view;
 
 pub use alarm::{ActiveAlarm, AlarmTable};
+pub use budget::{BudgetReader, BudgetState};
 pub use fault::{Fault, Result};
 pub use lease::LEASE_TTL_S_MAX;
 pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
-pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, ReclaimJob, ReclaimStats, Relocated};
+pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, ReclaimJob, ReclaimStats, Relocated, Usage};
 pub use outcome::{Applied, NoSpace, OperationOutcome, Outcome, TxnOutcome};
 pub use quota::Quota;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};

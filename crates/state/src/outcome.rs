@@ -51,6 +51,8 @@ pub enum Outcome {
     Alarm(Vec<ActiveAlarm>),
     MemberPublish,
     ClusterVersionSet,
+    BudgetSet,
+    BudgetRemove,
 }
 
 /// The answer to a txn: which branch was taken, and one outcome for each of its operations.

@@ -4,7 +4,8 @@
 //! the log. Nothing here is written to the disk one by one.
 
 use crate::alarm::AlarmTable;
-use crate::fault::Result;
+use crate::budget::{BudgetReader, BudgetTable};
+use crate::fault::{Fault, Result};
 use crate::lease::LeaseTable;
 use crate::lease_clock::LeaseClock;
 use crate::lease_reader::LeaseReader;
@@ -27,7 +28,7 @@ pub struct Options {
     pub quota: Quota,
     /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
     pub strict_latch: bool,
-    /// How many components of a key's directory name its account.
+    /// How many components of a key's directory name its account; more if a budget in the checkpoint needs them.
     pub account_depth: AccountDepth,
 }
 
@@ -37,6 +38,9 @@ pub struct State {
     pub(crate) leases: LeaseReader,
     pub(crate) alarms: Arc<AlarmTable>,
     pub(crate) membership: Arc<Membership>,
+    pub(crate) budgets: BudgetReader,
+    /// Spares every write without budgets the look at them.
+    pub(crate) has_budgets: bool,
     pub(crate) quota: Quota,
     pub(crate) strict_latch: bool,
     pub(crate) applied: AppliedUpTo,
@@ -50,23 +54,34 @@ impl State {
             membership,
             alarms: AlarmTable::default(),
             leases: TermsTree::default(),
+            budgets: Vec::new(),
         };
         let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
-        Ok(State::new(mvcc, tables, options))
+        State::new(mvcc, tables, options)
     }
 
     /// The state that the newest checkpoint holds; the log's entries behind `applied()` are to be applied again.
     pub fn open(store: Store, checkpoint: Checkpoint, options: Options) -> Result<State> {
         let (tables, keys) = split_meta(checkpoint.meta)?;
         let tables = Tables::decode(tables)?;
-        let mvcc = Mvcc::open_with_accounts(store, Some((keys, checkpoint.runs)), options.account_depth)?;
-        Ok(State::new(mvcc, tables, options))
+        let needed = tables.budgets.iter().filter_map(|kept| AccountDepth::needed_by(&kept.budget.prefix)).max();
+        let depth = options.account_depth.max(needed.unwrap_or(options.account_depth));
+        let mvcc = Mvcc::open_with_accounts(store, Some((keys, checkpoint.runs)), depth)?;
+        State::new(mvcc, tables, options)
     }
 
-    fn new(mvcc: Mvcc, tables: Tables, options: Options) -> State {
+    fn new(mut mvcc: Mvcc, tables: Tables, options: Options) -> Result<State> {
         let mut leases = LeaseTable::new(tables.leases);
         mvcc.for_each_leased(|lease, key| leases.attach(lease, &key));
-        State {
+        let mut budgets = BudgetTable::default();
+        for kept in tables.budgets {
+            let prefix = kept.budget.prefix.clone();
+            let meter = mvcc.meter(&prefix).ok_or(Fault::BudgetTooDeep { prefix })?;
+            budgets.restore(meter, kept);
+        }
+        Ok(State {
+            has_budgets: !budgets.is_empty(),
+            budgets: BudgetReader::new(budgets, mvcc.accounts().clone()),
             mvcc,
             leases: LeaseReader::new(leases),
             alarms: Arc::new(tables.alarms),
@@ -74,7 +89,7 @@ impl State {
             quota: options.quota,
             strict_latch: options.strict_latch,
             applied: tables.applied,
-        }
+        })
     }
 
     /// How far the log is applied.
@@ -135,6 +150,7 @@ impl State {
             leases: self.leases.clone(),
             applied: self.applied,
             accounts: self.mvcc.accounts().clone(),
+            budgets: self.budgets.clone(),
             retained_bytes: self.mvcc.retained_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),
@@ -154,6 +170,7 @@ impl State {
             membership: Membership::clone(&self.membership),
             alarms: AlarmTable::clone(&self.alarms),
             leases: self.leases().terms().clone(),
+            budgets: self.budgets.lock().kept(),
         };
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }

@@ -4,15 +4,18 @@
 //! a count that the input cannot hold.
 
 use crate::alarm::{ActiveAlarm, AlarmTable};
+use crate::budget::{Bucket, Kept};
 use crate::lease_terms::{Terms, TermsTree};
 use crate::membership::{Member, Membership};
 use bytes::Bytes;
-use model::{AlarmKind, ClusterId, LeaseId, LogIndex, MemberId, Term};
+use model::{AlarmKind, Budget, ClusterId, LeaseId, LogIndex, MemberId, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
 
 const FORMAT: u8 = 1;
+/// The same with a list of budgets, which is not empty.
+const FORMAT_BUDGETS: u8 = 2;
 
 /// How far the log is in state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +35,8 @@ pub struct Tables {
     pub(crate) membership: Membership,
     pub(crate) alarms: AlarmTable,
     pub(crate) leases: TermsTree,
+    /// In order of their prefixes.
+    pub(crate) budgets: Vec<Kept>,
 }
 
 impl Tables {
@@ -89,7 +94,7 @@ impl From<DecodeError> for TablesError {
 type Result<T> = std::result::Result<T, TablesError>;
 
 fn encode(out: &mut Vec<u8>, tables: &Tables) {
-    out.push(FORMAT);
+    out.push(if tables.budgets.is_empty() { FORMAT } else { FORMAT_BUDGETS });
     put_varint(out, tables.applied.index.0);
     put_varint(out, tables.applied.term.0);
     put_varint(out, tables.applied.leader_time_ms);
@@ -108,6 +113,20 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
     for (id, terms) in tables.leases.iter() {
         put_signed(out, id.0);
         terms.encode(out);
+    }
+    if !tables.budgets.is_empty() {
+        put_budgets(out, &tables.budgets);
+    }
+}
+
+fn put_budgets(out: &mut Vec<u8>, budgets: &[Kept]) {
+    put_varint(out, budgets.len() as u64);
+    for Kept { budget, bucket } in budgets {
+        model::encode_budget(out, budget);
+        if let Some(bucket) = bucket {
+            put_varint(out, bucket.tokens);
+            put_varint(out, bucket.filled_at_ms);
+        }
     }
 }
 
@@ -134,8 +153,9 @@ fn put_membership(out: &mut Vec<u8>, membership: &Membership) {
 
 fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
-    match reader.u8()? {
-        FORMAT => {}
+    let format = reader.u8()?;
+    match format {
+        FORMAT | FORMAT_BUDGETS => {}
         tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
     }
     let applied = AppliedUpTo {
@@ -146,8 +166,34 @@ fn decode(input: Bytes) -> Result<Tables> {
     let membership = membership(&mut reader)?;
     let alarms = alarms(&mut reader)?;
     let leases = leases(&mut reader)?;
+    let budgets = if format == FORMAT_BUDGETS { budgets(&mut reader)? } else { Vec::new() };
     reader.finish("state tables")?;
-    Ok(Tables { applied, membership, alarms, leases })
+    Ok(Tables { applied, membership, alarms, leases, budgets })
+}
+
+fn budgets(reader: &mut Reader) -> Result<Vec<Kept>> {
+    let count = reader.count(8)?;
+    if !(1..=Budget::COUNT_MAX).contains(&count) {
+        return Err(TablesError::OutOfBounds { what: "number of budgets", value: count as u64 });
+    }
+    let mut budgets = Vec::with_capacity(count);
+    let mut order = Ascending::new("budgets");
+    for _ in 0..count {
+        let budget = model::decode_budget(reader)?;
+        budget.check().map_err(|_| TablesError::Unexpected { what: "budget" })?;
+        order.next(budget.prefix.clone())?;
+        let bucket = budget.hard.writes_per_second.map(|limit| bucket(reader, limit)).transpose()?;
+        budgets.push(Kept { budget, bucket });
+    }
+    Ok(budgets)
+}
+
+fn bucket(reader: &mut Reader, limit: u64) -> Result<Bucket> {
+    let bucket = Bucket { tokens: reader.varint()?, filled_at_ms: reader.varint()? };
+    if bucket.tokens > Bucket::capacity(limit) {
+        return Err(TablesError::OutOfBounds { what: "tokens of a budget", value: bucket.tokens });
+    }
+    Ok(bucket)
 }
 
 fn membership(reader: &mut Reader) -> Result<Membership> {
@@ -241,6 +287,7 @@ impl<T: PartialOrd> Ascending<T> {
 mod tests {
     use super::*;
     use crate::lease::LEASE_TTL_S_MAX;
+    use model::Limits;
     use proptest::prelude::*;
 
     fn text() -> impl Strategy<Value = String> {
@@ -282,7 +329,8 @@ mod tests {
             AppliedUpTo { index: LogIndex(index), term: Term(term), leader_time_ms }
         });
         let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
-        (applied, membership, lists).prop_map(|(applied, membership, (alarm_list, lease_list))| {
+        let budgets = proptest::collection::btree_map("[a-z]{1,3}", any::<(Option<u64>, Option<u64>, u64)>(), 0..4);
+        (applied, membership, lists, budgets).prop_map(|(applied, membership, (alarm_list, lease_list), budgets)| {
             let mut alarms = AlarmTable::default();
             for alarm in alarm_list {
                 alarms.activate(alarm);
@@ -293,7 +341,15 @@ mod tests {
                     leases.set(LeaseId(id), Terms { ttl_s, ends_at_ms, renewing });
                 }
             }
-            Tables { applied, membership, alarms, leases }
+            let budgets = budgets.into_iter().map(|(prefix, (bytes, writes_per_second, filled_at_ms))| Kept {
+                budget: Budget {
+                    prefix: prefix.into(),
+                    soft: Limits { keys: Some(filled_at_ms), ..Limits::default() },
+                    hard: Limits { bytes, writes_per_second, ..Limits::default() },
+                },
+                bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
+            });
+            Tables { applied, membership, alarms, leases, budgets: budgets.collect() }
         })
     }
 
@@ -321,7 +377,23 @@ mod tests {
 
     #[test]
     fn another_format_is_named() {
-        let error = decode(Bytes::from_static(&[2])).expect_err("unknown");
-        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 2");
+        let error = decode(Bytes::from_static(&[3])).expect_err("unknown");
+        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 3");
+    }
+
+    /// A release that knows no budgets opens what was written without them, and its bytes open here.
+    #[test]
+    fn without_budgets_the_bytes_are_those_of_the_first_format() {
+        let mut tables = decode(Bytes::from_static(&[1, 5, 2, 9, 7, 0, 0, 0, 0, 0])).expect("format 1");
+        assert_eq!(tables.encode(), [1, 5, 2, 9, 7, 0, 0, 0, 0, 0]);
+        let hard = Limits { bytes: Some(1), keys: None, writes_per_second: Some(1) };
+        let budget = Budget { prefix: "p".into(), soft: Limits::default(), hard };
+        tables.budgets.push(Kept { budget, bucket: Some(Bucket { tokens: 1000, filled_at_ms: 0 }) });
+        let mut out = tables.encode();
+        assert_eq!(out, [2, 5, 2, 9, 7, 0, 0, 0, 0, 0, 1, 1, b'p', 0, 0, 0, 1, 1, 0, 1, 1, 0xe8, 7, 0]);
+        assert_eq!(decode(out.clone().into()), Ok(tables));
+        out[21] += 1;
+        assert!(decode(out.into()).is_err(), "a bucket that holds more than a second's worth");
+        assert!(decode(Bytes::from_static(&[2, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0])).is_err(), "format 2 without budgets");
     }
 }

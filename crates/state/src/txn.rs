@@ -100,6 +100,15 @@ pub fn is_read_only(txn: &Txn) -> bool {
     txn.success.iter().chain(&txn.failure).all(|operation| matches!(operation, Operation::Range(_)))
 }
 
+/// True if `holds` for a put of either branch, those of nested txns included.
+pub(crate) fn any_put(txn: &Txn, holds: &mut impl FnMut(&Put) -> bool) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|operation| match operation {
+        Operation::Put(put) => holds(put),
+        Operation::Txn(inner) => any_put(inner, holds),
+        Operation::Range(_) | Operation::DeleteRange(_) => false,
+    })
+}
+
 /// The path that the compares select.
 pub(crate) fn choose(keys: &impl Keys, txn: &Txn) -> Result<Path> {
     let mut succeeded = true;

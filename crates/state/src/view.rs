@@ -1,9 +1,10 @@
 //! What readers get of state: one consistent image of the keys with the small tables beside it.
 //!
-//! Made once per batch and shared; making one copies a few references. Leases and accounts are the live tables, see `LeaseReader`
-//! and `AccountsReader`.
+//! Made once per batch and shared; making one copies a few references. Leases, accounts and budgets are the live tables,
+//! see `LeaseReader`, `AccountsReader` and `BudgetReader`.
 
 use crate::alarm::AlarmTable;
+use crate::budget::BudgetReader;
 use crate::fault::Result;
 use crate::lease_reader::LeaseReader;
 use crate::membership::Membership;
@@ -24,6 +25,7 @@ pub struct StateView {
     pub(crate) membership: Arc<Membership>,
     pub(crate) leases: LeaseReader,
     pub(crate) accounts: AccountsReader,
+    pub(crate) budgets: BudgetReader,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) physical_bytes: u64,
@@ -71,6 +73,11 @@ impl StateView {
     /// Keys and retained bytes by prefix, as they are now.
     pub fn accounts(&self) -> &AccountsReader {
         &self.accounts
+    }
+
+    /// Budgets and how prefixes stand to them, as they are now.
+    pub fn budgets(&self) -> &BudgetReader {
+        &self.budgets
     }
 
     /// Bytes of live pairs and of history not yet compacted: what the quota counts.

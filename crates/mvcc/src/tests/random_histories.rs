@@ -273,7 +273,7 @@ fn accounts(mvcc: &Mvcc) -> BTreeMap<String, (u64, u64, u64)> {
 
 /// The queues name accounts by their place, which a restart deals out anew.
 fn superseded(mvcc: &Mvcc) -> Vec<(Revision, Bytes, u64)> {
-    let mut accounts = mvcc.accounts().lock();
+    let accounts = mvcc.accounts().lock();
     let shares = mvcc.superseded.shares().into_iter();
     let mut named: Vec<_> = shares.map(|(at, id, bytes)| (at, accounts.stat(id).prefix.clone(), bytes)).collect();
     named.sort();

@@ -1,5 +1,6 @@
 //! What the crate promises, tested on real keys: golden scripts, a plain model, etcd's known bugs, and restarts.
 
+mod budgets;
 mod known_bugs;
 mod model_state;
 mod random_commands;

@@ -208,7 +208,7 @@ proptest! {
             let (before, revision_before) = (world.dump(), model.revision());
             let said_by_model = on_model(&mut model, &command);
             let applied = world.apply(command.clone());
-            let said = applied.answer.as_ref().map(|outcome| world.say(outcome)).map_err(|rejection| *rejection);
+            let said = applied.answer.as_ref().map(|outcome| world.say(outcome)).map_err(Clone::clone);
             prop_assert_eq!(&said, &said_by_model, "{:?}", command);
             if said.is_err() {
                 // The dump's first line is how far the log is applied.

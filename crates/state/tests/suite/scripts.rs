@@ -3,11 +3,11 @@
 use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
 use model::{
-    Alarm, AlarmAction, AlarmKind, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, MemberId,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, Limits, MemberId,
     MemberPublish, Put, PutLease, PutValue, Rejection, Revision,
 };
 use mvcc::Change;
-use state::{ActiveAlarm, Applied, Quota};
+use state::{ActiveAlarm, Applied, BudgetState, Quota};
 
 #[test]
 fn scripts() {
@@ -73,6 +73,8 @@ impl Runner {
                 let client_urls = std::iter::from_fn(|| (!words.is_empty()).then(|| words.next())).collect();
                 Command::MemberPublish(MemberPublish { member, name, client_urls })
             }
+            "budget" => Command::BudgetSet(budget(&mut words)),
+            "no-budget" => Command::BudgetRemove(words.next().into()),
             "cluster-version" => Command::ClusterVersionSet(words.next()),
             other => return self.look(other, &mut words),
         };
@@ -86,14 +88,14 @@ impl Runner {
             "put-bytes" => self.put_bytes(words),
             "get" => {
                 let said = range(&self.world.view(), &words.range());
-                let said = said.map_or_else(rejected, |said| show_range(&said));
+                let said = said.map_or_else(|rejection| rejected(&rejection), |said| show_range(&said));
                 self.line(&said);
             }
             "read" => {
                 let view = self.world.view();
                 let said = match view.txn(&words.txn()).expect("the disk works") {
                     Ok(outcome) => show(&say_txn(&view, &outcome)),
-                    Err(rejection) => rejected(rejection),
+                    Err(rejection) => rejected(&rejection),
                 };
                 self.line(&said);
             }
@@ -103,6 +105,7 @@ impl Runner {
             "term" => self.world.next_term(),
             "retained" => self.line(&format!("retained {}", self.world.view().retained_bytes())),
             "leases" => self.print_leases(),
+            "budgets" => self.print_budgets(),
             "alarms" => {
                 let alarms: Vec<_> = self.world.view().alarms().iter().map(show_alarm).collect();
                 self.line(&format!("alarms: {}", alarms.join(", ")));
@@ -131,7 +134,7 @@ impl Runner {
                 },
                 said => show(&said),
             },
-            Err(rejection) => rejected(*rejection),
+            Err(rejection) => rejected(rejection),
         };
         let raised = match applied.no_space {
             Some(state::NoSpace::Raised) => "  raised NoSpace",
@@ -169,6 +172,28 @@ impl Runner {
         lines.iter().for_each(|line| self.line(line));
     }
 
+    fn print_budgets(&mut self) {
+        let states = self.world.view().budgets().list(self.world.leader_time_ms);
+        if states.is_empty() {
+            self.line("no budgets");
+        }
+        for BudgetState { budget, usage, writes_per_second, writes_left, refused } in states {
+            let limits = |limits: &Limits| {
+                let set = limits.each().into_iter().filter_map(|(figure, limit)| Some((figure.name(), limit?)));
+                set.map(|(name, limit)| format!(" {name}={limit}")).collect::<String>()
+            };
+            let left = writes_left.map_or(String::new(), |left| format!(", {left} writes left"));
+            self.line(&format!(
+                "{} soft{} hard{}: {} bytes, {} keys, {writes_per_second} writes/s{left}, {refused} refused",
+                String::from_utf8_lossy(&budget.prefix),
+                limits(&budget.soft),
+                limits(&budget.hard),
+                usage.retained_bytes,
+                usage.keys,
+            ));
+        }
+    }
+
     fn print_members(&mut self) {
         let membership = self.world.state.membership().clone();
         self.line(&format!("cluster {:x} version {:?}", membership.cluster(), membership.cluster_version()));
@@ -177,6 +202,24 @@ impl Runner {
             self.line(&format!("  {:x} {:?} peers {peers} clients {clients}", member.id, member.name));
         }
     }
+}
+
+/// `PREFIX [hard-bytes=N] [hard-keys=N] [hard-writes=N] [soft-…=N]`
+fn budget(words: &mut Words) -> Budget {
+    let mut budget = Budget { prefix: words.next().into(), soft: Limits::default(), hard: Limits::default() };
+    while !words.is_empty() {
+        let word = words.next();
+        let (name, limit) = word.split_once('=').expect("name=limit");
+        let limits = if name.starts_with("soft-") { &mut budget.soft } else { &mut budget.hard };
+        let figure = match name.split_once('-') {
+            Some((_, "bytes")) => &mut limits.bytes,
+            Some((_, "keys")) => &mut limits.keys,
+            Some((_, "writes")) => &mut limits.writes_per_second,
+            other => panic!("unknown limit {other:?}"),
+        };
+        *figure = Some(limit.parse().expect("a number"));
+    }
+    budget
 }
 
 fn alarm(words: &mut Words) -> Alarm {
@@ -198,7 +241,7 @@ fn show_alarm(alarm: ActiveAlarm) -> String {
     format!("{:?} of {:x}", alarm.kind, alarm.member)
 }
 
-fn rejected(rejection: Rejection) -> String {
+fn rejected(rejection: &Rejection) -> String {
     format!("rejected: {rejection}")
 }
 

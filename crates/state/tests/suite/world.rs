@@ -20,6 +20,8 @@ pub struct World {
     pub leader_time_ms: u64,
     quota: Quota,
     strict_latch: bool,
+    /// Of the next start.
+    pub account_depth: usize,
     /// Everything since the cluster was born; `None` is the empty entry of a term.
     log: Vec<(Term, Option<Vec<u8>>)>,
 }
@@ -55,11 +57,11 @@ pub fn membership() -> Membership {
     Membership::bootstrap("etcd-cluster", [("default".to_string(), urls)]).expect("a valid membership")
 }
 
-fn open(disk: &SimDisk, quota: Quota, strict_latch: bool) -> State {
+fn open(disk: &SimDisk, quota: Quota, strict_latch: bool, account_depth: usize) -> State {
     let options =
         store::Options { segment_bytes: 4096, allocate_bytes: 1024, reserve_bytes: 0, ..store::Options::default() };
     let opened = Store::open(Arc::new(disk.clone()), Path::new("/data"), options).expect("the disk works");
-    let options = Options { quota, strict_latch, account_depth: AccountDepth::default() };
+    let options = Options { quota, strict_latch, account_depth: AccountDepth::new(account_depth).expect("a depth") };
     match opened {
         (store, Some(checkpoint)) => State::open(store, checkpoint, options),
         (store, None) => State::bootstrap(store, membership(), options),
@@ -74,9 +76,18 @@ impl World {
 
     /// With etcd's NOSPACE alarm if `strict_latch`.
     pub fn with_latch(quota: Quota, strict_latch: bool) -> World {
+        World::start(quota, strict_latch, 2)
+    }
+
+    /// With accounts of so many components.
+    pub fn with_depth(account_depth: usize) -> World {
+        World::start(Quota(None), false, account_depth)
+    }
+
+    fn start(quota: Quota, strict_latch: bool, account_depth: usize) -> World {
         let disk = SimDisk::new();
-        let state = open(&disk, quota, strict_latch);
-        World { state, disk, term: Term(1), leader_time_ms: 0, quota, strict_latch, log: Vec::new() }
+        let state = open(&disk, quota, strict_latch, account_depth);
+        World { state, disk, term: Term(1), leader_time_ms: 0, quota, strict_latch, account_depth, log: Vec::new() }
     }
 
     pub fn apply(&mut self, command: Command) -> Applied {
@@ -125,7 +136,7 @@ impl World {
             End::Killed => self.disk.after_kill(),
             End::PowerCut(seed) => self.disk.after_power_cut(&mut Random::new(seed)),
         };
-        self.state = open(&self.disk, self.quota, self.strict_latch);
+        self.state = open(&self.disk, self.quota, self.strict_latch, self.account_depth);
         let applied = self.state.applied().index.0 as usize;
         let log = std::mem::take(&mut self.log);
         for (term, bytes) in log.iter().skip(applied) {
@@ -156,6 +167,12 @@ impl World {
         let leases: Vec<_> = view.leases().all();
         let attached: Vec<_> = leases.iter().map(|(id, _)| (*id, view.leases().keys(*id))).collect();
         let alarms: Vec<_> = view.alarms().iter().collect();
+        let budgets: Vec<_> = view
+            .budgets()
+            .list(view.applied().leader_time_ms)
+            .into_iter()
+            .map(|state| (state.budget, state.usage, state.writes_left))
+            .collect();
         let compacted = view.compacted_revision();
         let history: Vec<_> = (compacted.0.max(1)..=view.revision().0)
             .map(|at| {
@@ -164,7 +181,7 @@ impl World {
             })
             .collect();
         format!(
-            "{:?}\n{current:?}\n{history:?}\n{leases:?}\n{attached:?}\n{alarms:?}\n{:?}\ncompacted {compacted} retained {}",
+            "{:?}\n{current:?}\n{history:?}\n{leases:?}\n{attached:?}\n{alarms:?}\n{budgets:?}\n{:?}\ncompacted {compacted} retained {}",
             view.applied(),
             view.membership(),
             view.retained_bytes(),
