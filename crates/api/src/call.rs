@@ -10,7 +10,7 @@ use crate::metrics::RequestType;
 use crate::range_answer::RangeBody;
 use crate::rim::Rim;
 use crate::status::{self, Code, Status};
-use crate::{cluster, health, kv, lease, maintenance, space, stream};
+use crate::{budget, cluster, health, kv, lease, maintenance, space, stream};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -195,6 +195,9 @@ fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
         Method::Defragment => call.finish(respond, maintenance::defragment(message)),
         Method::Hash => call.run(respond, async move |_| maintenance::hash(&rim, message).await),
         Method::SpaceTop => call.finish(respond, space::top(&rim, message)),
+        Method::BudgetSet => call.run(respond, async move |trace| budget::set(&rim, message, trace).await),
+        Method::BudgetRemove => call.run(respond, async move |trace| budget::remove(&rim, message, trace).await),
+        Method::BudgetList => call.run(respond, async move |_| budget::list(&rim, message).await),
         Method::HashKv => call.run(respond, async move |_| maintenance::hash_kv(&rim, message).await),
         // There are no users yet, so what etcd says while authentication is off is what is true; clients that were given a
         // name and a password go on without them.

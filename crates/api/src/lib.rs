@@ -16,6 +16,7 @@
 //! gateway, users and permissions, changes of membership.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod call;
 mod cluster;
 mod coalesce;

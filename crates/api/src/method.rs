@@ -87,6 +87,9 @@ methods! {
     HashKv = "etcdserverpb.Maintenance" "HashKV" Unary;
     Authenticate = "etcdserverpb.Auth" "Authenticate" Unary;
     SpaceTop = "bowline.v1.Space" "Top" Unary;
+    BudgetSet = "bowline.v1.Space" "BudgetSet" Unary;
+    BudgetRemove = "bowline.v1.Space" "BudgetRemove" Unary;
+    BudgetList = "bowline.v1.Space" "BudgetList" Unary;
     HealthCheck = "grpc.health.v1.Health" "Check" Unary;
     HealthList = "grpc.health.v1.Health" "List" Unary;
     HealthWatch = "grpc.health.v1.Health" "Watch" ServerStream;

@@ -1,15 +1,17 @@
 //! Bowline's own service: who fills the store, and how full it is. It reads accounts and figures that are kept anyway.
 
+use crate::budget;
 use crate::call::Answer;
 use crate::kv::decode;
 use crate::rim::Rim;
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;
-use node::{AccountOrder, AccountStat};
+use node::{AccountOrder, AccountStat, StateView};
 use proto::bowline as pb;
 
 const LIMIT_DEFAULT: usize = 20;
+const OVER_BUDGET_MAX: usize = 20;
 
 pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let request: pb::TopRequest = decode(message)?;
@@ -30,8 +32,14 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         full_in_s: u64::try_from(metrics.full_in_s.get()).ok().filter(|_| view.quota_bytes().is_some()),
         accounts_total,
         accounts: accounts.into_iter().map(account).collect(),
+        over_budget: over_budget(rim, &view),
     };
     Ok(Answer::Message(wire::message(&response)))
+}
+
+fn over_budget(rim: &Rim, view: &StateView) -> Vec<pb::BudgetState> {
+    let over = rim.node.budgets(view).into_iter().filter(|state| state.refused > 0 || state.over_soft().is_some());
+    over.take(OVER_BUDGET_MAX).map(budget::state).collect()
 }
 
 fn order(order: pb::Order) -> AccountOrder {

@@ -160,8 +160,18 @@ impl From<Rejection> for Status {
             Rejection::NoSpace => NO_SPACE,
             Rejection::Corrupt => CORRUPT,
             Rejection::MemberNotFound => MEMBER_NOT_FOUND,
+            // Texts of our own: etcd has no budgets. The code says that writing less helps; the text must not be that of a full
+            // store, which stops kube-apiserver's clients for good.
+            Rejection::OverBudget(_) => ours(Code::ResourceExhausted, &rejection),
+            Rejection::BudgetInvalid(_) => ours(Code::InvalidArgument, &rejection),
+            Rejection::TooManyBudgets => ours(Code::FailedPrecondition, &rejection),
+            Rejection::BudgetNotFound => ours(Code::NotFound, &rejection),
         }
     }
+}
+
+fn ours(code: Code, rejection: &Rejection) -> Status {
+    Status::new(code, format!("bowline: {rejection}"))
 }
 
 impl From<Refused> for Status {
@@ -209,6 +219,29 @@ mod tests {
         for (rejection, code, text) in table {
             let status = Status::from(rejection);
             assert_eq!((status.code as u8, status.message.as_ref()), (code, text));
+        }
+    }
+
+    #[test]
+    fn a_budgets_refusal_is_not_taken_for_a_full_store() {
+        let over = model::OverBudget {
+            prefix: "/registry/pods".into(),
+            figure: model::BudgetFigure::Keys,
+            used: 10,
+            adds: 2,
+            limit: 11,
+        };
+        let table = [
+            (Rejection::OverBudget(Box::new(over)), 8, "bowline: budget of /registry/pods exceeded: 10 keys are there"),
+            (Rejection::BudgetInvalid("flawed"), 3, "bowline: budget cannot be kept: flawed"),
+            (Rejection::TooManyBudgets, 9, "bowline: too many budgets, 1000 are the most"),
+            (Rejection::BudgetNotFound, 5, "bowline: budget not found"),
+        ];
+        for (rejection, code, text) in table {
+            let status = Status::from(rejection);
+            assert_eq!(status.code as u8, code);
+            assert!(status.message.starts_with(text), "{}", status.message);
+            assert_ne!(status.message, NO_SPACE.message);
         }
     }
 

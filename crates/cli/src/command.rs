@@ -16,6 +16,8 @@ pub enum Action {
     Flags,
     /// Who fills the store.
     Top(ArgMatches),
+    /// Limits of prefixes.
+    Budget(ArgMatches),
     /// Something of etcd's that is not there yet; its name.
     Missing(String),
 }
@@ -40,6 +42,7 @@ pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
         }
         Some(("flags", _)) => Action::Flags,
         Some(("top", matches)) => Action::Top(matches.clone()),
+        Some(("budget", matches)) => Action::Budget(matches.clone()),
         // The only one left; clap refuses others, and none.
         _ => Action::Version,
     })
@@ -59,6 +62,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(server)
         .subcommand(crate::top::command())
+        .subcommand(crate::budget::command())
         .subcommand(Command::new("version").about("Show the version"))
         .subcommand(Command::new("flags").about("Print the reference page of the server's flags, as Markdown"))
 }

@@ -4,8 +4,10 @@
 //! Not here: anything that the server does. This crate wires.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod command;
 mod config;
+mod connection;
 mod flags;
 mod log;
 mod notify;
@@ -37,13 +39,8 @@ fn main() -> ExitCode {
         Ok(Action::Server { program, arguments }) => server(&program, &arguments),
         Ok(Action::Version) => print(&version::text()),
         Ok(Action::Flags) => print(&help::reference()),
-        Ok(Action::Top(matches)) => match top::run(&matches) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::from(FAILED)
-            }
-        },
+        Ok(Action::Top(matches)) => done(top::run(&matches)),
+        Ok(Action::Budget(matches)) => done(budget::run(&matches)),
         Ok(Action::Missing(name)) => {
             eprintln!("{name} is not there yet; stock programs of etcd work with this server");
             ExitCode::from(FAILED)
@@ -52,6 +49,16 @@ fn main() -> ExitCode {
             // Without a terminal there is nobody to tell.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+        }
+    }
+}
+
+fn done(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(FAILED)
         }
     }
 }

@@ -2,38 +2,23 @@
 //!
 //! Rates are the difference of two answers, so the first picture comes after one interval.
 
+use crate::connection;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use client::{Client, Options, Tls};
-use proto::bowline::{Account, Order, TopRequest, TopResponse};
+use client::Client;
+use proto::bowline::{Account, BudgetState, Order, TopRequest, TopResponse};
 use serde_json::json;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
 const ONCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Clears the screen and goes to its top left corner.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 pub fn command() -> Command {
-    let file = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
-    };
-    Command::new("top")
+    connection::arguments(Command::new("top"))
         .about("Show who fills the store: keys, bytes and rates per prefix")
-        .arg(
-            Arg::new("endpoints")
-                .long("endpoints")
-                .value_delimiter(',')
-                .default_value("127.0.0.1:2379")
-                .env("ETCDCTL_ENDPOINTS")
-                .help("Servers to ask; the first that answers is used"),
-        )
-        .arg(file("cacert", "CA that signed the server's certificate, PEM").env("ETCDCTL_CACERT"))
-        .arg(file("cert", "Certificate shown to the server, PEM").env("ETCDCTL_CERT"))
-        .arg(file("key", "Private key of --cert, PEM").env("ETCDCTL_KEY"))
         .arg(
             Arg::new("sort")
                 .long("sort")
@@ -57,31 +42,15 @@ pub fn command() -> Command {
                 .help("Time between two pictures"),
         )
         .arg(Arg::new("once").long("once").action(ArgAction::SetTrue).help("Show one picture and end"))
-        .arg(
-            Arg::new("write-out")
-                .long("write-out")
-                .short('o')
-                .value_parser(["table", "json"])
-                .default_value("table")
-                .help("Form of the picture; as JSON it is one line"),
-        )
+        .arg(connection::write_out())
 }
 
 /// Runs until the output is closed, or once. The error is one sentence.
 pub fn run(matches: &ArgMatches) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("start: {error}"))?;
-    runtime.block_on(show(matches))
+    connection::block_on(show(matches))
 }
 
 async fn show(matches: &ArgMatches) -> Result<(), String> {
-    let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
-    let options = Options {
-        endpoints: matches.get_many::<String>("endpoints").into_iter().flatten().cloned().collect(),
-        tls: Tls { ca_file: path("cacert"), cert_file: path("cert"), key_file: path("key"), ..Tls::default() },
-        timeout: TIMEOUT,
-        ..Options::default()
-    };
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let once = matches.get_flag("once");
     let seconds = matches.get_one("interval").copied().unwrap_or(2);
@@ -89,7 +58,7 @@ async fn show(matches: &ArgMatches) -> Result<(), String> {
     let limit = matches.get_one("limit").copied().unwrap_or(20);
     let request = TopRequest { limit, order: order(text("sort")).into() };
     let clear = if !once && std::io::stdout().is_terminal() { CLEAR } else { "" };
-    let mut client = Client::connect(&options).await.map_err(|error| error.to_string())?;
+    let mut client = connection::connect(matches).await?;
     let mut before = Answer::ask(&mut client, request).await?;
     loop {
         tokio::time::sleep(interval).await;
@@ -164,6 +133,9 @@ impl Answer {
         if top.alarm {
             out.push_str(", NOSPACE: what grows is refused");
         }
+        for state in &top.over_budget {
+            let _ = write!(out, "\nover budget: {}", over_budget(state));
+        }
         let heads = ["KEYS", "LIVE", "HISTORY", "WRITES/S", "DELETES/S"];
         let [keys, live, history, writes, deletes] = heads;
         let _ = writeln!(out, "\n{keys:>10} {live:>10} {history:>10} {writes:>9} {deletes:>9}  PREFIX");
@@ -207,6 +179,7 @@ impl Answer {
             "quota_bytes": top.quota_bytes,
             "full_in_s": top.full_in_s,
             "alarm": top.alarm,
+            "over_budget": top.over_budget.iter().map(crate::budget::as_json).collect::<Vec<_>>(),
             "accounts_total": top.accounts_total,
             "accounts": accounts,
         });
@@ -214,8 +187,26 @@ impl Answer {
     }
 }
 
+/// The figures that are limited, as used of the limit: the hard one, or else the soft one.
+fn over_budget(state: &BudgetState) -> String {
+    let budget = state.budget.clone().unwrap_or_default();
+    let (soft, hard) = (budget.soft.unwrap_or_default(), budget.hard.unwrap_or_default());
+    let mut out = budget.prefix.escape_ascii().to_string();
+    let mut figure = |name: &str, used: String, limit: Option<String>| {
+        if let Some(limit) = limit {
+            let _ = write!(out, " {name} {used} of {limit},");
+        }
+    };
+    figure("bytes", bytes(state.bytes), hard.bytes.or(soft.bytes).map(bytes));
+    figure("keys", state.keys.to_string(), hard.keys.or(soft.keys).map(|keys| keys.to_string()));
+    let writes = hard.writes_per_second.or(soft.writes_per_second);
+    figure("writes/s", state.writes_per_second.to_string(), writes.map(|writes| writes.to_string()));
+    let _ = write!(out, " {} refused", state.refused);
+    out
+}
+
 /// With three digits and a binary unit.
-fn bytes(bytes: u64) -> String {
+pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut figure, mut unit) = (bytes as f64, 0);
     while figure >= 1000.0 && unit + 1 < UNITS.len() {
@@ -238,6 +229,7 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::bowline::{Budget, Limits};
 
     fn answer(at: Instant, writes: u64) -> Answer {
         let account = |prefix: &'static str, writes| Account {
@@ -249,6 +241,10 @@ mod tests {
             deletes: 1,
         };
         let accounts = vec![account("/registry/pods", writes), account("a\nb", 7)];
+        let limits = |bytes, keys| Some(Limits { bytes, keys, writes_per_second: None });
+        let budget =
+            Budget { prefix: "/registry/pods".into(), soft: limits(Some(1024), Some(2)), hard: limits(None, Some(5)) };
+        let over = BudgetState { budget: Some(budget), bytes: 1536, keys: 3, refused: 7, ..BudgetState::default() };
         let top = TopResponse {
             retained_bytes: 950 << 20,
             physical_bytes: 1 << 30,
@@ -257,6 +253,7 @@ mod tests {
             full_in_s: Some(11_000),
             accounts_total: 5,
             accounts,
+            over_budget: vec![over],
         };
         Answer { at, top }
     }
@@ -267,6 +264,7 @@ mod tests {
         let (before, now) = (answer(start, 10), answer(start + Duration::from_secs(2), 35));
         let expected =
             "retained 950 MiB of 1.0 GiB (95.0 %), on disk 1.0 GiB, full in 3 h, NOSPACE: what grows is refused
+over budget: /registry/pods bytes 1.5 KiB of 1.0 KiB, keys 3 of 5, 7 refused
       KEYS       LIVE    HISTORY  WRITES/S DELETES/S  PREFIX
          3    1.5 KiB        0 B      12.5       0.0  /registry/pods
          3    1.5 KiB        0 B       0.0       0.0  a\\nb
@@ -277,6 +275,7 @@ mod tests {
         assert_eq!(json["accounts"][0]["writes_per_s"], 12.5);
         assert_eq!(json["accounts"][1]["prefix"], "a\\nb");
         assert_eq!(json["quota_bytes"], 1000_u64 << 20);
+        assert_eq!(json["over_budget"][0]["used"]["keys"], 3);
     }
 
     #[test]

@@ -325,3 +325,58 @@ fn the_client_trusts_whom_it_is_told_to() {
         ask(client::Tls { cert_file: path("user.pem"), ..trusting("server.pem") }).expect_err("half an identity");
     assert_eq!(half.to_string(), "--cert and --key belong together: one of them is missing");
 }
+
+#[test]
+fn budgets_are_set_listed_and_removed_and_survive_a_restart() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let data = directory.path().join("data");
+    let mut member = Member::start(&arguments(&data, &[]), &[]);
+    let address = ready(&mut member);
+    let budget = |address: &str, line: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
+        command.arg("budget").args(line).args(["--endpoints", address]).output().expect("it runs")
+    };
+    let done = |address: &str, line: &[&str]| {
+        let output = budget(address, line);
+        assert!(output.status.success(), "{line:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let refused = |address: &str, line: &[&str]| {
+        let output = budget(address, line);
+        assert!(!output.status.success(), "{line:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let listed = |address: &str| -> serde_json::Value {
+        serde_json::from_str(&done(address, &["list", "-o", "json"])).expect("JSON")
+    };
+    let prefix = "/registry/reports.kyverno.io/ephemeralreports";
+    let with_slash = format!("{prefix}/");
+    assert_eq!(done(&address, &["set", &with_slash, "--hard-bytes=512MiB", "--hard-keys", "1000"]), "");
+    assert_eq!(done(&address, &["set", prefix, "--hard-keys=none", "--soft-bytes", "256MiB", "--hard-writes=50"]), "");
+    let expected = serde_json::json!({
+        "prefix": prefix,
+        "soft": { "bytes": 256 << 20, "keys": null, "writes_per_second": null },
+        "hard": { "bytes": 512 << 20, "keys": null, "writes_per_second": 50 },
+        "used": { "bytes": 0, "keys": 0, "writes_per_second": 0 },
+        "writes_left": 50,
+        "refused": 0,
+    });
+    assert_eq!(listed(&address)["budgets"], serde_json::json!([expected]));
+    assert!(done(&address, &["list"]).lines().last().is_some_and(|line| line.ends_with(prefix)));
+    assert!(refused(&address, &["set", "/registry/pods/default", "--hard-keys=5"]).contains("--space-account-depth=3"));
+    assert!(refused(&address, &["set", prefix]).contains("no limit is given"));
+    assert!(refused(&address, &["set", prefix, "--hard-bytes=1mb"]).contains("unknown unit"));
+    assert!(refused(&address, &["remove", "/registry/nothing"]).contains("budget not found"));
+    member.signal("KILL");
+    member.end();
+    let mut member = Member::start(&arguments(&data, &[]), &[]);
+    let address = ready(&mut member);
+    assert_eq!(listed(&address)["budgets"], serde_json::json!([expected]), "after kill -9");
+    member.signal("TERM");
+    member.end();
+    let mut member = Member::start(&arguments(&data, &[]), &[]);
+    let address = ready(&mut member);
+    assert_eq!(listed(&address)["budgets"], serde_json::json!([expected]), "after an orderly end");
+    assert_eq!(done(&address, &["remove", &with_slash]), "");
+    assert_eq!(listed(&address)["budgets"], serde_json::json!([]));
+}

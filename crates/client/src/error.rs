@@ -26,6 +26,8 @@ pub enum ErrorKind {
     FutureRevision,
     /// The alarm NOSPACE is up.
     NoSpace,
+    /// The key's prefix would grow beyond its budget; other prefixes can be written.
+    OverBudget,
     /// The request or the answer is larger than one of the two sides takes.
     TooLarge,
     /// The server asks to slow down.
@@ -96,6 +98,7 @@ fn kind(code: Code, text: &str) -> ErrorKind {
         // Of a message: larger than the side that decodes it takes.
         Code::OutOfRange => ErrorKind::TooLarge,
         Code::ResourceExhausted if text.contains("database space exceeded") => ErrorKind::NoSpace,
+        Code::ResourceExhausted if text.starts_with("bowline: budget of ") => ErrorKind::OverBudget,
         Code::ResourceExhausted if text.contains("too many requests") => ErrorKind::TooManyRequests,
         Code::ResourceExhausted if text.contains("larger than max") => ErrorKind::TooLarge,
         Code::InvalidArgument if text.contains("request is too large") => ErrorKind::TooLarge,
@@ -119,6 +122,11 @@ mod tests {
             (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", ErrorKind::Compacted),
             (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision", ErrorKind::FutureRevision),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", ErrorKind::NoSpace),
+            (
+                Code::ResourceExhausted,
+                "bowline: budget of /registry/pods exceeded: 2 keys are there",
+                ErrorKind::OverBudget,
+            ),
             (Code::ResourceExhausted, "etcdserver: too many requests", ErrorKind::TooManyRequests),
             (Code::ResourceExhausted, "grpc: received message larger than max (3 vs. 2)", ErrorKind::TooLarge),
             (Code::InvalidArgument, "etcdserver: request is too large", ErrorKind::TooLarge),

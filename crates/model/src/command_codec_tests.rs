@@ -78,7 +78,11 @@ fn any_txn() -> impl Strategy<Value = Txn> {
 
 fn any_limits() -> impl Strategy<Value = Limits> {
     let (bytes, keys, writes_per_second) = (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u64>>());
-    (bytes, keys, writes_per_second).prop_map(|(bytes, keys, writes_per_second)| Limits { bytes, keys, writes_per_second })
+    (bytes, keys, writes_per_second).prop_map(|(bytes, keys, writes_per_second)| Limits {
+        bytes,
+        keys,
+        writes_per_second,
+    })
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
@@ -103,8 +107,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             Command::MemberPublish(MemberPublish { member: MemberId(member), name, client_urls })
         }),
         ".{0,6}".prop_map(Command::ClusterVersionSet),
-        (bytes(), any_limits(), any_limits())
-            .prop_map(|(prefix, soft, hard)| Command::BudgetSet(Budget { prefix, soft, hard })),
+        (bytes(), any_limits(), any_limits()).prop_map(|(prefix, soft, hard)| Command::BudgetSet(Budget {
+            prefix,
+            soft,
+            hard
+        })),
         bytes().prop_map(Command::BudgetRemove),
     ]
 }

@@ -19,7 +19,9 @@ pub use command::{
     LeaseCheckpoint, LeaseGrant, MemberPublish, Operation, Put, PutLease, PutValue, Range, RevisionBounds, Sort,
     SortOrder, SortTarget, Txn,
 };
-pub use command_codec::{TXN_DEPTH_MAX, budget as decode_budget, decode_entry, encode_entry, put_budget as encode_budget};
+pub use command_codec::{
+    TXN_DEPTH_MAX, budget as decode_budget, decode_entry, encode_entry, put_budget as encode_budget,
+};
 pub use id::{ClusterId, LeaseId, LogIndex, MemberId, RequestId, Revision, Term, VersionedRevision};
 pub use key_range::{KeyRange, RangeEnd, prefix_end};
 pub use key_value::{KeyValue, KeyValueError, REVISION_KEY_BYTES, revision_key};

@@ -258,7 +258,8 @@ impl Accounts {
     /// Tells the accounts below `prefix` anew which meters are above them.
     fn assign_meters(&mut self, prefix: &[u8]) {
         let below: Vec<_> = self.ids.iter().filter(|(account, _)| is_below(account, prefix)).collect();
-        let assigned: Vec<_> = below.into_iter().map(|(account, id)| (*id, self.meters_above(account).collect())).collect();
+        let assigned: Vec<_> =
+            below.into_iter().map(|(account, id)| (*id, self.meters_above(account).collect())).collect();
         for (id, meters) in assigned {
             self.accounts[id.0 as usize].meters = meters;
         }

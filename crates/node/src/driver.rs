@@ -11,6 +11,7 @@
 use crate::apply::{ApplyMessage, Committed};
 use crate::apply_owner::ApplyOwner;
 use crate::auto_compaction::{AutoCompaction, AutoCompactor};
+use crate::budget_watch::{BudgetWatch, Warning};
 use crate::governor::{Figures, Governor};
 use crate::handle::{Reply, Shared};
 use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
@@ -83,6 +84,7 @@ pub(crate) struct Driver {
     lease_checkpoint_due: Duration,
     auto_compactor: Option<AutoCompactor>,
     governor: Governor,
+    budget_watch: BudgetWatch,
     stopping: bool,
 }
 
@@ -119,6 +121,7 @@ impl Driver {
         Driver {
             auto_compactor: config.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
             governor: Governor::new(config.pressure_retention, now),
+            budget_watch: BudgetWatch::default(),
             config,
             shared,
             apply,
@@ -382,6 +385,7 @@ impl Driver {
             self.keep_leases(now);
         }
         self.keep_space(now);
+        self.watch_budgets(now);
     }
 
     /// What the server gives up of its history by itself.
@@ -413,6 +417,15 @@ impl Driver {
         if let Some(revision) = due {
             self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
         }
+    }
+
+    fn watch_budgets(&mut self, now: Duration) {
+        if !self.budget_watch.is_due(now) {
+            return;
+        }
+        let view = self.shared.view.load_full();
+        let budgets = view.budgets().list(self.shared.leader_clock.now_ms());
+        self.budget_watch.look(now, budgets).iter().for_each(Warning::log);
     }
 
     /// A record behind the newest group proves, after a crash, that the group was durable.

@@ -10,7 +10,7 @@ use crate::reply::{Mailbox, Pending, Slot, lock};
 use crate::signal::{EventSignal, EventSignals};
 use crate::space_wait::SpaceWait;
 use crate::status::{Metrics, Progress, Status};
-use crate::{Outcome, RangeResult, Refused, StateView};
+use crate::{BudgetState, Outcome, RangeResult, Refused, StateView};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use model::{ClusterId, Command, Entry, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
@@ -208,6 +208,11 @@ impl Handle {
     pub fn lease_remaining_ms(&self, lease: LeaseId) -> Option<u64> {
         let now_ms = self.shared.leader_clock.now_ms();
         lock(&self.shared.leases).remaining_ms(lease, now_ms)
+    }
+
+    /// Budgets and how prefixes stand to them now; with the writes acknowledged before `view` was had.
+    pub fn budgets(&self, view: &StateView) -> Vec<BudgetState> {
+        view.budgets().list(self.shared.leader_clock.now_ms())
     }
 
     pub fn status(&self) -> Status {

@@ -21,6 +21,7 @@ mod apply;
 mod apply_owner;
 mod auto_compaction;
 mod background;
+mod budget_watch;
 mod driver;
 mod governor;
 mod handle;
@@ -46,8 +47,8 @@ pub use status::{Applies, Metrics, Status};
 // What api needs of the layers below, so that it depends on this crate only.
 pub use mvcc::{KvHash, Location, RangeItem, RangeResult};
 pub use state::{
-    AccountDepth, AccountOrder, AccountStat, AccountsReader, ActiveAlarm, LeaseReader, Member, OperationOutcome,
-    Outcome, StateView, TxnOutcome, is_read_only,
+    AccountDepth, AccountOrder, AccountStat, AccountsReader, ActiveAlarm, BudgetState, LeaseReader, Member,
+    OperationOutcome, Outcome, StateView, TxnOutcome, Usage, is_read_only,
 };
 pub use watch;
 

@@ -95,8 +95,8 @@ pub struct Metrics {
 pub struct Applies([[Histogram; 2]; Applies::OPERATIONS.len()]);
 
 impl Applies {
-    /// etcd's names.
-    const OPERATIONS: [&str; 10] = [
+    /// etcd's names, and ours of what it does not have.
+    const OPERATIONS: [&str; 12] = [
         "Put",
         "DeleteRange",
         "Txn",
@@ -107,6 +107,8 @@ impl Applies {
         "Alarm",
         "ClusterMemberAttrSet",
         "ClusterVersionSet",
+        "BudgetSet",
+        "BudgetRemove",
     ];
 
     pub(crate) fn observe(&self, command: &Command, succeeded: bool, took: Duration) {
@@ -121,6 +123,8 @@ impl Applies {
             Command::Alarm(_) => 7,
             Command::MemberPublish(_) => 8,
             Command::ClusterVersionSet(_) => 9,
+            Command::BudgetSet(_) => 10,
+            Command::BudgetRemove(_) => 11,
         };
         self.0[operation][usize::from(succeeded)].observe(took);
     }

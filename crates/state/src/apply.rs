@@ -15,8 +15,8 @@ use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
 use model::{
-    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant, LeaseId,
-    LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant,
+    LeaseId, LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
 use mvcc::{AccountDepth, AccountsReader, Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;

@@ -100,7 +100,8 @@ fn member() -> &'static [(String, Vec<u8>)] {
         let alarm = Alarm { action: AlarmAction::Activate, member: MemberId(1), kind: AlarmKind::Corrupt };
         let puts = (0..40).map(|n| put(n % 13, n % 3));
         let grants = [LeaseId(1), LeaseId(2)].map(|id| Command::LeaseGrant(LeaseGrant { id, ttl_s: 60 }));
-        let commands = grants.into_iter().chain(puts).chain([Command::Alarm(alarm)]);
+        let commands =
+            grants.into_iter().chain(puts).chain([Command::Alarm(alarm), Command::BudgetSet(crate::targets::budget())]);
         for (index, command) in (1..).zip(commands) {
             let entry = Entry { request: RequestId(index), leader_time_ms: 10 * index, command };
             state.apply(LogIndex(index), Term(1), &entry).expect("the disk is sound");

@@ -3,8 +3,10 @@
 use crate::files;
 use bytes::Bytes;
 use consensus::{Entry as LogEntry, EntryKind};
-use model::{Command, Compare, CompareResult, CompareTarget, Entry, KeyRange, KeyValue, Operation, Put, PutLease};
-use model::{DeleteRange, LeaseCheckpoint, LeaseId, PutValue, Range, RequestId, Revision, Txn};
+use model::{
+    Budget, Command, Compare, CompareResult, CompareTarget, Entry, KeyRange, KeyValue, Operation, Put, PutLease,
+};
+use model::{DeleteRange, LeaseCheckpoint, LeaseId, Limits, PutValue, Range, RequestId, Revision, Txn};
 use prost::Message;
 use stdx::codec::Reader;
 
@@ -46,6 +48,12 @@ fn txn(depth: usize) -> Txn {
     }
 }
 
+pub fn budget() -> Budget {
+    let soft = Limits { bytes: Some(1 << 20), keys: None, writes_per_second: Some(5) };
+    let hard = Limits { bytes: None, keys: Some(300), writes_per_second: Some(1000) };
+    Budget { prefix: "/registry/pods".into(), soft, hard }
+}
+
 fn log_entry_seeds() -> Vec<Vec<u8>> {
     let checkpoint = LeaseCheckpoint { remaining: vec![(LeaseId(1), 1000), (LeaseId(-1), 0)] };
     let commands = [
@@ -53,6 +61,8 @@ fn log_entry_seeds() -> Vec<Vec<u8>> {
         Command::Txn(txn(3)),
         Command::LeaseCheckpoint(checkpoint),
         Command::ClusterVersionSet("3.7.0".to_owned()),
+        Command::BudgetSet(budget()),
+        Command::BudgetRemove("/registry/pods".into()),
     ];
     let encode = |command| model::encode_entry(&Entry { request: RequestId(1), leader_time_ms: 2, command });
     commands.into_iter().map(encode).collect()

@@ -74,6 +74,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     let help = "Bytes retained: live pairs and history.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
     super::prefixes::prefixes(text, view.accounts());
+    super::budgets::budgets(text, &shared.node.budgets(view));
     let reclaim = view.reclaim_stats();
     let help = "Records copied so that the segment they lay in could go.";
     text.counter("bowline_reclaim_relocated_records_total", help, reclaim.relocated_records);

@@ -3,7 +3,8 @@
 //! Each rim counts for itself (`RimMetrics`); the exporter adds them up. What the node measures it holds itself; here are
 //! only the names of all of it. `docs/metrics.md` lists them.
 
-pub(crate) mod export;
+pub(crate) mod budgets;
+mod export;
 mod local;
 mod prefixes;
 pub(crate) mod process;

@@ -3,7 +3,9 @@
 use crate::server::{Server, Setup, put, refusal};
 use pb::maintenance_client::MaintenanceClient;
 use proto::bowline::space_client::SpaceClient;
-use proto::bowline::{Account, Order, TopRequest};
+use proto::bowline::{
+    Account, Budget, BudgetListRequest, BudgetRemoveRequest, BudgetSetRequest, Limits, Order, TopRequest,
+};
 use proto::etcdserverpb as pb;
 
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
@@ -65,4 +67,103 @@ async fn a_full_store_serves_what_does_not_grow_and_heals_by_deletion_and_compac
     kv.compact(pb::CompactionRequest { revision, physical: false }).await.expect("compaction is served");
     assert_eq!(alarms(&mut maintenance).await, 0);
     kv.put(put("/registry/pods/new", "v")).await.expect("there is room");
+}
+
+fn limits(bytes: Option<u64>, keys: Option<u64>, writes_per_second: Option<u64>) -> Option<Limits> {
+    Some(Limits { bytes, keys, writes_per_second })
+}
+
+fn budget(prefix: &'static str, hard: Option<Limits>) -> BudgetSetRequest {
+    let soft = limits(None, Some(1), None);
+    BudgetSetRequest { budget: Some(Budget { prefix: prefix.into(), soft, hard }) }
+}
+
+#[tokio::test]
+async fn over_a_budget_its_prefix_is_refused_and_nobody_else() {
+    let server = Server::start();
+    let (mut kv, mut space) = (server.kv().await, SpaceClient::new(server.channel().await));
+    space.budget_set(budget("/registry/reports", limits(Some(5000), Some(2), None))).await.expect("set");
+    kv.put(put("/registry/reports/a", vec![7; 100])).await.expect("within the budget");
+    kv.put(put("/registry/reports/b", vec![7; 100])).await.expect("within the budget");
+    let (code, text) = refusal(kv.put(put("/registry/reports/c", "v")).await);
+    assert_eq!(code, 8);
+    assert!(
+        text.starts_with("bowline: budget of /registry/reports exceeded: 2 keys are there, 1 more would pass"),
+        "{text}"
+    );
+    let (code, text) = refusal(kv.put(put("/registry/reports/b", vec![7; 5000])).await);
+    assert_eq!(code, 8);
+    assert!(text.contains("would pass the hard limit of 5000"), "{text}");
+    kv.put(put("/registry/reports/b", vec![8; 100])).await.expect("a rewrite does not grow");
+    kv.put(put("/registry/pods/c", vec![7; 5000])).await.expect("everybody else goes on");
+    let listed = space.budget_list(BudgetListRequest {}).await.expect("listed").into_inner().budgets;
+    let [state] = &listed[..] else { panic!("one budget is set: {listed:?}") };
+    assert_eq!((state.keys, state.refused, state.writes_left), (2, 2, None));
+    assert!(state.bytes > 300 && state.bytes < 5000, "{state:?}");
+    let top = space.top(TopRequest::default()).await.expect("told").into_inner();
+    assert_eq!(top.over_budget.len(), 1);
+    let remove = BudgetRemoveRequest { prefix: "/registry/reports".into() };
+    space.budget_remove(remove.clone()).await.expect("removed");
+    assert_eq!(refusal(space.budget_remove(remove).await).0, 5);
+    kv.put(put("/registry/reports/c", vec![7; 5000])).await.expect("there is no budget");
+    assert!(space.budget_list(BudgetListRequest {}).await.expect("listed").into_inner().budgets.is_empty());
+}
+
+#[tokio::test]
+async fn a_budget_that_cannot_be_kept_is_refused_with_the_way_out() {
+    let server = Server::start();
+    let mut space = SpaceClient::new(server.channel().await);
+    for (prefix, hard, says) in [
+        ("/registry/pods/default", limits(None, Some(9), None), "--space-account-depth=3"),
+        ("/a/b/c/d/e/f/g/h/i", limits(None, Some(9), None), "more components than the deepest account, 8"),
+        ("/registry/pods/", limits(None, Some(9), None), "ends with a slash"),
+        ("/registry/pods", limits(None, Some(0), None), "a soft limit is above the hard one"),
+        ("", limits(None, Some(9), None), "its prefix is empty"),
+    ] {
+        let (code, text) = refusal(space.budget_set(budget(prefix, hard)).await);
+        assert_eq!(code, 3, "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+    assert_eq!(refusal(space.budget_set(BudgetSetRequest::default()).await).0, 3);
+}
+
+#[tokio::test]
+async fn budgets_are_set_and_removed_while_the_store_is_full() {
+    let server = Server::start_with(Setup { quota_bytes: Some(1 << 20), ..Setup::default() });
+    let (mut kv, mut space) = (server.kv().await, SpaceClient::new(server.channel().await));
+    let mut written = 0;
+    let full = loop {
+        match kv.put(put(format!("/registry/reports/{written}"), vec![7; 100_000])).await {
+            Ok(_) => written += 1,
+            refused => break refusal(refused),
+        }
+    };
+    assert_eq!(full, (8, NO_SPACE.to_string()));
+    space.budget_set(budget("/registry/reports", limits(Some(1000), None, None))).await.expect("set");
+    let (_, text) = refusal(kv.put(put("/registry/reports/new", "v")).await);
+    assert!(text.starts_with("bowline: budget of /registry/reports exceeded"), "{text}");
+    space.budget_remove(BudgetRemoveRequest { prefix: "/registry/reports".into() }).await.expect("removed");
+    assert_eq!(refusal(kv.put(put("/registry/reports/new", "v")).await), (8, NO_SPACE.to_string()));
+}
+
+#[tokio::test]
+async fn writes_a_second_come_back_with_time() {
+    let server = Server::start();
+    let (mut kv, mut space) = (server.kv().await, SpaceClient::new(server.channel().await));
+    space.budget_set(budget("/registry/events", limits(None, None, Some(20)))).await.expect("set");
+    let (mut done, mut refused) = (0, 0);
+    // A second's worth is there at once; the rest comes as the leader's time goes on.
+    while done < 30 {
+        match kv.put(put("/registry/events/a", "v")).await {
+            Ok(_) => done += 1,
+            error => {
+                let (code, text) = refusal(error);
+                assert!(code == 8 && text.contains("would pass the hard limit of 20 puts a second"), "{text}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    let state = space.budget_list(BudgetListRequest {}).await.expect("listed").into_inner().budgets.remove(0);
+    assert_eq!((state.keys, state.refused), (1, refused));
 }

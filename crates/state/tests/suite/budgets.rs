@@ -4,8 +4,8 @@
 use crate::world::{End, World};
 use bytes::Bytes;
 use model::{
-    Budget, BudgetFigure, Command, Compact, DeleteRange, KeyRange, LeaseId, Limits, Operation, OverBudget, Put, PutLease,
-    PutValue, Rejection, Txn,
+    Budget, BudgetFigure, Command, Compact, DeleteRange, KeyRange, LeaseId, Limits, Operation, OverBudget, Put,
+    PutLease, PutValue, Rejection, Txn,
 };
 use proptest::prelude::*;
 use state::{BudgetState, Quota};
@@ -55,13 +55,17 @@ fn txn() -> impl Strategy<Value = Txn> {
 fn limits() -> impl Strategy<Value = Limits> {
     let bytes = proptest::option::of(0..20_000u64);
     let (keys, writes_per_second) = (proptest::option::of(0..6u64), proptest::option::of(0..6u64));
-    (bytes, keys, writes_per_second)
-        .prop_map(|(bytes, keys, writes_per_second)| Limits { bytes, keys, writes_per_second })
+    (bytes, keys, writes_per_second).prop_map(|(bytes, keys, writes_per_second)| Limits {
+        bytes,
+        keys,
+        writes_per_second,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let budget = (0..PREFIXES.len(), limits())
-        .prop_map(|(at, hard)| Command::BudgetSet(Budget { prefix: PREFIXES[at].into(), soft: Limits::default(), hard }));
+    let budget = (0..PREFIXES.len(), limits()).prop_map(|(at, hard)| {
+        Command::BudgetSet(Budget { prefix: PREFIXES[at].into(), soft: Limits::default(), hard })
+    });
     let delete = key().prop_map(|key| DeleteRange { range: KeyRange::single(key), prev_kv: false });
     prop_oneof![
         12 => put().prop_map(|put| Step::Apply(Command::Put(put))),
@@ -117,7 +121,8 @@ fn kept_to_limits(before: &BTreeMap<Bytes, BudgetState>, after: &BTreeMap<Bytes,
 
 fn refusal_is_true(over: &OverBudget, before: &BTreeMap<Bytes, BudgetState>) {
     let budget = &before[&over.prefix];
-    let limit = budget.budget.hard.each().into_iter().find(|(figure, _)| *figure == over.figure).and_then(|(_, limit)| limit);
+    let limit =
+        budget.budget.hard.each().into_iter().find(|(figure, _)| *figure == over.figure).and_then(|(_, limit)| limit);
     assert_eq!(Some(over.limit), limit);
     assert!(over.used + over.adds > over.limit && over.adds > 0, "{over:?}");
     if over.figure != BudgetFigure::WritesPerSecond {

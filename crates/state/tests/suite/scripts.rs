@@ -3,8 +3,8 @@
 use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
 use model::{
-    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, Limits, MemberId,
-    MemberPublish, Put, PutLease, PutValue, Rejection, Revision,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, Limits,
+    MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision,
 };
 use mvcc::Change;
 use state::{ActiveAlarm, Applied, BudgetState, Quota};
