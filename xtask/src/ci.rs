@@ -41,7 +41,7 @@ pub fn run(tests: bool) -> bool {
 fn from_outside() -> Vec<Report> {
     let mut build = cargo();
     build.args(["build", "--release", "--locked"]);
-    for package in ["cli", "crashloop", "fuzz", "workload"] {
+    for package in ["cli", "crashloop", "fuzz", "kubedrive", "workload"] {
         build.args(["--package", package]);
     }
     let built = step::run("release build", &mut build, Sum::Last);
