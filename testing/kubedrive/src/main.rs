@@ -11,6 +11,8 @@
 
 #![forbid(unsafe_code)]
 
+mod keys;
+mod values;
 mod verbs;
 
 use serde_json::{Value, json};
