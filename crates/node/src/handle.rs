@@ -116,6 +116,9 @@ impl Handle {
         if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || held > INBOX_BYTES_MAX as u64 {
             return self.refused(Refused::TooManyRequests);
         }
+        if let Some(reply) = self.over_budget(&command) {
+            return Pending::answered(Ok(reply));
+        }
         let payload = self.shared.payload(command);
         let bytes = payload.len();
         let (slot, pending) = Slot::new(self.mailbox.clone());
@@ -127,6 +130,15 @@ impl Handle {
                 self.refused(refused_by_inbox(error))
             }
         }
+    }
+
+    /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and sent
+    /// to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
+    fn over_budget(&self, command: &Command) -> Option<Reply> {
+        let view = self.read_now()?;
+        let rejection = view.over_budget(command, self.shared.leader_clock.now_ms()).ok().flatten()?;
+        let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
+        Some(Reply { answer: Err(rejection), revision: view.revision(), term, view, timings: Timings::default() })
     }
 
     fn refused<T>(&self, refused: Refused) -> Pending<T> {

@@ -7,7 +7,7 @@
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
 use crate::alarm::ActiveAlarm;
-use crate::budget::BudgetDemand;
+use crate::budget;
 use crate::fault::{Fault, Result};
 use crate::outcome::{Applied, NoSpace, Outcome};
 use crate::quota::{Demand, LEASE_BYTES, put_cost, txn_cost};
@@ -18,7 +18,7 @@ use model::{
     Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant,
     LeaseId, LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
-use mvcc::{AccountDepth, AccountsReader, Change, Meta, RangeResult, ReadError};
+use mvcc::{AccountDepth, Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;
 use store::Location;
 
@@ -63,7 +63,8 @@ impl State {
         if !self.has_budgets || cost == 0 {
             return self.carry_out_in_budget(command, cost, change);
         }
-        let demand = self.budget_demand(command)?;
+        let accounts = self.mvcc.accounts().clone();
+        let demand = budget::demand(&self.begin(), &accounts, command)?;
         let now_ms = self.applied.leader_time_ms;
         if let Err(rejection) = self.budgets.lock().check(&demand, now_ms) {
             return Ok(Err(rejection));
@@ -168,27 +169,6 @@ impl State {
                 path.each(command, &mut |operation| {
                     if let Operation::Put(put) = operation {
                         txn.add_demand(put, &mut demand);
-                    }
-                });
-            }
-            _ => {}
-        }
-        Ok(demand)
-    }
-
-    /// What the puts that would be carried out do to the budgets above their keys.
-    fn budget_demand(&mut self, command: &Command) -> Result<BudgetDemand> {
-        let accounts = self.mvcc.accounts().clone();
-        let txn = self.begin();
-        let mut demand = BudgetDemand::default();
-        match command {
-            Command::Put(put) => txn.add_budget_demand(&accounts, put, &mut demand),
-            // Compares are not evaluated twice for those who put nothing below a budget.
-            Command::Txn(command) if txn::any_put(command, &mut |put| accounts.has_meter(&put.key)) => {
-                let path = txn::choose(&txn, command)?;
-                path.each(command, &mut |operation| {
-                    if let Operation::Put(put) = operation {
-                        txn.add_budget_demand(&accounts, put, &mut demand);
                     }
                 });
             }
@@ -366,46 +346,6 @@ impl ApplyTxn<'_> {
             PutValue::Keep => current_bytes.unwrap_or(0),
         };
         demand.add(current_bytes, new_bytes);
-    }
-
-    fn add_budget_demand(&self, accounts: &AccountsReader, put: &Put, demand: &mut BudgetDemand) {
-        let mut meters = Vec::new();
-        accounts.each_meter_of(&put.key, |meter, usage| meters.push((meter, usage)));
-        if meters.is_empty() {
-            return;
-        }
-        let current = self.txn.get(&put.key);
-        let current_bytes = current.map(|meta| u64::from(meta.location.length));
-        demand.add(&meters, current_bytes, self.record_bytes(put, current));
-    }
-
-    /// What the put's record will take, exactly.
-    fn record_bytes(&self, put: &Put, current: Option<Meta>) -> u64 {
-        let next = Revision(self.txn.revision().0 + 1);
-        let lease = match put.lease {
-            PutLease::Set(lease) => lease,
-            PutLease::Keep => current.map_or(LeaseId::NONE, |current| current.lease),
-        };
-        let pair = |create_revision, mod_revision, version, lease, value| KeyValue {
-            key: put.key.clone(),
-            create_revision,
-            mod_revision,
-            version,
-            value,
-            lease,
-        };
-        let created = current.map_or(next, |meta| meta.create_revision);
-        let version = current.map_or(1, |meta| meta.version + 1);
-        match (&put.value, current) {
-            (PutValue::Set(value), _) => pair(created, next, version, lease, value.clone()).encoded_len() as u64,
-            // All but the value, which is as long as it is.
-            (PutValue::Keep, Some(meta)) => {
-                let before = pair(created, meta.mod_revision(), meta.version, meta.lease, Bytes::new()).encoded_len();
-                let after = pair(created, next, version, lease, Bytes::new()).encoded_len();
-                u64::from(meta.location.length) - before as u64 + after as u64
-            }
-            (PutValue::Keep, None) => 0,
-        }
     }
 
     fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {

@@ -151,6 +151,7 @@ impl State {
             applied: self.applied,
             accounts: self.mvcc.accounts().clone(),
             budgets: self.budgets.clone(),
+            has_budgets: self.has_budgets,
             retained_bytes: self.mvcc.retained_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),

@@ -4,7 +4,7 @@
 //! see `LeaseReader`, `AccountsReader` and `BudgetReader`.
 
 use crate::alarm::AlarmTable;
-use crate::budget::BudgetReader;
+use crate::budget::{self, BudgetReader};
 use crate::fault::Result;
 use crate::lease_reader::LeaseReader;
 use crate::membership::Membership;
@@ -12,7 +12,7 @@ use crate::outcome::TxnOutcome;
 use crate::quota::Quota;
 use crate::tables::AppliedUpTo;
 use crate::txn;
-use model::{Rejection, Revision, Txn};
+use model::{AlarmKind, Command, Rejection, Revision, Txn};
 use mvcc::{AccountsReader, ReclaimStats};
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub struct StateView {
     pub(crate) leases: LeaseReader,
     pub(crate) accounts: AccountsReader,
     pub(crate) budgets: BudgetReader,
+    pub(crate) has_budgets: bool,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) physical_bytes: u64,
@@ -78,6 +79,21 @@ impl StateView {
     /// Budgets and how prefixes stand to them, as they are now.
     pub fn budgets(&self) -> &BudgetReader {
         &self.budgets
+    }
+
+    /// Why apply would refuse the command if it came next, as far as budgets go; for a leader whose view holds all that was
+    /// acknowledged. It counts as refused. Fails if the disk does.
+    pub fn over_budget(&self, command: &Command, leader_time_ms: u64) -> Result<Option<Rejection>> {
+        // Alarms come before budgets, as in apply.
+        let alarms = self.alarms.is_active(AlarmKind::Corrupt) || self.alarms.no_space_by_hand();
+        if !self.has_budgets || alarms {
+            return Ok(None);
+        }
+        let demand = budget::demand(&self.kv, &self.accounts, command)?;
+        if demand.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.budgets.lock().check(&demand, leader_time_ms).err())
     }
 
     /// Bytes of live pairs and of history not yet compacted: what the quota counts.

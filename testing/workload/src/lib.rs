@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod check;
 pub mod churn;
 pub mod client;
+pub mod flood;
 pub mod incident;
 pub mod measure;
 pub mod objects;

@@ -94,11 +94,14 @@ async fn over_a_budget_its_prefix_is_refused_and_nobody_else() {
     let (code, text) = refusal(kv.put(put("/registry/reports/b", vec![7; 5000])).await);
     assert_eq!(code, 8);
     assert!(text.contains("would pass the hard limit of 5000"), "{text}");
+    let applied = server.node.status().applied;
+    assert_eq!(refusal(kv.put(put("/registry/reports/c", "v")).await).0, 8);
+    assert_eq!(server.node.status().applied, applied, "what is refused anyway does not fill the log");
     kv.put(put("/registry/reports/b", vec![8; 100])).await.expect("a rewrite does not grow");
     kv.put(put("/registry/pods/c", vec![7; 5000])).await.expect("everybody else goes on");
     let listed = space.budget_list(BudgetListRequest {}).await.expect("listed").into_inner().budgets;
     let [state] = &listed[..] else { panic!("one budget is set: {listed:?}") };
-    assert_eq!((state.keys, state.refused, state.writes_left), (2, 2, None));
+    assert_eq!((state.keys, state.refused, state.writes_left), (2, 3, None));
     assert!(state.bytes > 300 && state.bytes < 5000, "{state:?}");
     let top = space.top(TopRequest::default()).await.expect("told").into_inner();
     assert_eq!(top.over_budget.len(), 1);

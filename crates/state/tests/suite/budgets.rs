@@ -139,7 +139,10 @@ proptest! {
             match step {
                 Step::Apply(command) => {
                     let before = budgets(&world);
+                    let asked = world.view().over_budget(&command, world.leader_time_ms).expect("the disk works");
                     let applied = world.apply(command.clone());
+                    let over = applied.answer.as_ref().err().filter(|error| matches!(error, Rejection::OverBudget(_)));
+                    prop_assert_eq!(asked.as_ref(), over, "a leader may say so beforehand");
                     prop_assert_eq!(other.apply(command.clone()).answer.err(), applied.answer.as_ref().err().cloned());
                     let after = budgets(&world);
                     match &applied.answer {
