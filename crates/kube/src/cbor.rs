@@ -66,11 +66,11 @@ fn read(decoder: &mut Decoder<'_>, depth: usize) -> Read<Value> {
 }
 
 fn float(decoder: &mut Decoder<'_>) -> Read<f64> {
+    // Kubernetes writes the shortest one that says the same.
     match decoder.datatype()? {
+        Type::F16 => Ok(decoder.f16()?.into()),
         Type::F32 => Ok(decoder.f32()?.into()),
-        Type::F64 => decoder.f64(),
-        // Kubernetes never writes them in half.
-        other => Err(minicbor::decode::Error::type_mismatch(other).at(decoder.position())),
+        _ => decoder.f64(),
     }
 }
 

@@ -16,8 +16,10 @@ pub(crate) fn table_of(api_version: &str, kind: &str) -> Option<(&'static [Field
         ("networking.k8s.io", "IPAddress") => (IP_ADDRESS, true),
         ("coordination.k8s.io", "Lease") => (LEASE, true),
         ("scheduling.k8s.io", "PriorityClass") => (PRIORITY_CLASS, true),
-        ("discovery.k8s.io", "EndpointSlice") => (ENDPOINT_SLICE, false),
-        ("" | "events.k8s.io", "Event") => (EVENT, true),
+        // Numbers its fields otherwise than v1, and lies in no store that a supported release wrote.
+        ("discovery.k8s.io", "EndpointSlice") if api_version.ends_with("/v1") => (ENDPOINT_SLICE, false),
+        ("events.k8s.io", "Event") => (EVENTS_EVENT, true),
+        ("", "Event") => (EVENT, true),
         ("", "Service") => (SERVICE, false),
         ("", "Endpoints") => (ENDPOINTS, true),
         ("", "Namespace") => (NAMESPACE, false),
@@ -250,7 +252,7 @@ const EVENT: &[Field] = &[
     message(2, "involvedObject", OBJECT_REFERENCE),
     text(3, "reason"),
     text(4, "message"),
-    message(5, "source", &[text(1, "component"), text(2, "host")]),
+    message(5, "source", EVENT_SOURCE),
     time(6, "firstTimestamp").always(),
     time(7, "lastTimestamp").always(),
     integer(8, "count"),
@@ -263,6 +265,26 @@ const EVENT: &[Field] = &[
     text(15, "reportingInstance").always(),
 ];
 
+/// The same object in the group `events.k8s.io`, which gives other names and numbers to its fields.
+const EVENTS_EVENT: &[Field] = &[
+    METADATA,
+    Field::new(2, "eventTime", Type::MicroTime).always(),
+    message(3, "series", EVENT_SERIES),
+    text(4, "reportingController"),
+    text(5, "reportingInstance"),
+    text(6, "action"),
+    text(7, "reason"),
+    message(8, "regarding", OBJECT_REFERENCE),
+    message(9, "related", OBJECT_REFERENCE),
+    text(10, "note"),
+    text(11, "type"),
+    message(12, "deprecatedSource", EVENT_SOURCE),
+    time(13, "deprecatedFirstTimestamp"),
+    time(14, "deprecatedLastTimestamp"),
+    integer(15, "deprecatedCount"),
+];
+
+const EVENT_SOURCE: &[Field] = &[text(1, "component"), text(2, "host")];
 const EVENT_SERIES: &[Field] = &[integer(1, "count"), Field::new(2, "lastObservedTime", Type::MicroTime)];
 
 const SERVICE: &[Field] = &[METADATA, message(2, "spec", SERVICE_SPEC)];
