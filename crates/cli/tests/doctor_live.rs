@@ -1,7 +1,7 @@
 //! The doctor's sources against a running member.
 
 use client::pb::PutRequest;
-use doctor::source::{Entry, Lease, Live, Source, SourceKind, open_live};
+use doctor::source::{Entry, Lease, Live, Source, SourceKind, open_live, open_snapshot};
 use harness::{Kind, Server};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -115,4 +115,18 @@ fn a_state_that_is_compacted_while_it_is_read_is_read_on_and_said() {
     assert!(member.is_leader && !member.is_learner && member.unreachable.is_none() && member.hash.is_none());
     assert_eq!((member.name.as_str(), member.quota_bytes), ("tested", Some(2 << 30)));
     assert!(member.db_bytes > 0 && member.applied_index > 10);
+}
+
+/// The fixture was made by etcd from the same writes.
+#[test]
+fn bowline_live_and_a_snapshot_of_etcd_show_the_same() {
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testing/sources/fixtures/etcd-3.7.snapshot");
+    let mut snapshot = open_snapshot(Path::new(fixture)).expect("it is one");
+    let expected = sources::look(&mut snapshot).expect("it can be read");
+    assert_eq!((expected.entries.len(), expected.pods), (94, 89));
+    assert_eq!(expected.history.as_ref().map(|history| history.len()), Some(100));
+    let Running { source, .. } = &mut running();
+    source.block_on(sources::write(source.client())).expect("written");
+    let seen = sources::look(source).expect("it answers");
+    assert_eq!(seen, expected.without_history());
 }

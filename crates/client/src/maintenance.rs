@@ -2,7 +2,7 @@
 //! endpoint that answers: another one is asked through [`Client::at`].
 
 use crate::call::WHOLE_STORE_TIMEOUT;
-use crate::{Client, Result, pb};
+use crate::{Client, Error, ErrorKind, Result, pb};
 use pb::alarm_request::AlarmAction;
 use pb::maintenance_client::MaintenanceClient;
 use pb::{AlarmMember, AlarmRequest};
@@ -43,6 +43,18 @@ impl Client {
     pub async fn alarm_disarm(&self, alarm: AlarmMember) -> Result<Vec<AlarmMember>> {
         let AlarmMember { member_id, alarm } = alarm;
         self.alarm("disarm", AlarmRequest { action: AlarmAction::Deactivate.into(), member_id, alarm }).await
+    }
+
+    /// A snapshot of the member's database, part by part as it arrives; its SHA-256 comes last. Fails also if a part is not
+    /// taken.
+    pub async fn snapshot(&self, take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()> {
+        let call = |channel, request| async { maintenance(channel).snapshot(request).await };
+        let mut parts = self.call("snapshot", pb::SnapshotRequest {}, WHOLE_STORE_TIMEOUT, call).await?;
+        let doing = format!("snapshot at {}", self.endpoint());
+        while let Some(part) = parts.message().await.map_err(|status| Error::of_status(&doing, &status))? {
+            take(&part.blob).map_err(|error| Error::new(ErrorKind::Other, format!("{doing}: write it: {error}")))?;
+        }
+        Ok(())
     }
 
     async fn alarm(&self, doing: &str, request: AlarmRequest) -> Result<Vec<AlarmMember>> {

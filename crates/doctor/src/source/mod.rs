@@ -4,8 +4,10 @@
 //! history, a folder of manifests has no members. Changes go through a client to a server that runs, never through here.
 
 mod live;
+mod snapshot;
 
 pub use live::{Live, open_live};
+pub use snapshot::{Snapshot, open_snapshot};
 
 use bytes::Bytes;
 use std::fmt;
@@ -21,7 +23,7 @@ pub struct Entry {
     pub mod_revision: i64,
     /// Changes since its creation, which is 1.
     pub version: i64,
-    /// 0: none.
+    /// 0: none, or only keys were asked for.
     pub lease: i64,
 }
 
@@ -77,8 +79,9 @@ pub enum AlarmKind {
     Corrupt,
 }
 
-/// One member as it describes itself. What an old server does not tell is absent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One member as it describes itself, or as its files do: then the numbers are those of the files, and nobody leads. What an
+/// old server does not tell is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     pub id: u64,
     pub name: String,
@@ -97,7 +100,7 @@ pub struct Member {
     /// Over the history up to a revision that all members have: (revision, compact revision, hash).
     pub hash: Option<(i64, i64, u32)>,
     pub errors: Vec<String>,
-    /// Why it could not be asked; then the numbers are zero.
+    /// Why a running cluster's member could not be asked; then the numbers are zero.
     pub unreachable: Option<String>,
 }
 
@@ -136,7 +139,7 @@ pub trait Source {
     /// The newest version of every key that begins with `prefix`, in ascending order of keys.
     fn range(&mut self, prefix: &[u8], visit: Visit<'_, Entry>) -> Result<()>;
 
-    /// The same without values, if that is cheaper here.
+    /// The same without values and leases, if that is cheaper here. A server that is asked for keys only tells no leases.
     fn keys(&mut self, prefix: &[u8], visit: Visit<'_, Entry>) -> Result<()>;
 
     /// Every version that is kept, in no order that matters. False: this source cannot see history, and nothing was visited.
