@@ -46,6 +46,7 @@ const BATCH: &str = "batch";
 const DRA: &str = "resource.k8s.io";
 const NETWORKING: &str = "networking.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
+const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// In the order of groups; of two that share their storage the newer one first.
@@ -107,10 +108,15 @@ pub const BUILT_IN: &[BuiltIn] = &[
     namespaced(RBAC, "rolebindings", "RoleBinding"),
     namespaced(RBAC, "roles", "Role"),
     cluster(DRA, "deviceclasses", "DeviceClass"),
+    cluster(DRA, "devicetaintrules", "DeviceTaintRule"),
     namespaced(DRA, "resourceclaims", "ResourceClaim"),
     namespaced(DRA, "resourceclaimtemplates", "ResourceClaimTemplate"),
+    cluster(DRA, "resourcepoolstatusrequests", "ResourcePoolStatusRequest"),
     cluster(DRA, "resourceslices", "ResourceSlice"),
-    cluster("scheduling.k8s.io", "priorityclasses", "PriorityClass"),
+    namespaced(SCHEDULING, "compositepodgroups", "CompositePodGroup"),
+    namespaced(SCHEDULING, "podgroups", "PodGroup"),
+    cluster(SCHEDULING, "priorityclasses", "PriorityClass"),
+    namespaced(SCHEDULING, "workloads", "Workload"),
     cluster(STORAGE, "csidrivers", "CSIDriver"),
     cluster(STORAGE, "csinodes", "CSINode"),
     namespaced(STORAGE, "csistoragecapacities", "CSIStorageCapacity"),
@@ -143,7 +149,7 @@ pub fn storage(group: &str, resource: &str) -> String {
     }
 }
 
-/// The key of an object. `prefix` with or without a slash at its end.
+/// The key of an object. `prefix` as `--etcd-prefix` has it: with or without slashes around it.
 pub fn key_of(prefix: &str, group: &str, resource: &str, namespace: Option<&str>, name: &str) -> Vec<u8> {
     let mut key = format!("{}{}/", all_of(prefix), storage(group, resource));
     if let Some(namespace) = namespace {
@@ -159,8 +165,12 @@ pub fn keys_of(prefix: &str, group: &str, resource: &str) -> Vec<u8> {
     format!("{}{}/", all_of(prefix), storage(group, resource)).into_bytes()
 }
 
+/// kube-apiserver puts the slash before its prefix itself.
 fn all_of(prefix: &str) -> String {
-    format!("{}/", prefix.trim_end_matches('/'))
+    match prefix.trim_matches('/') {
+        "" => "/".to_owned(),
+        prefix => format!("/{prefix}/"),
+    }
 }
 
 /// Reads a key. `None` if it is not below the prefix, not text, or not an object's.
@@ -188,8 +198,11 @@ fn resource_of(path: &str) -> Option<(String, String, &str)> {
     if NO_OBJECTS.contains(&first) {
         return None;
     }
-    if first.contains('.') {
-        let (plural, rest) = rest.split_once('/')?;
+    let below = rest.split_once('/');
+    // Groups of others have a dot; of built-in ones some have none, and nothing lies below them.
+    let is_group = first.contains('.') || below.is_some_and(|(plural, _)| BuiltIn::find(first, plural).is_some());
+    if is_group {
+        let (plural, rest) = below?;
         return Some((first.to_owned(), plural.to_owned(), rest));
     }
     Some((String::new(), first.to_owned(), rest))
@@ -254,13 +267,15 @@ mod tests {
             assert_eq!(parsed(key), expected, "{key}");
         }
         assert_eq!(parse("/", b"\xff/pods/a/b"), None);
+        // As kube-apiserver does, whoever leaves the slash out.
+        assert_eq!(key_of("kubernetes.io", "", "pods", Some("a"), "b"), b"/kubernetes.io/pods/a/b");
     }
 
     #[test]
     fn what_is_read_is_what_was_made() {
         for known in BUILT_IN.iter().filter(|known| known.group != "events.k8s.io") {
             let namespace = known.is_namespaced.then_some("ns");
-            for prefix in ["/registry", "/registry/", "/kubernetes.io", ""] {
+            for prefix in ["/registry", "/registry/", "kubernetes.io", "", "/"] {
                 let key = key_of(prefix, known.group, known.resource, namespace, "name");
                 let expected = ResourceKey {
                     group: known.group.to_owned(),
@@ -280,5 +295,12 @@ mod tests {
         let right = b"/registry/validatingwebhookconfigurations/kyverno";
         assert_eq!(likely_meant(DEFAULT_PREFIX, wrong).as_deref(), Some(&right[..]));
         assert_eq!(likely_meant(DEFAULT_PREFIX, b"/registry/kyverno.io/policies/a/b"), None);
+        for (wrong, right) in [
+            ("/registry/apps/deployments/a/b", "/registry/deployments/a/b"),
+            ("/registry/nodes/a", "/registry/minions/a"),
+            ("/registry/services/a/b", "/registry/services/specs/a/b"),
+        ] {
+            assert_eq!(likely_meant(DEFAULT_PREFIX, wrong.as_bytes()), Some(right.into()), "{wrong}");
+        }
     }
 }
