@@ -33,7 +33,7 @@ fn read(decoder: &mut Decoder<'_>, depth: usize) -> Read<Value> {
         Type::Bool => decoder.bool()?.into(),
         Type::U8 | Type::U16 | Type::U32 | Type::U64 => decoder.u64()?.into(),
         Type::I8 | Type::I16 | Type::I32 | Type::I64 => decoder.i64()?.into(),
-        Type::F16 | Type::F32 | Type::F64 => Number::from_f64(float(decoder)?).map_or(Value::Null, Value::Number),
+        Type::F16 | Type::F32 | Type::F64 => number(float(decoder)?),
         Type::Bytes | Type::BytesIndef | Type::String | Type::StringIndef => text(decoder)?.into(),
         Type::Array | Type::ArrayIndef => {
             let length = decoder.array()?;
@@ -63,6 +63,15 @@ fn read(decoder: &mut Decoder<'_>, depth: usize) -> Read<Value> {
         }
         other => return Err(minicbor::decode::Error::type_mismatch(other).at(decoder.position())),
     })
+}
+
+/// JSON as Go writes it does not tell 1.0 from 1. Infinite ones have no form in JSON.
+fn number(float: f64) -> Value {
+    const WHOLE_MAX: f64 = (1u64 << 63) as f64;
+    if float.fract() == 0.0 && float.abs() < WHOLE_MAX {
+        return (float as i64).into();
+    }
+    Number::from_f64(float).map_or(Value::Null, Value::Number)
 }
 
 fn float(decoder: &mut Decoder<'_>) -> Read<f64> {
