@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use model::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, LogIndex,
-    Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Term, Txn, decode_entry, encode_entry,
+    Budget, Command, Compare, CompareResult, CompareTarget, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, Limits,
+    LogIndex, Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Term, Txn, decode_entry, encode_entry,
 };
 use state::{AccountDepth, Membership, OperationOutcome, Options, Outcome, Quota, State};
 use std::sync::Arc;
@@ -29,6 +29,12 @@ fn main() {
         let key = at * 7919 % 100_000;
         guarded(key, mods.get(key).copied().unwrap_or(0), Operation::Put(put_of(key, 512, LeaseId::NONE)))
     });
+    for (what, prefix) in [("elsewhere", "/registry/events"), ("of its prefix", "/registry/pods")] {
+        measure_under(&format!("the same, a budget {what}"), Some(prefix), 100_000, |at, mods| {
+            let key = at * 7919 % 100_000;
+            guarded(key, mods.get(key).copied().unwrap_or(0), Operation::Put(put_of(key, 512, LeaseId::NONE)))
+        });
+    }
     measure("guarded update that fails and reads", 100_000, |at, _| {
         let key = at * 7919 % 100_000;
         guarded(key, 1, Operation::Put(put_of(key, 512, LeaseId::NONE)))
@@ -103,10 +109,20 @@ fn encoded(command: Command) -> Bytes {
 }
 
 fn measure(name: &str, keys: usize, command: impl Fn(usize, &[i64]) -> Command) {
+    measure_under(name, None, keys, command);
+}
+
+/// With a budget on a prefix that lets everything through.
+fn measure_under(name: &str, budget: Option<&'static str>, keys: usize, command: impl Fn(usize, &[i64]) -> Command) {
     let mut times = Vec::new();
     let mut succeeded = 0;
     for _ in 0..ROUNDS {
         let mut fixture = Fixture::new(keys);
+        if let Some(prefix) = budget {
+            let all = Limits { bytes: Some(u64::MAX), keys: Some(u64::MAX), writes_per_second: Some(u64::MAX) };
+            let budget = Budget { prefix: prefix.into(), soft: Limits::default(), hard: all };
+            fixture.apply(&encoded(Command::BudgetSet(budget))).expect("set");
+        }
         // Revision of the last change of each key, as a client knows it.
         let mut mods: Vec<i64> = (0..keys as i64).map(|at| at + 2).collect();
         let mut next = fixture.state.revision().0;

@@ -4,8 +4,8 @@
 use crate::world::{End, World};
 use bytes::Bytes;
 use model::{
-    Budget, BudgetFigure, Command, Compact, DeleteRange, KeyRange, LeaseId, Limits, Operation, OverBudget, Put,
-    PutLease, PutValue, Rejection, Txn,
+    Budget, BudgetFigure, Command, Compact, DeleteRange, Entry, KeyRange, LeaseId, Limits, LogIndex, Operation,
+    OverBudget, Put, PutLease, PutValue, Rejection, RequestId, Term, Txn,
 };
 use proptest::prelude::*;
 use state::{BudgetState, Quota};
@@ -211,4 +211,35 @@ fn accounts_are_as_deep_as_the_budgets_of_the_checkpoint() {
     world.restart(End::Killed);
     assert!(matches!(world.apply(put_bytes("/r/pods/ns/b", 1)).answer, Err(Rejection::OverBudget(_))));
     world.apply(put_bytes("/r/pods/other/b", 1)).answer.expect("it is not below the budget");
+}
+
+/// In the log, but with a flag that makes accounts less deep than when it was accepted: no answer, since others have another.
+#[test]
+fn a_budget_that_accounts_are_too_shallow_for_stops_the_member_and_names_the_flag() {
+    let mut world = World::with_depth(2);
+    let hard = Limits { keys: Some(1), ..Limits::default() };
+    let budget = Budget { prefix: "/r/pods/ns".into(), soft: Limits::default(), hard };
+    let entry = Entry { request: RequestId(1), leader_time_ms: 0, command: Command::BudgetSet(budget) };
+    let fault = world.state.apply(LogIndex(1), Term(1), &entry).expect_err("a fault");
+    assert!(fault.to_string().ends_with("start with --space-account-depth=3 or more"), "{fault}");
+    assert!(!fault.is_io());
+}
+
+#[test]
+fn there_are_a_thousand_budgets_at_most() {
+    let mut world = World::new(Quota(None));
+    let hard = Limits { keys: Some(1), ..Limits::default() };
+    let set = |n: usize| Command::BudgetSet(Budget { prefix: format!("/r/{n}").into(), soft: Limits::default(), hard });
+    for n in 0..Budget::COUNT_MAX {
+        world.apply(set(n)).answer.expect("there is room");
+    }
+    assert_eq!(world.apply(set(Budget::COUNT_MAX)).answer.err(), Some(Rejection::TooManyBudgets));
+    world.apply(set(7)).answer.expect("it is set already");
+    world.apply(Command::BudgetRemove("/r/8".into())).answer.expect("it is there");
+    world.apply(set(Budget::COUNT_MAX)).answer.expect("there is room again");
+    world.checkpoint();
+    world.restart(End::Killed);
+    assert_eq!(budgets(&world).len(), Budget::COUNT_MAX);
+    world.apply(put_bytes("/r/1000/a", 1)).answer.expect("it fits");
+    assert!(matches!(world.apply(put_bytes("/r/1000/b", 1)).answer, Err(Rejection::OverBudget(_))));
 }
