@@ -135,10 +135,20 @@ impl Handle {
     /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and sent
     /// to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
     fn over_budget(&self, command: &Command) -> Option<Reply> {
-        let view = self.read_now()?;
+        if !self.shared.progress.leads_alone.load(Ordering::Acquire) {
+            return None;
+        }
+        // Every write comes here: a guard, not a clone.
+        let view = self.shared.view.load();
         let rejection = view.over_budget(command, self.shared.leader_clock.now_ms()).ok().flatten()?;
         let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
-        Some(Reply { answer: Err(rejection), revision: view.revision(), term, view, timings: Timings::default() })
+        Some(Reply {
+            answer: Err(rejection),
+            revision: view.revision(),
+            term,
+            view: Arc::clone(&view),
+            timings: Timings::default(),
+        })
     }
 
     fn refused<T>(&self, refused: Refused) -> Pending<T> {

@@ -11,7 +11,6 @@ use workload::measure::{Target, make_directory, measure};
 
 const INCIDENT_QUOTA: u64 = 256 << 20;
 const CI_QUOTA: u64 = 32 << 20;
-/// The budget is used up in a few of them.
 const FLOOD_CI_SECONDS: u64 = 10;
 
 /// Name, scale, speed, MiB written (0: the workload's own end) and milliseconds between samples of each run in CI. Kyverno's churn

@@ -65,6 +65,12 @@ pub struct Foreground {
     pub error: Option<String>,
     /// Longest time without an acknowledged put.
     pub longest_gap_ms: f64,
+    /// When each put was due, and how long it took.
+    #[serde(skip)]
+    pub put_samples: Vec<(Instant, f64)>,
+    /// When each get began, likewise.
+    #[serde(skip)]
+    pub get_samples: Vec<(Instant, f64)>,
 }
 
 pub fn probe(server: &Server) -> Observer<Foreground> {
@@ -74,7 +80,7 @@ pub fn probe(server: &Server) -> Observer<Foreground> {
 
 async fn probe_until(endpoint: Endpoint, stop: Arc<AtomicBool>) -> Foreground {
     let mut client = Client::new(endpoint.connect().await.expect("the server accepts connections"));
-    let (mut seen, mut puts, mut gets) = (Foreground::default(), Vec::new(), Vec::new());
+    let mut seen = Foreground::default();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PROBES_PER_SECOND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut acknowledged = Instant::now();
@@ -87,7 +93,7 @@ async fn probe_until(endpoint: Endpoint, stop: Arc<AtomicBool>) -> Foreground {
         let value = vec![b'a' + (number % 26) as u8; PROBE_BYTES];
         match client.put(key.clone().into(), value.into()).await {
             Ok(_) => {
-                puts.push(milliseconds(due.elapsed()));
+                seen.put_samples.push((due, milliseconds(due.elapsed())));
                 seen.longest_gap_ms = seen.longest_gap_ms.max(milliseconds(acknowledged.elapsed()));
                 acknowledged = Instant::now();
             }
@@ -95,14 +101,15 @@ async fn probe_until(endpoint: Endpoint, stop: Arc<AtomicBool>) -> Foreground {
         }
         let began = Instant::now();
         match client.get(key.into()).await {
-            Ok(_) => gets.push(milliseconds(began.elapsed())),
+            Ok(_) => seen.get_samples.push((began, milliseconds(began.elapsed()))),
             Err(refusal) => seen.fail(refusal),
         }
     }
     seen.longest_gap_ms = seen.longest_gap_ms.max(milliseconds(acknowledged.elapsed()));
-    seen.puts = puts.len() as u64;
-    [seen.put_p50_ms, seen.put_p99_ms, seen.put_p999_ms] = quantiles(&mut puts);
-    [seen.get_p50_ms, seen.get_p99_ms, seen.get_p999_ms] = quantiles(&mut gets);
+    let took = |samples: &[(Instant, f64)]| samples.iter().map(|(_, ms)| *ms).collect::<Vec<_>>();
+    seen.puts = seen.put_samples.len() as u64;
+    [seen.put_p50_ms, seen.put_p99_ms, seen.put_p999_ms] = quantiles(&mut took(&seen.put_samples));
+    [seen.get_p50_ms, seen.get_p99_ms, seen.get_p999_ms] = quantiles(&mut took(&seen.get_samples));
     seen
 }
 

@@ -69,6 +69,9 @@ pub struct Tally {
     pub gone_after_seconds: Vec<f64>,
     #[serde(skip)]
     pub latencies_ms: Vec<f32>,
+    /// When each of them began.
+    #[serde(skip)]
+    pub began: Vec<Instant>,
 }
 
 impl Tally {
@@ -93,6 +96,7 @@ impl Tally {
         self.skipped += other.skipped;
         self.writes += other.writes;
         self.latencies_ms.append(&mut other.latencies_ms);
+        self.began.append(&mut other.began);
     }
 }
 
@@ -295,6 +299,7 @@ async fn work(mut client: Client, mut jobs: UnboundedReceiver<Job>, refused: Arc
         tally.writes += 1;
         tally.slow += u64::from(started.elapsed() > SLOW);
         tally.latencies_ms.push(started.elapsed().as_secs_f32() * 1e3);
+        tally.began.push(started);
         match answer {
             Ok(Guarded::Done(_)) => {}
             Ok(Guarded::Conflict(_)) => tally.conflicts += 1,
