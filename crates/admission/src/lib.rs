@@ -6,13 +6,17 @@
 //! objects come from (`kube`, `doctor`), and asking a webhook, which nobody does while the API server is down.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
 pub mod cel;
 mod labels;
+mod policy;
 mod request;
 mod rules;
+pub mod verdict;
 mod webhook;
 
 pub use labels::{LabelSelector, Labels, Requirement};
+pub use policy::{Binding, BindingSpec, Judgement, Policy, PolicyKind, PolicySpec};
 pub use request::{Gvr, Operation, Request, User, labels_of};
 pub use rules::{Rule, RuleMatch, equivalents};
 pub use webhook::{
