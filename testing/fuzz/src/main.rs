@@ -7,6 +7,7 @@
 
 mod files;
 mod mutate;
+mod objects;
 mod targets;
 
 use mutate::Mutator;

@@ -16,7 +16,11 @@ pub(super) fn change(value: &[u8], kind: &str, targets: &[usize], change: &Chang
     let changed = rewrite(envelope, RAW, &mut |place, object| {
         objects = place + 1;
         rewrite(object, WEBHOOKS, &mut |place, webhook| {
-            if targets.contains(&place) { change_webhook(webhook, conditions, change) } else { Ok(webhook.to_vec()) }
+            if targets.binary_search(&place).is_ok() {
+                change_webhook(webhook, conditions, change)
+            } else {
+                Ok(webhook.to_vec())
+            }
         })
     });
     let changed = changed.map_err(|error| EditError::Unchangeable(error.to_string()))?;
