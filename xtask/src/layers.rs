@@ -21,6 +21,7 @@ const LAYERS: &[Layer] = &[
             "console",
             "doctor",
             "io",
+            "kube",
             "model",
             "mvcc",
             "node",

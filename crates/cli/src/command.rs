@@ -18,6 +18,8 @@ pub enum Action {
     Top(ArgMatches),
     /// Limits of prefixes.
     Budget(ArgMatches),
+    /// What keeps a control plane from booting.
+    Doctor(ArgMatches),
     /// Something of etcd's that is not there yet; its name.
     Missing(String),
 }
@@ -43,6 +45,7 @@ pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
         Some(("flags", _)) => Action::Flags,
         Some(("top", matches)) => Action::Top(matches.clone()),
         Some(("budget", matches)) => Action::Budget(matches.clone()),
+        Some(("doctor", matches)) => Action::Doctor(matches.clone()),
         // The only one left; clap refuses others, and none.
         _ => Action::Version,
     })
@@ -63,6 +66,7 @@ fn command() -> Command {
         .subcommand(server)
         .subcommand(crate::top::command())
         .subcommand(crate::budget::command())
+        .subcommand(crate::doctor::command())
         .subcommand(Command::new("version").about("Show the version"))
         .subcommand(Command::new("flags").about("Print the reference page of the server's flags, as Markdown"))
 }

@@ -1,7 +1,7 @@
 //! What commands that call a server have in common: where it is, certificates, the form of what they print.
 
-use clap::{Arg, ArgMatches, Command, value_parser};
-use client::{Client, Options, Tls};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use client::{Client, Credentials, Options, Tls};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +24,28 @@ pub fn arguments(command: Command) -> Command {
         .arg(file("cacert", "CA that signed the server's certificate, PEM").env("ETCDCTL_CACERT"))
         .arg(file("cert", "Certificate shown to the server, PEM").env("ETCDCTL_CERT"))
         .arg(file("key", "Private key of --cert, PEM").env("ETCDCTL_KEY"))
+        .arg(
+            Arg::new("insecure-skip-tls-verify")
+                .long("insecure-skip-tls-verify")
+                .action(ArgAction::SetTrue)
+                .help("Take any certificate of the server: whoever stands between can read and change everything"),
+        )
+        .arg(
+            Arg::new("user")
+                .long("user")
+                .value_name("NAME[:PASSWORD]")
+                .env("ETCDCTL_USER")
+                .hide_env_values(true)
+                .help("Who asks, if the server has authentication"),
+        )
+        .arg(
+            Arg::new("password")
+                .long("password")
+                .requires("user")
+                .env("ETCDCTL_PASSWORD")
+                .hide_env_values(true)
+                .help("Password of --user, if that does not hold it"),
+        )
 }
 
 pub fn write_out() -> Arg {
@@ -37,14 +59,27 @@ pub fn write_out() -> Arg {
 
 /// Connects as the arguments say. The error is one sentence.
 pub async fn connect(matches: &ArgMatches) -> Result<Client, String> {
+    Client::connect(&options(matches)).await.map_err(|error| error.to_string())
+}
+
+pub fn options(matches: &ArgMatches) -> Options {
     let path = |name: &str| matches.get_one::<PathBuf>(name).cloned();
-    let options = Options {
+    let user = matches.get_one::<String>("user").map(|user| user.split_once(':').unwrap_or((user, "")));
+    let password = matches.get_one::<String>("password");
+    Options {
         endpoints: matches.get_many::<String>("endpoints").into_iter().flatten().cloned().collect(),
-        tls: Tls { ca_file: path("cacert"), cert_file: path("cert"), key_file: path("key"), ..Tls::default() },
+        tls: Tls {
+            ca_file: path("cacert"),
+            cert_file: path("cert"),
+            key_file: path("key"),
+            insecure_skip_verify: matches.get_flag("insecure-skip-tls-verify"),
+        },
+        credentials: user.map(|(name, given)| Credentials {
+            name: name.to_owned(),
+            password: password.map_or(given, String::as_str).to_owned(),
+        }),
         timeout: TIMEOUT,
-        ..Options::default()
-    };
-    Client::connect(&options).await.map_err(|error| error.to_string())
+    }
 }
 
 /// Runs a command that waits for answers.

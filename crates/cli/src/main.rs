@@ -8,6 +8,7 @@ mod budget;
 mod command;
 mod config;
 mod connection;
+mod doctor;
 mod flags;
 mod log;
 mod notify;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Ok(Action::Flags) => print(&help::reference()),
         Ok(Action::Top(matches)) => done(top::run(&matches)),
         Ok(Action::Budget(matches)) => done(budget::run(&matches)),
+        Ok(Action::Doctor(matches)) => ExitCode::from(doctor::run(&matches)),
         Ok(Action::Missing(name)) => {
             eprintln!("{name} is not there yet; stock programs of etcd work with this server");
             ExitCode::from(FAILED)

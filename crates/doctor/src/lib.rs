@@ -5,5 +5,10 @@
 //! say so, and those show what they would do until they are told to do it.
 #![forbid(unsafe_code)]
 
+pub mod boot;
+pub mod change;
+pub mod explain;
 pub mod finding;
+pub mod report;
 pub mod source;
+pub mod webhooks;

@@ -1,0 +1,13 @@
+//! Will the control plane boot, and will the cluster heal after it? Admission's verdicts on what is stored, as findings.
+
+mod backend;
+mod collect;
+mod facts;
+mod rules;
+
+pub use collect::collect;
+pub use facts::{BootFacts, Damaged, Encrypted, Service, Stored, minor};
+pub use rules::{Releases, findings, readable_webhooks};
+
+#[cfg(test)]
+mod tests;
