@@ -1,27 +1,31 @@
 //! The doctor's sources against a running member.
 
 use client::pb::PutRequest;
-use doctor::source::{Entry, Lease, Live, Source, SourceKind, open_live, open_snapshot};
+use doctor::source::{Entry, Lease, Live, Source, SourceKind, open_data_directory, open_live, open_snapshot};
 use harness::{Kind, Server};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
 struct Running {
-    // Ends the server when dropped.
-    _server: Server,
+    // Ends when dropped.
+    server: Server,
     _folder: tempfile::TempDir,
     source: Live,
 }
 
 fn running() -> Running {
+    running_with(&[])
+}
+
+fn running_with(flags: &[&str]) -> Running {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut server = Server::new(Kind::Bowline, Path::new(env!("CARGO_BIN_EXE_bowline")), folder.path(), &[]);
+    let mut server = Server::new(Kind::Bowline, Path::new(env!("CARGO_BIN_EXE_bowline")), folder.path(), flags);
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(server.start());
     let endpoints = vec!["127.0.0.1:1".to_owned(), server.url()];
     let options = client::Options { endpoints, timeout: Duration::from_secs(10), ..Default::default() };
     let source = open_live(&options).expect("it answers");
-    Running { _server: server, _folder: folder, source }
+    Running { server, _folder: folder, source }
 }
 
 fn put(source: &Live, key: &str, value: Vec<u8>, lease: i64) -> i64 {
@@ -118,15 +122,54 @@ fn a_state_that_is_compacted_while_it_is_read_is_read_on_and_said() {
 }
 
 /// The fixture was made by etcd from the same writes.
-#[test]
-fn bowline_live_and_a_snapshot_of_etcd_show_the_same() {
+fn expected() -> sources::Seen {
     let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testing/sources/fixtures/etcd-3.7.snapshot");
     let mut snapshot = open_snapshot(Path::new(fixture)).expect("it is one");
     let expected = sources::look(&mut snapshot).expect("it can be read");
     assert_eq!((expected.entries.len(), expected.pods), (94, 89));
     assert_eq!(expected.history.as_ref().map(|history| history.len()), Some(100));
+    expected
+}
+
+#[test]
+fn bowline_live_and_a_snapshot_of_etcd_show_the_same() {
     let Running { source, .. } = &mut running();
     source.block_on(sources::write(source.client())).expect("written");
     let seen = sources::look(source).expect("it answers");
-    assert_eq!(seen, expected.without_history());
+    assert_eq!(seen, expected().without_history());
+}
+
+/// With the first flags, all is in the log; with the others, most is in checkpoints.
+#[test]
+fn a_killed_members_directory_shows_the_same_and_stays_as_it_is() {
+    for flags in [&[][..], &["--snapshot-count=7"]] {
+        let Running { server, source, .. } = &mut running_with(flags);
+        source.block_on(sources::write(source.client())).expect("written");
+        let directory = server.data_directory();
+        let running = open_data_directory(&directory).expect_err("the member runs").to_string();
+        assert!(running.contains("another process uses it; stop that one"), "{running}");
+        server.kill();
+        let before = sources::files(&directory);
+        let mut stopped = open_data_directory(&directory).expect("nobody has it");
+        assert_eq!(sources::look(&mut stopped).expect("it can be read"), expected());
+        let status = stopped.status().expect("it is known");
+        let [member] = &status.members[..] else { panic!("{status:?}") };
+        assert_eq!((member.name.as_str(), &member.endpoint), ("tested", &server.url()));
+        assert!(member.applied_index > 100 && member.applied_index == member.raft_index && member.db_bytes > 0);
+        assert_eq!(stopped.info().blind, ["a directory shows no running members, only who they were"]);
+        assert_eq!(sources::files(&directory), before);
+        // While it is looked at, no member starts on it.
+        let second = open_data_directory(&directory).expect_err("it is being looked at").to_string();
+        assert!(second.contains("another process uses it"), "{second}");
+    }
+}
+
+#[test]
+fn what_is_no_data_directory_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let refused = open_data_directory(folder.path()).expect_err("it is empty").to_string();
+    assert!(refused.ends_with("it is none of Bowline's: member/identity is missing"), "{refused}");
+    let refused = open_snapshot(folder.path()).expect_err("it is empty").to_string();
+    assert!(refused.ends_with("a directory without member/snap/db is none of etcd's"), "{refused}");
+    assert_eq!(sources::files(folder.path()).len(), 0);
 }

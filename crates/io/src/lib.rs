@@ -7,9 +7,11 @@
 mod clock;
 mod disk;
 mod os_disk;
+mod overlay;
 mod rng;
 
 pub use clock::{Clock, OsClock};
 pub use disk::{Disk, File, LockGuard, Open};
 pub use os_disk::OsDisk;
+pub use overlay::Overlay;
 pub use rng::{OsRng, Rng};

@@ -7,8 +7,9 @@
 use client::pb::PutRequest;
 use client::{Bytes, Change, Client, LeaseOfPut, To};
 use doctor::source::{Entry, Lease, Live, Source, Version, open_live};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PODS: usize = 90;
@@ -118,6 +119,18 @@ pub fn look(source: &mut dyn Source) -> doctor::source::Result<Seen> {
     let history = has_history.then_some(history);
     let (revision, compact_revision) = (status.revision, status.compact_revision);
     Ok(Seen { entries, keys, pods, history, leases, revision, compact_revision })
+}
+
+/// Every file below a directory with its content, to see that nobody changed one.
+pub fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => files.extend(self::files(&path)),
+            path => drop(files.insert(path.clone(), std::fs::read(path).expect("it can be read"))),
+        }
+    }
+    files
 }
 
 fn push(entries: &mut Vec<Entry>, entry: &Entry) -> ControlFlow<()> {

@@ -2,7 +2,7 @@
 //! `sources --etcd PATH --bowline PATH [--fixture FILE]`. With a fixture the snapshot is kept there, which is how the ones in
 //! `fixtures` were made.
 
-use doctor::source::{Source, open_snapshot};
+use doctor::source::{Source, open_data_directory, open_snapshot};
 use harness::{Kind, Server};
 use sources::{Seen, look, open, write};
 use std::path::{Path, PathBuf};
@@ -89,6 +89,8 @@ fn of_etcd(arguments: &Arguments, folder: &Path) -> (Seen, Vec<(&'static str, Se
 }
 
 fn of_bowline(arguments: &Arguments, folder: &Path) -> Vec<(&'static str, Seen)> {
-    let (_server, live) = started(Kind::Bowline, &arguments.bowline, folder);
-    vec![seen("Bowline, live", Ok(live))]
+    let (mut server, live) = started(Kind::Bowline, &arguments.bowline, folder);
+    let live = seen("Bowline, live", Ok(live));
+    server.kill();
+    vec![live, seen("Bowline, its data directory", open_data_directory(&server.data_directory()))]
 }

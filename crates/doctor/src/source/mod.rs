@@ -3,9 +3,11 @@
 //! A source only reads. What a kind of source cannot see it says, instead of showing nothing: a server does not tell its
 //! history, a folder of manifests has no members. Changes go through a client to a server that runs, never through here.
 
+mod data_directory;
 mod live;
 mod snapshot;
 
+pub use data_directory::{DataDirectory, open_data_directory};
 pub use live::{Live, open_live};
 pub use snapshot::{Snapshot, open_snapshot};
 
