@@ -9,21 +9,36 @@ use serde_json::{Map, Value};
 
 /// How deep tables nest at most; they are ours, so this is a bound on our mistakes.
 const DEPTH_MAX: usize = 16;
+/// Messages within one object. An empty one takes two bytes in the store and hundreds here; no object of the size that an API
+/// server accepts comes near.
+const MESSAGES_MAX: usize = 200_000;
 
 /// The JSON form of a message.
 pub(crate) fn to_json(bytes: &[u8], table: &'static [Field]) -> Result<Map<String, Value>, WireError> {
-    convert(bytes, table, 0)
+    convert(bytes, table, &mut Bounds { depth: 0, messages: 0 })
 }
 
-fn convert(bytes: &[u8], table: &'static [Field], depth: usize) -> Result<Map<String, Value>, WireError> {
+/// How far reading an object has got.
+struct Bounds {
+    depth: usize,
+    messages: usize,
+}
+
+fn convert(bytes: &[u8], table: &'static [Field], bounds: &mut Bounds) -> Result<Map<String, Value>, WireError> {
+    bounds.messages += 1;
+    if bounds.messages > MESSAGES_MAX {
+        return Err(WireError { at: 0, why: "one of more than 200000 messages" });
+    }
     let mut object = Map::new();
     for found in fields(bytes) {
         let found = found?;
         let Some(field) = table.iter().find(|field| field.number == found.number) else { continue };
-        if found.wire_type != wire_type(&field.of) || depth >= DEPTH_MAX {
+        if found.wire_type != wire_type(&field.of) || bounds.depth >= DEPTH_MAX {
             continue;
         }
-        add(&mut object, field, &found, depth)?;
+        bounds.depth += 1;
+        add(&mut object, field, &found, bounds)?;
+        bounds.depth -= 1;
     }
     for field in table.iter().filter(|field| field.shown == Shown::Always) {
         object.entry(field.name).or_insert_with(|| absent(field));
@@ -38,7 +53,12 @@ fn wire_type(of: &Type) -> u8 {
     }
 }
 
-fn add(object: &mut Map<String, Value>, field: &Field, found: &wire::Field<'_>, depth: usize) -> Result<(), WireError> {
+fn add(
+    object: &mut Map<String, Value>,
+    field: &Field,
+    found: &wire::Field<'_>,
+    bounds: &mut Bounds,
+) -> Result<(), WireError> {
     if let Type::TextMap = field.of {
         let (key, value) = map_entry(found.content)?;
         let map = object.entry(field.name).or_insert_with(|| Map::new().into());
@@ -49,10 +69,10 @@ fn add(object: &mut Map<String, Value>, field: &Field, found: &wire::Field<'_>, 
     }
     let value = match &field.of {
         Type::Inline(table) => {
-            object.extend(convert(found.content, table, depth + 1)?);
+            object.extend(convert(found.content, table, bounds)?);
             return Ok(());
         }
-        Type::Message(table) => convert(found.content, table, depth + 1)?.into(),
+        Type::Message(table) => convert(found.content, table, bounds)?.into(),
         other => scalar(other, found)?,
     };
     if field.repeated {

@@ -41,7 +41,7 @@ pub enum Edit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EditError {
     Undecodable(DecodeError),
-    /// Its kind.
+    /// Its kind and version.
     NotAWebhookConfiguration(String),
     NoSuchWebhook {
         wanted: String,
@@ -121,8 +121,9 @@ fn apply_one(value: &[u8], edit: &Edit) -> Result<Vec<u8>, EditError> {
 
 /// Places of the webhooks that the edit changes, in ascending order.
 fn targets(object: &Object, edit: &Edit) -> Result<Vec<usize>, EditError> {
-    if !matches!(object.kind.as_str(), "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration") {
-        return Err(EditError::NotAWebhookConfiguration(object.kind.clone()));
+    let is_one = matches!(object.kind.as_str(), "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration");
+    if !is_one || object.group() != "admissionregistration.k8s.io" {
+        return Err(EditError::NotAWebhookConfiguration(format!("{} of {:?}", object.kind, object.api_version)));
     }
     let webhooks = object.content["webhooks"].as_array().map_or(&[][..], Vec::as_slice);
     let (Edit::SetFailurePolicy { webhook: wanted, .. } | Edit::AddMatchCondition { webhook: wanted, .. }) = edit;

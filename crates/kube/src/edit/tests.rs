@@ -152,11 +152,22 @@ fn what_cannot_be_changed_is_refused_by_name() {
     );
     assert_eq!(
         refused(&protobuf("Pod", &[]), set("*", FailurePolicy::Ignore)),
-        "the object is a Pod, not a webhook configuration"
+        r#"the object is a Pod of "admissionregistration.k8s.io/v1", not a webhook configuration"#
     );
+    let foreign =
+        br#"{"apiVersion":"example.com/v1","kind":"ValidatingWebhookConfiguration","webhooks":[{"name":"a"}]}"#;
+    assert!(refused(foreign, set("a", FailurePolicy::Ignore)).contains("example.com/v1"));
     let edits: Vec<_> = (0..64).map(|n| add("a", &format!("c{n}"), "true")).collect();
     let full = apply(&value, &edits).expect("64 are allowed");
     assert!(refused(&full, add("a", "more", "true")).contains("64 match conditions"));
+}
+
+#[test]
+fn a_value_of_endless_messages_is_damage() {
+    let webhooks =
+        |count: usize| [protobuf("ValidatingWebhookConfiguration", &[]), field(2, &[0x12, 0].repeat(count))].concat();
+    assert!(decode(&webhooks(1000)).is_ok());
+    assert!(decode(&webhooks(300_000)).expect_err("too many").to_string().contains("200000"));
 }
 
 fn any_value() -> impl Strategy<Value = Vec<u8>> {
