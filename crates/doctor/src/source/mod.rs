@@ -5,10 +5,12 @@
 
 mod data_directory;
 mod live;
+mod manifests;
 mod snapshot;
 
 pub use data_directory::{DataDirectory, open_data_directory};
 pub use live::{Live, open_live};
+pub use manifests::{Manifests, open_manifests};
 pub use snapshot::{Snapshot, open_snapshot};
 
 use bytes::Bytes;
