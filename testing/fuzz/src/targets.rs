@@ -1,6 +1,6 @@
 //! The decoders, each with valid inputs to start from.
 
-use crate::{files, objects};
+use crate::{etcd_files, files, objects};
 use bytes::Bytes;
 use consensus::{Entry as LogEntry, EntryKind};
 use model::{
@@ -28,6 +28,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "segment", seeds: files::segments, run: files::segment },
     Target { name: "run-block", seeds: files::run_blocks, run: files::run_block },
     Target { name: "state-tables", seeds: files::state_tables, run: files::state_tables_bytes },
+    Target { name: "etcd-file", seeds: etcd_files::seeds, run: etcd_files::file },
+    Target { name: "etcd-file-pages", seeds: etcd_files::edit_seeds, run: etcd_files::edited },
     Target { name: "kube-value", seeds: objects::values, run: objects::value },
     Target { name: "kube-key", seeds: objects::keys, run: objects::key },
 ];
