@@ -269,7 +269,7 @@ const EVENT: &[Field] = &[
 const EVENTS_EVENT: &[Field] = &[
     METADATA,
     Field::new(2, "eventTime", Type::MicroTime).always(),
-    message(3, "series", EVENT_SERIES),
+    message(3, "series", EVENTS_SERIES),
     text(4, "reportingController"),
     text(5, "reportingInstance"),
     text(6, "action"),
@@ -285,6 +285,9 @@ const EVENTS_EVENT: &[Field] = &[
 ];
 
 const EVENT_SOURCE: &[Field] = &[text(1, "component"), text(2, "host")];
+const EVENTS_SERIES: &[Field] =
+    &[integer(1, "count").always(), Field::new(2, "lastObservedTime", Type::MicroTime).always()];
+
 const EVENT_SERIES: &[Field] = &[integer(1, "count"), Field::new(2, "lastObservedTime", Type::MicroTime)];
 
 const SERVICE: &[Field] = &[METADATA, message(2, "spec", SERVICE_SPEC)];
