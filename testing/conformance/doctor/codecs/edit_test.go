@@ -30,14 +30,18 @@ func eachConfiguration(t *testing.T, codecs []codec, test func(*testing.T, codec
 	}
 }
 
-// configuration is a random one with webhooks.
+// configuration is a random one with webhooks, whose names are distinct, as Kubernetes demands.
 func configuration(t testing.TB, kind schema.GroupVersionKind, seed int64) runtime.Object {
-	for {
-		if object := filled(t, kind, seed); webhooks(object).Len() > 0 {
-			return object
-		}
+	object := filled(t, kind, seed)
+	for webhooks(object).Len() == 0 {
 		seed += 10_000
+		object = filled(t, kind, seed)
 	}
+	for i := range webhooks(object).Len() {
+		name := webhooks(object).Index(i).FieldByName("Name")
+		name.SetString(fmt.Sprintf("%d%s", i, name.String()))
+	}
+	return object
 }
 
 func TestAnEditIsTheSameEditOfTheObject(t *testing.T) {

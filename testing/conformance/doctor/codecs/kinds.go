@@ -83,8 +83,22 @@ var partKinds = []partKind{
 	{kindOf("flowcontrol.apiserver.k8s.io", "v1", "FlowSchema"), nil},
 }
 
-// How to fill what Kubernetes itself keeps within bounds that plain random values would leave.
+// How to fill what Kubernetes itself keeps within bounds that plain random values would leave. A function for a type is called
+// for pointers to it as well, which then are never nil, so those have functions of their own.
 var kindFunctions = []any{
+	orNil[admission.FailurePolicyType],
+	orNil[admissionbeta.FailurePolicyType],
+	orNil[v1.FieldsV1],
+	orNil[v1.MicroTime],
+	orNil[v1.Time],
+	func(selector **v1.LabelSelector, c randfill.Continue) {
+		if *selector = nil; c.Intn(3) > 0 {
+			*selector = &v1.LabelSelector{}
+		}
+		if c.Bool() && *selector != nil {
+			c.Fill(*selector)
+		}
+	},
 	func(i *intstr.IntOrString, c randfill.Continue) {
 		if c.Bool() {
 			*i = intstr.FromString(c.String(0))
@@ -105,12 +119,15 @@ var kindFunctions = []any{
 			*t = v1.NewMicroTime(time.Unix(c.Int63n(1<<32), c.Int63n(1_000_000)*1000))
 		}
 	},
-	func(entry *v1.ManagedFieldsEntry, c randfill.Continue) {
-		c.FillNoCustom(entry)
-		entry.FieldsV1 = nil
-		if c.Bool() {
-			entry.FieldsV1 = &v1.FieldsV1{}
-			entry.FieldsV1.SetRawString(`{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:webhooks":{}}`)
-		}
+	func(entry *v1.ManagedFieldsEntry, c randfill.Continue) { c.FillNoCustom(entry) },
+	func(fields *v1.FieldsV1, c randfill.Continue) {
+		fields.SetRawString(`{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:webhooks":{}}`)
 	},
+}
+
+func orNil[T any](pointer **T, c randfill.Continue) {
+	if *pointer = nil; c.Bool() {
+		*pointer = new(T)
+		c.Fill(*pointer)
+	}
 }

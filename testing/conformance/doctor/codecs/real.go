@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand"
+	"reflect"
 	"testing"
 
 	apifuzzer "k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
@@ -59,8 +60,31 @@ func filled(t testing.TB, kind schema.GroupVersionKind, seed int64) runtime.Obje
 	functions := apifuzzer.MergeFuzzerFuncs(metafuzzer.Funcs)
 	filler := apifuzzer.FuzzerFor(functions, rand.NewSource(seed), scheme.Codecs)
 	filler.NumElements(0, 3).Funcs(kindFunctions...).Fill(object)
+	zeroSome(rand.New(rand.NewSource(seed)), reflect.ValueOf(object))
 	object.GetObjectKind().SetGroupVersionKind(kind)
 	return object
+}
+
+// zeroSome makes some strings, numbers and booleans zero, also those behind pointers, where zero is not the same as nil.
+func zeroSome(random *rand.Rand, value reflect.Value) {
+	switch value.Kind() {
+	case reflect.Pointer:
+		if !value.IsNil() {
+			zeroSome(random, value.Elem())
+		}
+	case reflect.Struct:
+		for i := range value.NumField() {
+			zeroSome(random, value.Field(i))
+		}
+	case reflect.Slice:
+		for i := range value.Len() {
+			zeroSome(random, value.Index(i))
+		}
+	case reflect.String, reflect.Bool, reflect.Int32, reflect.Int64:
+		if value.CanSet() && random.Intn(5) == 0 {
+			value.SetZero()
+		}
+	}
 }
 
 // shown returns an object as the API shows it: decoded JSON whose numbers are as they are written.
