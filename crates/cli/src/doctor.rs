@@ -1,14 +1,16 @@
 //! `bowline doctor`: where to look, what to look for, and the changes that free a control plane. Everything is read-only unless
 //! `--yes` is given; the rules and the changes are the doctor crate's.
 
-use crate::connection;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use crate::{connection, doctor_space};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use client::Client;
 use doctor::boot::{self, BootFacts, Releases};
 use doctor::change::{self, Plan};
 use doctor::finding::Finding;
 use doctor::report::{self, Outcome};
-use doctor::source::{Live, Source, SourceInfo, open_live, open_snapshot};
+use doctor::source::{
+    Live, Source, SourceError, SourceInfo, SourceKind, open_data_directory, open_live, open_manifests, open_snapshot,
+};
 use doctor::webhooks::{self, Action, Found, Patch, Target};
 use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,15 +19,11 @@ use std::path::{Path, PathBuf};
 const CANNOT_TELL: u8 = 2;
 
 pub fn command() -> Command {
-    let doctor = common(Command::new("doctor"))
+    sources(common(Command::new("doctor")))
         .about("Find what keeps a Kubernetes control plane from booting, and free it")
         .after_help("Exit codes: 0 clean, 1 findings, 2 cannot tell, 3 something blocks")
-        .subcommand(webhooks_command());
-    doctor
-        .arg(
-            file("snapshot", "Look at a snapshot or database file of etcd instead of a server")
-                .conflicts_with("endpoints"),
-        )
+        .subcommand(webhooks_command())
+        .subcommand(doctor_space::command())
         .arg(
             Arg::new("explain")
                 .long("explain")
@@ -72,7 +70,16 @@ fn webhooks_command() -> Command {
         )
 }
 
-fn common(command: Command) -> Command {
+/// Where to look if not at a server.
+pub fn sources(command: Command) -> Command {
+    command
+        .arg(file("data-dir", "Look at the data directory of a stopped member of Bowline"))
+        .arg(file("snapshot", "Look at a snapshot of etcd, or at the data of a stopped etcd"))
+        .arg(file("manifests", "Look at YAML and JSON files that are not applied yet, a file or a folder"))
+        .group(ArgGroup::new("offline").args(["data-dir", "snapshot", "manifests"]))
+}
+
+pub fn common(command: Command) -> Command {
     let minor = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("1.N").value_parser(release).help(help)
     };
@@ -95,7 +102,7 @@ fn common(command: Command) -> Command {
         )
 }
 
-fn yes() -> Arg {
+pub fn yes() -> Arg {
     Arg::new("yes").long("yes").action(ArgAction::SetTrue).help("Do it; without this, it is only shown")
 }
 
@@ -114,6 +121,7 @@ fn release(text: &str) -> Result<u32, String> {
 /// The exit code.
 pub fn run(matches: &ArgMatches) -> u8 {
     let done = match matches.subcommand() {
+        Some(("space", space)) => doctor_space::run(space),
         Some(("webhooks", webhooks)) => match webhooks.subcommand() {
             Some((name, matches)) => run_webhooks(name, matches),
             None => Ok(CANNOT_TELL),
@@ -132,7 +140,12 @@ fn look(matches: &ArgMatches) -> Result<u8, String> {
     }
     let mut source = open(matches)?;
     let facts = facts(&mut *source, matches)?;
-    let findings = boot::findings(&facts, releases(&facts, matches));
+    let mut findings = boot::findings(&facts, releases(&facts, matches));
+    // Files that are not applied yet take no space.
+    if source.info().kind != SourceKind::Manifests {
+        findings.extend(doctor::space::findings(&doctor_space::census(&mut *source, matches)?));
+    }
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     print(&source.info(), &findings, matches)
 }
 
@@ -145,18 +158,26 @@ fn explain(id: &str) -> Result<u8, String> {
     show(&format!("{id}\n\n{text}\n"))
 }
 
-fn open(matches: &ArgMatches) -> Result<Box<dyn Source>, String> {
-    match matches.try_get_one::<PathBuf>("snapshot").ok().flatten() {
-        Some(path) => Ok(Box::new(open_snapshot(path).map_err(|error| error.to_string())?)),
-        None => Ok(Box::new(live(matches)?)),
+pub fn open(matches: &ArgMatches) -> Result<Box<dyn Source>, String> {
+    let path = |name: &str| matches.get_one::<PathBuf>(name);
+    let failed = |error: SourceError| error.to_string();
+    if let Some(path) = path("snapshot") {
+        return Ok(Box::new(open_snapshot(path).map_err(failed)?));
     }
+    if let Some(path) = path("data-dir") {
+        return Ok(Box::new(open_data_directory(path).map_err(failed)?));
+    }
+    if let Some(path) = path("manifests") {
+        return Ok(Box::new(open_manifests(path, prefix(matches)).map_err(failed)?));
+    }
+    Ok(Box::new(live(matches)?))
 }
 
-fn live(matches: &ArgMatches) -> Result<Live, String> {
+pub fn live(matches: &ArgMatches) -> Result<Live, String> {
     open_live(&connection::options(matches)).map_err(|error| error.to_string())
 }
 
-fn prefix(matches: &ArgMatches) -> &str {
+pub fn prefix(matches: &ArgMatches) -> &str {
     matches.get_one::<String>("prefix").map_or(kube::key::DEFAULT_PREFIX, |prefix| prefix.trim_end_matches('/'))
 }
 
@@ -168,7 +189,7 @@ fn releases(facts: &BootFacts, matches: &ArgMatches) -> Releases {
     Releases::of(facts, matches.get_one("from").copied(), matches.get_one("target").copied())
 }
 
-fn print(source: &SourceInfo, findings: &[Finding], matches: &ArgMatches) -> Result<u8, String> {
+pub fn print(source: &SourceInfo, findings: &[Finding], matches: &ArgMatches) -> Result<u8, String> {
     let text = if matches.get_one::<String>("output").is_some_and(|form| form == "json") {
         format!("{:#}\n", report::json(source, findings))
     } else {
@@ -179,7 +200,7 @@ fn print(source: &SourceInfo, findings: &[Finding], matches: &ArgMatches) -> Res
     Ok(Outcome::of(findings).exit_code())
 }
 
-fn show(text: &str) -> Result<u8, String> {
+pub fn show(text: &str) -> Result<u8, String> {
     std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| format!("write the report: {error}"))?;
     Ok(0)
 }

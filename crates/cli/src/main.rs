@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod connection;
 mod doctor;
+mod doctor_space;
 mod flags;
 mod log;
 mod notify;

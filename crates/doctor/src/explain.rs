@@ -3,9 +3,68 @@
 /// The ids of all rules with their texts, in alphabetical order.
 pub const RULES: &[(&str, &str)] = &[
     (
+        "corrupt-alarm",
+        "A member compared hashes and found data that differs. etcd and Bowline refuse writes until somebody looks, because \
+         nobody knows which member is right.",
+    ),
+    (
+        "events-without-lease",
+        "kube-apiserver attaches a lease to every event, an hour by default (--event-ttl). Events without one were written by \
+         something else, or their leases were lost in a restore; they stay for ever.",
+    ),
+    (
+        "fragmented",
+        "etcd's file never shrinks: deleted space becomes free pages inside it, and the quota counts the file. Only a \
+         defragmentation gives them back, and the member answers nothing while it runs: one member after the other, the leader \
+         last.",
+    ),
+    (
         "ipaddress-missing",
         "Since 1.33 every ClusterIP of a Service has an object IPAddress of its name. At its start the API server makes those that are \
          missing, and ends itself if that does not succeed within 60 seconds. On the first start of 1.33 or later all are missing.",
+    ),
+    (
+        "kyverno-known-leak",
+        "This version of Kyverno is known to leave reports behind, in the issue that the finding names.",
+    ),
+    (
+        "leases-without-keys",
+        "A client grants leases, attaches nothing, and lets them run out. Kubernetes' own clients do not.",
+    ),
+    (
+        "many-versions",
+        "Every change keeps the version before it until compaction. Keys that are rewritten all the time fill the store with \
+         history.",
+    ),
+    (
+        "member-unreachable",
+        "The member is in the list of members and did not answer within the timeout at any of its client URLs, as seen from \
+         here.",
+    ),
+    (
+        "members-differ",
+        "HashKV at the same revision, from the same compaction, must be the same everywhere. It is not: one member has other \
+         data.",
+    ),
+    (
+        "no-compaction",
+        "kube-apiserver asks for a compaction every five minutes, by a transaction on compact_rev_key. If all API servers are \
+         down, or the store refuses that transaction because it is full, history grows without end.",
+    ),
+    (
+        "nospace-alarm",
+        "The quota is used up. etcd refuses every write that grows, kube-apiserver's compaction among them, and stays so until \
+         somebody compacts, defragments each member and disarms the alarm. Bowline serves what does not grow, and takes the \
+         alarm down by itself once deletions or compaction have brought it below 95 %.",
+    ),
+    (
+        "one-resource-dominates",
+        "More than half of the bytes belong to one resource. Not wrong in itself: the first place to look.",
+    ),
+    (
+        "orphans",
+        "Objects that name owners, none of which is in the store. The garbage collector of kube-controller-manager deletes such \
+         objects, so it does not run or does not keep up.",
     ),
     (
         "policy-blocks-boot",
@@ -21,6 +80,12 @@ pub const RULES: &[(&str, &str)] = &[
         "policy-may-block",
         "The policy covers requests of a boot or of healing, and whether it refuses them depends on something that the store does not \
          show: its parameters, the authorizer, or what the objects will contain.",
+    ),
+    ("quota-near", "More than 80 % of the quota are used. At 100 % the cluster cannot write."),
+    (
+        "reports-pile-up",
+        "Kyverno writes a report for each admission and each scan, and its reports controller should read and delete it within \
+         seconds. If that does not run, or is slower, they pile up until the store is full.",
     ),
     (
         "servicecidr-missing",

@@ -11,4 +11,5 @@ pub mod explain;
 pub mod finding;
 pub mod report;
 pub mod source;
+pub mod space;
 pub mod webhooks;

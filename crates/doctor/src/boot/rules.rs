@@ -11,6 +11,24 @@ use admission::{Binding, FailurePolicy, Policy, PolicyKind, Webhook, WebhookConf
 const SERVICE_CIDR_MINOR: u32 = 33;
 /// What is assumed if neither nodes nor flags say which release is run.
 const NEWEST_MINOR: u32 = 36;
+/// Parts of names, and what is known of their makers.
+const VENDORS: &[(&str, &str)] = &[
+    (
+        "kyverno",
+        "Kyverno makes this configuration again whenever it runs and its policies change; --excludeBootstrapResources (1.19, off by \
+         default) leaves out nodes and certificatesigningrequests only, not what the API server writes",
+    ),
+    (
+        "gatekeeper",
+        "Gatekeeper's check-ignore-label webhook on namespaces fails closed by default; its validation webhook fails open",
+    ),
+    (
+        "cert-manager",
+        "cert-manager's webhook fails closed on its own kinds; on others its rules were changed by somebody",
+    ),
+    ("istio", "Istio's injector fails closed on pods: leave out kube-system, and where istiod runs"),
+    ("linkerd", "Linkerd's injector must leave out its own namespace and kube-system; in its HA mode it fails closed"),
+];
 /// Requests named in one finding.
 const EVIDENCE_MAX: usize = 6;
 
@@ -163,6 +181,7 @@ impl Subject<'_> {
             _ => "is never ready, and its startup probe ends it after minutes, again and again".to_owned(),
         };
         let mut evidence = self.evidence(rows);
+        evidence.extend(self.vendor().map(str::to_owned));
         evidence.push(format!("the API server will log: {}…", self.webhook.failure_text()));
         evidence.push(format!("and /readyz?verbose: [-]poststarthook/{writer} failed"));
         let name = self.name();
@@ -183,6 +202,14 @@ impl Subject<'_> {
             ),
             fix: self.fixes(rows),
         }
+    }
+
+    /// What is known of who makes configurations of this name.
+    fn vendor(&self) -> Option<&'static str> {
+        let service = self.webhook.client_config.service.as_ref().map_or("", |service| service.name.as_str());
+        let names = [self.configuration.name.as_str(), self.webhook.name.as_str(), service];
+        let made_by = |vendor: &&(&str, &str)| names.iter().any(|name| name.contains(vendor.0));
+        VENDORS.iter().find(made_by).map(|(_, known)| *known)
     }
 
     fn fixes(&self, rows: &[&RowVerdict<'_>]) -> Vec<String> {
@@ -209,13 +236,15 @@ impl Subject<'_> {
         };
         let mut reasons: Vec<&str> = rows.iter().map(|row| row.boot.row.why).collect();
         reasons.dedup();
+        let mut evidence = self.evidence(rows);
+        evidence.extend(self.vendor().map(str::to_owned));
         Finding {
             id: "webhook-blocks-healing",
             severity,
             title: format!("webhook {name} blocks nodes and pods from coming back"),
             subject: Some(name.clone()),
             what: format!("{} requests that nodes and controllers must make after a full stop go to this webhook, and it fails closed. {whose}", rows.len()),
-            evidence: self.evidence(rows),
+            evidence,
             why: format!("{}.", capital(&reasons.into_iter().take(3).collect::<Vec<_>>().join("; "))),
             fix: vec![
                 "leave kube-system, and the webhook's own namespace, out by its namespaceSelector".to_owned(),
@@ -352,7 +381,8 @@ fn of_binding(stored: &Stored, policy: &Policy, binding: &Binding, verdicts: &[R
 
 /// Objects that an API server of the release to boot will write, and that are not there.
 fn missing(facts: &BootFacts, releases: Releases, findings: &mut Vec<Finding>) {
-    if !facts.is_a_cluster || releases.to < SERVICE_CIDR_MINOR {
+    // A store without namespaces is no cluster's, or not yet.
+    if !facts.is_a_cluster || facts.namespaces.is_empty() || releases.to < SERVICE_CIDR_MINOR {
         return;
     }
     let was = releases.from.is_some_and(|from| from >= SERVICE_CIDR_MINOR);
