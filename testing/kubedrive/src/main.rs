@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod keys;
+mod matching;
 mod values;
 mod verbs;
 

@@ -1,7 +1,7 @@
 //! What can be asked: one function for each verb, and this table. A verb answers with JSON, or with the message of an
 //! error; it keeps nothing between two requests.
 
-use crate::{keys, values};
+use crate::{keys, matching, values};
 use serde_json::{Value, json};
 
 /// From a whole request to its answer.
@@ -15,6 +15,7 @@ const VERBS: &[(&str, Verb)] = &[
     ("key", keys::parse),
     ("key_of", keys::key_of),
     ("likely_meant", keys::likely_meant),
+    ("match", matching::matches),
     ("verbs", names),
 ];
 

@@ -57,6 +57,7 @@ fn conditions_on_the_request() {
             ("request.?namespace.orValue('none') == 'none'", "true"),
             ("{'a': 1}.a == 1 && {'a': 1}['a'] == 1.0 && 'a' in {'a': 1}", "true"),
             ("oldObject == null", "true"),
+            ("has(oldObject.spec) || has(request.name.x)", "false"),
             ("size(object.spec.cidrs) == 1 && object.spec.cidrs[0].contains('/')", "true"),
             ("object.metadata.labels.a == 'b' && !has(object.metadata.annotations)", "true"),
             ("1 + 2 * 3 - 4 / 2 == 5 && 7 % 4 == 3 && -1 < 0", "true"),

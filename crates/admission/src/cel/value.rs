@@ -159,6 +159,10 @@ impl Value {
         let target = match self {
             Value::Optional(None) => return Ok(Value::Bool(false)),
             Value::Optional(Some(inner)) => inner,
+            // What has no fields has not this one: so it is in cel-go.
+            other if !matches!(other, Value::Map(_) | Value::Partial { .. } | Value::List(_)) => {
+                return Ok(Value::Bool(false));
+            }
             other => other,
         };
         Ok(Value::Bool(target.find(&Value::Text(field.to_owned()))?.is_some()))
