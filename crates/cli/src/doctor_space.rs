@@ -6,10 +6,11 @@ use doctor::source::{Live, Source, SourceKind};
 use doctor::space::{self, CLASSES, Class, Progress, SpaceFacts, Victim};
 use std::io::{IsTerminal, Write as _};
 use std::pin::pin;
-use std::task::Poll;
 
 /// Victims shown in a dry run.
 const SHOWN: usize = 5;
+/// The exit code of a deletion that control-c ended.
+const STOPPED: u8 = 1;
 /// Columns of the progress bar.
 const BAR: u64 = 40;
 
@@ -87,8 +88,12 @@ fn free(matches: &ArgMatches) -> Result<u8, String> {
     let rate = matches.get_one("rate").copied().unwrap_or(1);
     let progress = source.block_on(delete(&source, &all, rate))?;
     let Progress { deleted, changed, all } = progress;
-    let stopped = if deleted + changed < all { ", stopped before the end" } else { "" };
+    let is_stopped = deleted + changed < all;
+    let stopped = if is_stopped { ", stopped before the end" } else { "" };
     show(&format!("{deleted} of {all} keys deleted, {changed} were changed meanwhile and left alone{stopped}\n"))?;
+    if is_stopped {
+        return Ok(STOPPED);
+    }
     show(match source.info().kind {
         SourceKind::Bowline => {
             "the server gives the space back by itself, and takes the alarm down below 95 % of the quota\n"
@@ -100,7 +105,13 @@ fn free(matches: &ArgMatches) -> Result<u8, String> {
 /// Until all is done, or somebody presses control-c; a batch is never left half done.
 async fn delete(source: &Live, victims: &[Victim], rate: u32) -> Result<Progress, String> {
     let terminal = std::io::stderr().is_terminal();
+    let waker = std::task::Waker::noop();
     let mut stop = pin!(tokio::signal::ctrl_c());
+    // It listens from the first time on that it is asked.
+    let mut is_stopped = move || stop.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_ready();
+    if is_stopped() {
+        return Err("control-c cannot be listened for; nothing was deleted".to_owned());
+    }
     let mut stopped = false;
     let mut last = Progress { all: victims.len() as u64, ..Progress::default() };
     let mut go_on = |progress: Progress| {
@@ -108,8 +119,7 @@ async fn delete(source: &Live, victims: &[Victim], rate: u32) -> Result<Progress
         if terminal {
             bar(progress);
         }
-        let waker = std::task::Waker::noop();
-        stopped |= matches!(stop.as_mut().poll(&mut std::task::Context::from_waker(waker)), Poll::Ready(_));
+        stopped |= is_stopped();
         !stopped
     };
     let done = space::free(source.client(), victims, rate, &mut go_on).await;

@@ -4,9 +4,10 @@
 //! Only what a class names is ever deleted, and each key only if it is still where it was seen. Deletions, and transactions of
 //! nothing else, are served by etcd and by Bowline while NOSPACE is up.
 
-use crate::source::{Live, Member, Source};
+use crate::source::{AlarmKind, Live, Member, Source};
 use bytes::Bytes;
-use client::{CHANGES_MAX, Change, Client, Guarded, To};
+use client::pb::{AlarmMember, AlarmType};
+use client::{CHANGES_MAX, Change, Client, ErrorKind, Guarded, To};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,9 @@ pub async fn free(
 ) -> Result<Progress, String> {
     let started = Instant::now();
     let mut progress = Progress { all: victims.len() as u64, ..Progress::default() };
-    for batch in victims.chunks(CHANGES_MAX) {
+    // No batch takes more than a second of the rate, so that nobody waits longer for the end.
+    let batch_max = usize::try_from(per_second).unwrap_or(CHANGES_MAX).clamp(1, CHANGES_MAX);
+    for batch in victims.chunks(batch_max) {
         delete(client, batch, &mut progress).await?;
         if !go_on(progress) {
             break;
@@ -138,12 +141,20 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
 
 /// What gives etcd's space back: compaction, defragmentation of each member, the leader last, and disarming. `say` is told
 /// each step before it is done; without `yes` none is.
+///
+/// Fails: if a member cannot be reached, if the alarm CORRUPT is up, and with the first step that does; then the rest is not done.
 pub fn sequence(source: &mut Live, yes: bool, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let status = source.status().map_err(|error| error.to_string())?;
     if let Some(member) = status.members.iter().find(|member| member.unreachable.is_some()) {
         return Err(format!(
             "member {} cannot be reached at {}; one member after the other is defragmented only while all are there",
             member.name, member.endpoint
+        ));
+    }
+    if let Some((member, _)) = status.alarms.iter().find(|(_, kind)| *kind == AlarmKind::Corrupt) {
+        return Err(format!(
+            "the alarm CORRUPT of member {member:x} is up: its data differ from the others', which no defragmentation mends. \
+             Remove that member, add it again with an empty directory, and disarm that alarm by hand"
         ));
     }
     let mut members: Vec<&Member> = status.members.iter().collect();
@@ -154,7 +165,7 @@ pub fn sequence(source: &mut Live, yes: bool, say: &mut dyn FnMut(&str)) -> Resu
         source.block_on(async {
             match client.compact(status.revision, true).await {
                 // Somebody else did it meanwhile.
-                Err(error) if error.kind() == client::ErrorKind::Compacted => Ok(()),
+                Err(error) if error.kind() == ErrorKind::Compacted => Ok(()),
                 done => done.map(|_| ()).map_err(|error| error.to_string()),
             }
         })?;
@@ -170,19 +181,22 @@ pub fn sequence(source: &mut Live, yes: bool, say: &mut dyn FnMut(&str)) -> Resu
         }
     }
     for (member, _) in &status.alarms {
-        say(&format!("disarm the alarm of member {member:x}"));
+        say(&format!("disarm the alarm NOSPACE of member {member:x}"));
     }
-    if yes {
-        source.block_on(async {
-            for alarm in client.alarm_list().await.map_err(|error| error.to_string())? {
-                client.alarm_disarm(alarm).await.map_err(|error| error.to_string())?;
-            }
-            Ok::<(), String>(())
-        })?;
+    if yes { source.block_on(disarm(&client)) } else { Ok(()) }
+}
+
+/// What is up now: another member may have raised it meanwhile.
+async fn disarm(client: &Client) -> Result<(), String> {
+    for AlarmMember { member_id, alarm } in client.alarm_list().await.map_err(|error| error.to_string())? {
+        if alarm == i32::from(AlarmType::Nospace) {
+            client.alarm_disarm(AlarmMember { member_id, alarm }).await.map_err(|error| error.to_string())?;
+        }
     }
     Ok(())
 }
 
+/// And waits until the member takes part again.
 async fn defragment(client: &Client, member: &Member) -> Result<(), String> {
     let at = client.at(&member.endpoint).await.map_err(|error| error.to_string())?;
     at.defragment().await.map_err(|error| error.to_string())?;
@@ -190,16 +204,17 @@ async fn defragment(client: &Client, member: &Member) -> Result<(), String> {
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {
         tick.tick().await;
-        // A member that has no leader yet has not caught up.
-        match at.status().await {
-            Ok(status) if status.leader != 0 => return Ok(()),
-            _ if started.elapsed() >= HEALTHY_WITHIN => {
+        // A linearizable read is answered by a member that has a leader and has applied what the leader had.
+        match at.get(b"health").await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Denied => return Ok(()),
+            Err(error) if started.elapsed() >= HEALTHY_WITHIN => {
                 return Err(format!(
-                    "member {} does not answer after its defragmentation; the others were left alone",
+                    "member {} does not answer after its defragmentation; the rest was left alone: {error}",
                     member.name
                 ));
             }
-            _ => {}
+            Err(_) => {}
         }
     }
 }

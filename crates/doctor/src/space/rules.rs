@@ -209,6 +209,10 @@ fn history(facts: &SpaceFacts, findings: &mut Vec<Finding>) {
 }
 
 fn resources(facts: &SpaceFacts, findings: &mut Vec<Finding>) {
+    let unreadable: u64 = facts.resources.values().map(|stat| stat.unreadable).sum();
+    let unreadable = (unreadable > 0).then(|| {
+        format!("{unreadable} objects are encrypted or damaged and do not tell who they are: owners may be among them")
+    });
     for (name, stat) in &facts.resources {
         if facts.live_bytes > LARGE_BYTES && stat.live_bytes * 2 > facts.live_bytes {
             let mut evidence = vec![describe(name, stat)];
@@ -228,7 +232,7 @@ fn resources(facts: &SpaceFacts, findings: &mut Vec<Finding>) {
             findings.push(Finding {
                 subject: Some(name.clone()),
                 what: format!("{} objects, {}, whose owners no longer exist.", stat.orphans, size(stat.orphan_bytes)),
-                evidence: vec![describe(name, stat)],
+                evidence: [describe(name, stat)].into_iter().chain(unreadable.clone()).collect(),
                 why: "Kubernetes' garbage collector would have deleted them: it is behind, or not running".to_owned(),
                 fix: vec!["look at kube-controller-manager".to_owned(), way_out(name)],
                 ..finding("orphans", Severity::Warning, format!("{name} whose owners are gone"))
@@ -338,8 +342,8 @@ pub fn table(facts: &SpaceFacts) -> String {
     let mut out = format!("{:>9}  {:>9}  {:>9}  {:>7}  RESOURCE\n", "KEYS", "LIVE", "HISTORY", "ORPHANS");
     for (name, stat) in rows.iter().take(ROWS) {
         let history = if facts.history_bytes.is_some() { size(stat.history_bytes) } else { "?".to_owned() };
-        let _ =
-            writeln!(out, "{:>9}  {:>9}  {history:>9}  {:>7}  {name}", stat.keys, size(stat.live_bytes), stat.orphans);
+        let orphans = if facts.orphans_counted { stat.orphans.to_string() } else { "?".to_owned() };
+        let _ = writeln!(out, "{:>9}  {:>9}  {history:>9}  {orphans:>7}  {name}", stat.keys, size(stat.live_bytes));
     }
     let _ = writeln!(
         out,

@@ -180,7 +180,12 @@ fn resources_that_fill_the_store() {
     let expiring = ResourceStat { keys: 2000, with_lease: 1500, ..ResourceStat::default() };
     assert_eq!(ids(&with("events", expiring)), []);
     let orphans = ResourceStat { keys: 3000, orphans: 2000, ..ResourceStat::default() };
-    assert_eq!(ids(&with("pods", orphans)), [("orphans", Severity::Warning)]);
+    assert_eq!(ids(&with("pods", orphans.clone())), [("orphans", Severity::Warning)]);
+    let doubt = |facts: &SpaceFacts| {
+        findings(facts).iter().any(|it| it.evidence.iter().any(|line| line.contains("owners may")))
+    };
+    assert!(!doubt(&with("pods", orphans.clone())));
+    assert!(doubt(&with("pods", ResourceStat { unreadable: 1, ..orphans })));
 }
 
 #[test]
