@@ -84,7 +84,7 @@ impl Server {
     }
 
     fn spawn(&self) -> Child {
-        let (client, peer) = (self.url(), format!("http://127.0.0.1:{}", self.peer_port));
+        let (client, peer) = (self.url(), self.peer_url());
         let mut command = Command::new(&self.binary);
         if self.kind == Kind::Bowline {
             command.arg("server");
@@ -112,6 +112,16 @@ impl Server {
         format!("http://127.0.0.1:{}", self.client_port)
     }
 
+    /// The same for members.
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
+    }
+
+    /// For what is known only when all members have their addresses. Of a flag that comes twice, the last one counts.
+    pub fn add_flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+    }
+
     pub fn data_directory(&self) -> PathBuf {
         self.data.path().join("data")
     }
@@ -120,9 +130,14 @@ impl Server {
         self.data.path().join("log")
     }
 
+    /// All that the process wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
     /// The last lines that the process wrote.
     pub fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL)..].join("\n")
     }
