@@ -136,8 +136,10 @@ async fn delete(client: &Client, batch: &[Victim], progress: &mut Progress) -> R
     Ok(())
 }
 
-/// How long a member may take to answer again after it was defragmented.
+/// How long a member may take to end its compaction, and to answer again after it was defragmented.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
+/// What members with the same data may differ by, beside half of it: their pages are filled differently.
+const IN_USE_SLACK_BYTES: i64 = 1 << 20;
 
 /// What gives etcd's space back: compaction, defragmentation of each member, the leader last, and disarming. `say` is told
 /// each step before it is done; without `yes` none is.
@@ -177,7 +179,10 @@ pub fn sequence(source: &mut Live, yes: bool, say: &mut dyn FnMut(&str)) -> Resu
             member.name, member.endpoint, member.db_bytes, member.db_bytes_in_use
         ));
         if yes {
-            source.block_on(defragment(&client, member))?;
+            source.block_on(async {
+                wait_for_compaction(&client, member).await?;
+                defragment(&client, member).await
+            })?;
         }
     }
     for (member, _) in &status.alarms {
@@ -191,6 +196,23 @@ async fn disarm(client: &Client) -> Result<(), String> {
     for AlarmMember { member_id, alarm } in client.alarm_list().await.map_err(|error| error.to_string())? {
         if alarm == i32::from(AlarmType::Nospace) {
             client.alarm_disarm(AlarmMember { member_id, alarm }).await.map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// The compaction was waited for at the endpoint of `client` only; a member that is defragmented before its own one keeps what that
+/// would have freed. Pages in use tell, because nothing else does; who is late after a minute is defragmented all the same.
+async fn wait_for_compaction(client: &Client, member: &Member) -> Result<(), String> {
+    let done = client.status().await.map_err(|error| error.to_string())?.db_size_in_use;
+    let enough = done.saturating_add(done / 2).saturating_add(IN_USE_SLACK_BYTES);
+    let at = client.at(&member.endpoint).await.map_err(|error| error.to_string())?;
+    let started = Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    while started.elapsed() < HEALTHY_WITHIN {
+        tick.tick().await;
+        if at.status().await.map_err(|error| error.to_string())?.db_size_in_use <= enough {
+            break;
         }
     }
     Ok(())
