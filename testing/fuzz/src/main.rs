@@ -5,6 +5,7 @@
 //! them; it keeps no coverage, so it runs on a stable toolchain, and a target can be handed to a coverage-guided fuzzer as it
 //! is. A failing input is printed in hex and becomes a test beside the decoder.
 
+mod conditions;
 mod etcd_files;
 mod files;
 mod mutate;

@@ -1,6 +1,6 @@
 //! The decoders, each with valid inputs to start from.
 
-use crate::{etcd_files, files, objects};
+use crate::{conditions, etcd_files, files, objects};
 use bytes::Bytes;
 use consensus::{Entry as LogEntry, EntryKind};
 use model::{
@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "etcd-file-pages", seeds: etcd_files::edit_seeds, run: etcd_files::edited },
     Target { name: "kube-value", seeds: objects::values, run: objects::value },
     Target { name: "kube-key", seeds: objects::keys, run: objects::key },
+    Target { name: "condition", seeds: conditions::expressions, run: conditions::expression },
 ];
 
 fn put() -> Put {

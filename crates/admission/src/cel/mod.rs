@@ -235,15 +235,8 @@ impl Evaluation<'_> {
         match call.func_name.as_str() {
             operators::LOGICAL_AND => combine(argument(0), || argument(1), false),
             operators::LOGICAL_OR => combine(argument(0), || argument(1), true),
-            operators::CONDITIONAL => match truth(argument(0)) {
-                Ok(condition) => argument(if condition { 1 } else { 2 }),
-                Err(Failure::Unknown(why)) => {
-                    // Known all the same if both ways lead to one place.
-                    let (one, other) = (argument(1), argument(2));
-                    if one == other { one } else { Err(Failure::Unknown(why)) }
-                }
-                Err(error) => Err(error),
-            },
+            // A condition that is not known may be an error, even if both ways lead to one place.
+            operators::CONDITIONAL => argument(if truth(argument(0))? { 1 } else { 2 }),
             operators::NOT_STRICTLY_FALSE => Ok(Value::Bool(argument(0) != Ok(Value::Bool(false)))),
             name => {
                 if let Some(target) = &call.target {

@@ -107,7 +107,7 @@ fn what_is_not_known_is_unknown_unless_the_other_side_decides() {
             ("authorizer.group('').resource('pods').check('get').allowed() && request.name == 'x'", "false"),
             ("authorizer.group('').allowed() || request.none == 1", "unknown"),
             ("has(request.options)", "unknown"),
-            ("request.options.kind == 'a' ? true : true", "true"),
+            ("request.options.kind == 'a' ? true : true", "unknown"),
             ("ip.isCanonical('127.0.0.1')", "unknown"),
             ("quantity('1Gi').isGreaterThan(quantity('1Mi'))", "unknown"),
             ("request.name.somethingNew()", "unknown"),
