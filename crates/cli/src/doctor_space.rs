@@ -1,6 +1,6 @@
 //! `bowline doctor space`: who fills a store, and digging it out, on Bowline and on any etcd.
 
-use crate::doctor::{common, live, open, prefix, print, show, sources, yes};
+use crate::doctor::{common, live, open, output, prefix, print, show, sources, yes};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use doctor::source::{Live, Source, SourceKind};
 use doctor::space::{self, CLASSES, Class, Progress, SpaceFacts, Victim};
@@ -28,7 +28,7 @@ pub fn command() -> Command {
         .value_parser(value_parser!(u32).range(1..))
         .default_value("5000")
         .help("Keys to delete in a second at most");
-    sources(common(Command::new("space")))
+    output(sources(common(Command::new("space"))))
         .about("Say who fills the store, and dig it out")
         .subcommand_negates_reqs(true)
         .subcommand(

@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod doctor;
 mod doctor_space;
+mod doctor_webhooks;
 mod flags;
 mod log;
 mod notify;

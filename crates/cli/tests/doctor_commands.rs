@@ -200,6 +200,94 @@ fn what_cannot_be_changed_is_refused_with_the_way_out() {
 }
 
 #[test]
+fn two_configurations_of_one_name_are_freed_one_by_one_by_the_reports_own_commands() {
+    let night = Night::new(&[]);
+    let mutating = KEY.replace("validating", "mutating").replacen("-mutating-", "-validating-", 1);
+    night.put(KEY, webhook().to_string().as_bytes()).expect("written");
+    night
+        .put(&mutating, webhook().to_string().replace("ValidatingWebhook", "MutatingWebhook").as_bytes())
+        .expect("written");
+    let refused = night.says(&["webhooks", "disable", NAME, "--yes"], 2);
+    assert!(refused.contains(&format!("{KEY} and {mutating}: say which one by --kind")), "{refused}");
+    let look = ["-o", "json", "--target", "1.34"];
+    for blocking in [2, 1] {
+        let report: Value = serde_json::from_str(&night.says(&look, 3)).expect("the report is JSON");
+        let findings = report["findings"].as_array().expect("a list");
+        let blocks: Vec<&Value> = findings.iter().filter(|finding| finding["id"] == "webhook-blocks-boot").collect();
+        assert_eq!(blocks.len(), blocking);
+        // As it is printed, without a word about the release that was asked for.
+        let command = blocks[0]["fix"][0].as_str().expect("a command");
+        assert!(command.contains(" --kind "), "{command}");
+        let words: Vec<&str> = command.split(' ').skip(2).collect();
+        night.says(&words, 0);
+    }
+    night.says(&["--target", "1.34"], 1);
+    let list: Value = serde_json::from_str(&night.says(&["webhooks", "list", "-o", "json"], 0)).expect("JSON");
+    let kinds: Vec<&Value> = list["webhooks"].as_array().expect("a list").iter().map(|one| &one["kind"]).collect();
+    assert_eq!(kinds, ["validating", "mutating"]);
+}
+
+#[test]
+fn a_policy_that_blocks_is_freed_by_its_binding() {
+    let night = Night::new(&[]);
+    let object = |kind: &str, spec: Value| {
+        let kind = format!("ValidatingAdmissionPolicy{kind}");
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "no"}, "spec": spec})
+    };
+    let rules = json!([{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]);
+    let policy = json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "false"}]});
+    let binding = json!({"policyName": "no", "validationActions": ["Deny"]});
+    let put = |key, object: Value| night.put(key, object.to_string().as_bytes()).expect("written");
+    put("/registry/validatingadmissionpolicies/no", object("", policy));
+    put("/registry/validatingadmissionpolicybindings/no", object("Binding", binding));
+    let found = night.says(&[], 3);
+    assert!(found.contains("webhooks delete no --kind validating-policy-binding --yes"), "{found}");
+    let refused = night.says(&["webhooks", "disable", "no", "--kind", "validating-policy-binding"], 2);
+    assert!(refused.contains("not a webhook configuration"), "{refused}");
+    night.says(&["webhooks", "delete", "no", "--kind", "validating-policy-binding", "--yes"], 0);
+    night.says(&[], 0);
+}
+
+#[test]
+fn what_is_not_a_running_server_is_looked_at_and_left_alone() {
+    let night = Night::new(&[]);
+    // Not clean: nothing was seen.
+    assert!(night.says(&["--prefix", "/kubernetes.io"], 2).contains("no Kubernetes cluster below /kubernetes.io"));
+    let file = night.folder.path().join("webhook.json");
+    std::fs::write(&file, webhook().to_string()).expect("written");
+    let file = file.to_str().expect("text");
+    let offline = |line: &[&str], code| {
+        let output = Command::new(env!("CARGO_BIN_EXE_bowline")).arg("doctor").args(line).output().expect("it runs");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{line:?} {text}");
+        text
+    };
+    assert!(offline(&["webhooks", "list", "--manifests", file], 0).contains("BLOCKS THE BOOT"));
+    let explained = offline(&["webhooks", "explain", NAME, "--manifests", file, "--target", "1.34"], 3);
+    assert!(
+        explained.contains("  BLOCKS BOOT     CREATE networking.k8s.io/v1 servicecidrs \"kubernetes\" by"),
+        "{explained}"
+    );
+    assert!(explained.contains("  safe            UPDATE "), "{explained}");
+    let refused = offline(&["webhooks", "disable", NAME, "--manifests", file, "--yes"], 2);
+    assert!(refused.starts_with("--manifests is only read: changes are made on a running server"), "{refused}");
+}
+
+#[test]
+fn facts_that_were_saved_are_judged_the_same_elsewhere() {
+    let night = Night::new(&[]);
+    night.put(KEY, webhook().to_string().as_bytes()).expect("written");
+    let file = night.folder.path().join("night.json");
+    let file = file.to_str().expect("text");
+    let there = night.says(&["--target", "1.34", "--save-facts", file], 3);
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_bowline")).args(["doctor", "--target", "1.34", "--facts", file]).output();
+    assert_eq!(String::from_utf8_lossy(&output.expect("it runs").stdout), there);
+    std::fs::write(file, "{\"version\":9}").expect("written");
+    assert!(night.says(&["--facts", file], 2).starts_with("read facts "));
+}
+
+#[test]
 fn a_full_store_is_dug_out() {
     let quota = QUOTA_BYTES.to_string();
     let night = Night::new(&["--quota-backend-bytes", &quota]);

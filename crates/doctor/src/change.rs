@@ -58,7 +58,7 @@ pub struct Record {
 pub type Result<T> = std::result::Result<T, String>;
 
 impl Record {
-    fn new(plan: &Plan, endpoint: &str, now: jiff::Timestamp) -> Record {
+    pub(crate) fn new(plan: &Plan, endpoint: &str, now: jiff::Timestamp) -> Record {
         let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         Record {
             version: VERSION,
@@ -75,7 +75,7 @@ impl Record {
         }
     }
 
-    fn from_json(text: &[u8], place: &str) -> Result<Record> {
+    pub(crate) fn from_json(text: &[u8], place: &str) -> Result<Record> {
         let record: Record =
             serde_json::from_slice(text).map_err(|error| format!("read undo record {place}: {error}"))?;
         if record.version != VERSION {
@@ -84,12 +84,12 @@ impl Record {
         Ok(record)
     }
 
-    fn to_json(&self) -> Result<Vec<u8>> {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>> {
         serde_json::to_vec_pretty(self).map_err(|error| format!("write undo record: {error}"))
     }
 
     /// The way back.
-    fn reverse(&self, mod_revision: i64) -> Result<Plan> {
+    pub(crate) fn reverse(&self, mod_revision: i64) -> Result<Plan> {
         Ok(Plan {
             what: format!("undo {} ({})", self.id, self.what),
             key: bytes_of(&self.key)?,
@@ -111,6 +111,8 @@ pub struct Done {
     pub id: String,
     pub file: PathBuf,
     pub revision: i64,
+    /// Why the change has no line in the audit log, if so.
+    pub unwritten: Option<String>,
 }
 
 /// Carries the plan out. Nothing is changed unless the record is on disk.
@@ -133,8 +135,8 @@ pub async fn carry_out(client: &Client, plan: &Plan, directory: &Path) -> Result
     };
     match client.change(vec![change, keep]).await {
         Ok(Guarded::Done(revision)) => {
-            audit(directory, &record, revision)?;
-            Ok(Done { id: record.id, file, revision })
+            let unwritten = audit(directory, &record, revision).err();
+            Ok(Done { id: record.id, file, revision, unwritten })
         }
         Ok(Guarded::Conflict(found)) => {
             // The file would undo what was never done.
@@ -163,7 +165,9 @@ fn audit(directory: &Path, record: &Record, revision: i64) -> Result<()> {
         file.write_all(format!("{line}\n").as_bytes())?;
         file.sync_all()
     });
-    written.map_err(|error| format!("it was done, but its line could not be written to {}: {error}", path.display()))
+    written.map_err(|error| {
+        format!("the change was made, but its line could not be written to {}: {error}", path.display())
+    })
 }
 
 /// It holds what the store holds, so nobody else may read it.

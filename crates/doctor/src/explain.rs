@@ -47,6 +47,11 @@ pub const RULES: &[(&str, &str)] = &[
          data.",
     ),
     (
+        "no-cluster",
+        "Below the prefix there is nothing that kube-apiserver keeps. Either it uses another --etcd-prefix, or this is another store, or \
+         the store was emptied. A report that says \"clean\" would be about nothing, so it says that it cannot tell.",
+    ),
+    (
         "no-compaction",
         "kube-apiserver asks for a compaction every five minutes, by a transaction on compact_rev_key. If all API servers are \
          down, or the store refuses that transaction because it is full, history grows without end.",

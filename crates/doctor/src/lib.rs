@@ -8,6 +8,7 @@
 pub mod boot;
 pub mod change;
 pub mod explain;
+pub mod facts;
 pub mod finding;
 pub mod report;
 pub mod source;

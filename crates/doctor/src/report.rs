@@ -50,7 +50,7 @@ impl Outcome {
 }
 
 /// Rules that mean that another rule could not look.
-const UNREADABLE: &[&str] = &["value-encrypted", "value-damaged"];
+const UNREADABLE: &[&str] = &["no-cluster", "value-encrypted", "value-damaged"];
 
 pub fn severity_name(severity: Severity) -> &'static str {
     match severity {

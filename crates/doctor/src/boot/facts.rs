@@ -70,6 +70,16 @@ pub struct Damaged {
 }
 
 impl BootFacts {
+    /// Nothing of a cluster was there.
+    pub fn is_empty(&self) -> bool {
+        let unreadable = self.encrypted.is_empty() && self.damaged.is_empty();
+        unreadable
+            && self.namespaces.is_empty()
+            && self.services.is_empty()
+            && self.admission.is_empty()
+            && self.kubelet_versions.is_empty()
+    }
+
     pub fn name_of(object: &Value) -> &str {
         object["metadata"]["name"].as_str().unwrap_or_default()
     }

@@ -7,7 +7,7 @@ mod rules;
 
 pub use collect::collect;
 pub use facts::{BootFacts, Damaged, Encrypted, Service, Stored, minor};
-pub use rules::{Releases, findings, readable_webhooks};
+pub use rules::{NEWEST_MINOR, Releases, about_one, findings, readable_webhooks, verdicts};
 
 #[cfg(test)]
 mod tests;

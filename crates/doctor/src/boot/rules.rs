@@ -10,7 +10,7 @@ use admission::{Binding, FailurePolicy, Policy, PolicyKind, Webhook, WebhookConf
 /// ServiceCIDR and IPAddress are written by the API server itself since this release.
 const SERVICE_CIDR_MINOR: u32 = 33;
 /// What is assumed if neither nodes nor flags say which release is run.
-const NEWEST_MINOR: u32 = 36;
+pub const NEWEST_MINOR: u32 = 36;
 /// Parts of names, and what is known of their makers.
 const VENDORS: &[(&str, &str)] = &[
     (
@@ -57,17 +57,11 @@ impl Releases {
 
 /// All findings about the boot, the worst first.
 pub fn findings(facts: &BootFacts, releases: Releases) -> Vec<Finding> {
-    let state = BootState {
-        has_service_cidr: facts.service_cidrs.contains("kubernetes"),
-        without_ip_address: facts.without_ip_address(),
-        priority_classes: facts.priority_classes.iter().cloned().collect(),
-        namespaces: facts.namespaces.keys().cloned().collect(),
-        bootstrap_cluster_roles: facts.bootstrap_cluster_roles,
-        flow_schemas: facts.flow_schemas,
-        api_services: facts.api_services,
-    };
-    let boots = requests(releases.from, releases.to, &state);
+    let boots = boot_requests(facts, releases);
     let mut findings = Vec::new();
+    if facts.is_a_cluster && facts.is_empty() {
+        findings.push(no_cluster(facts));
+    }
     for stored in &facts.admission {
         if let Some(kind) = webhook_kind(&stored.kind) {
             of_configuration(kind, stored, facts, releases, &boots, &mut findings);
@@ -78,6 +72,36 @@ pub fn findings(facts: &BootFacts, releases: Releases) -> Vec<Finding> {
     unreadable(facts, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     findings
+}
+
+/// What the API server and the cluster will ask for, from what is there.
+fn boot_requests(facts: &BootFacts, releases: Releases) -> Vec<BootRequest> {
+    let state = BootState {
+        has_service_cidr: facts.service_cidrs.contains("kubernetes"),
+        without_ip_address: facts.without_ip_address(),
+        priority_classes: facts.priority_classes.iter().cloned().collect(),
+        namespaces: facts.namespaces.keys().cloned().collect(),
+        bootstrap_cluster_roles: facts.bootstrap_cluster_roles,
+        flow_schemas: facts.flow_schemas,
+        api_services: facts.api_services,
+    };
+    requests(releases.from, releases.to, &state)
+}
+
+/// Findings about one stored configuration of webhooks.
+pub fn about_one(facts: &BootFacts, stored: &Stored, releases: Releases) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(kind) = webhook_kind(&stored.kind) {
+        of_configuration(kind, stored, facts, releases, &boot_requests(facts, releases), &mut findings);
+    }
+    findings
+}
+
+/// Shows what each request meets in a webhook.
+pub fn verdicts(webhook: &Webhook, facts: &BootFacts, releases: Releases, show: &mut dyn FnMut(&RowVerdict<'_>)) {
+    for boot in &boot_requests(facts, releases) {
+        show(&of_webhook(webhook, boot, &Namespaces(facts), releases.to));
+    }
 }
 
 pub fn webhook_kind(kind: &str) -> Option<WebhookKind> {
@@ -212,12 +236,25 @@ impl Subject<'_> {
         VENDORS.iter().find(made_by).map(|(_, known)| *known)
     }
 
+    /// What the command that does it is called with.
+    fn command(&self, verb: &str, name: &str) -> String {
+        let name_of = |stored: &&Stored| BootFacts::name_of(&stored.object) == self.configuration.name;
+        let named_so =
+            self.facts.admission.iter().filter(|stored| webhook_kind(&stored.kind).is_some()).filter(name_of);
+        let kind = match webhook_kind(&self.stored.kind) {
+            Some(WebhookKind::Mutating) => " --kind mutating",
+            _ => " --kind validating",
+        };
+        let kind = if named_so.count() > 1 { kind } else { "" };
+        format!("bowline doctor webhooks {verb} {name}{kind} --yes")
+    }
+
     fn fixes(&self, rows: &[&RowVerdict<'_>]) -> Vec<String> {
         let name = self.name();
         let mut fix = vec![
-            format!("bowline doctor webhooks patch {name} --yes"),
-            format!("bowline doctor webhooks disable {name} --yes"),
-            format!("bowline doctor webhooks delete {} --yes", self.configuration.name),
+            self.command("patch", &name),
+            self.command("disable", &name),
+            self.command("delete", &self.configuration.name),
         ];
         if let Some(condition) = condition_against(rows.iter().map(|row| row.boot)) {
             fix.push(format!("for good, in the webhook's own configuration, a match condition: {condition}"));
@@ -249,7 +286,7 @@ impl Subject<'_> {
             fix: vec![
                 "leave kube-system, and the webhook's own namespace, out by its namespaceSelector".to_owned(),
                 "leave nodes, leases and certificatesigningrequests out of its rules: no namespaceSelector applies to nodes".to_owned(),
-                format!("if the cluster is down now: bowline doctor webhooks disable {name} --yes"),
+                format!("if the cluster is down now: {}", self.command("disable", &name)),
             ],
         }
     }
@@ -342,6 +379,7 @@ fn policies(facts: &BootFacts, releases: Releases, boots: &[BootRequest], findin
 
 fn of_binding(stored: &Stored, policy: &Policy, binding: &Binding, verdicts: &[RowVerdict<'_>]) -> Option<Finding> {
     let worst = verdicts.iter().map(|row| &row.verdict).min()?;
+    let kind = if stored.kind.starts_with("Mutating") { "mutating" } else { "validating" };
     let (id, severity, how) = match worst {
         Verdict::BlocksBoot => {
             ("policy-blocks-boot", Severity::Blocking, "refuses what the API server must write to boot")
@@ -373,6 +411,10 @@ fn of_binding(stored: &Stored, policy: &Policy, binding: &Binding, verdicts: &[R
         evidence,
         why: "it is evaluated in the API server itself, before that is ready".to_owned(),
         fix: vec![
+            format!(
+                "if the API server does not boot: bowline doctor webhooks delete {} --kind {kind}-policy-binding --yes",
+                binding.name
+            ),
             format!("exclude the API server by a match condition of the policy: {NOT_THE_API_SERVER}"),
             "or change validationActions of the binding to [\"Warn\", \"Audit\"]".to_owned(),
         ],
@@ -415,6 +457,23 @@ fn missing(facts: &BootFacts, releases: Releases, findings: &mut Vec<Finding>) {
             why: "a webhook that refuses one of them ends the API server".to_owned(),
             fix: vec!["nothing, if no webhook or policy is found to block it".to_owned()],
         });
+    }
+}
+
+/// Without this, a wrong prefix would look like a healthy cluster.
+fn no_cluster(facts: &BootFacts) -> Finding {
+    Finding {
+        id: "no-cluster",
+        severity: Severity::Critical,
+        title: format!("no Kubernetes cluster below {}", facts.prefix),
+        subject: None,
+        what: format!("There are no namespaces, nodes, services or webhook configurations below {}.", facts.prefix),
+        evidence: vec![format!("no key begins with {}/namespaces/", facts.prefix)],
+        why: "nothing can be said about a control plane whose objects are not seen".to_owned(),
+        fix: vec![
+            "give kube-apiserver's --etcd-prefix: bowline doctor --prefix /kubernetes.io".to_owned(),
+            "look whether this is the store that kube-apiserver's --etcd-servers names".to_owned(),
+        ],
     }
 }
 

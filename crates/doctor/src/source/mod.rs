@@ -14,6 +14,7 @@ pub use manifests::{Manifests, open_manifests};
 pub use snapshot::{Snapshot, open_snapshot};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -51,7 +52,8 @@ pub struct Lease {
     pub keys: Vec<Bytes>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SourceKind {
     /// A running server that is not Bowline.
     Etcd,
@@ -66,7 +68,7 @@ pub enum SourceKind {
 }
 
 /// Which source it is, for the head of a report.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceInfo {
     pub kind: SourceKind,
     /// Endpoint or path.
