@@ -2,7 +2,7 @@
 
 use super::facts::{BootFacts, Damaged, Encrypted, Service, Stored};
 use crate::source::{Entry, Result, Source, SourceKind};
-use kube::key::{key_of, keys_of, likely_meant};
+use kube::key::{BuiltIn, key_of, keys_of, likely_meant};
 use kube::{DecodeError, Object};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,7 +24,13 @@ pub fn collect(source: &mut dyn Source, prefix: &str) -> Result<BootFacts> {
     let mut collector =
         Collector { facts: BootFacts { prefix: prefix.to_owned(), is_a_cluster, ..BootFacts::default() }, source };
     for resource in KINDS {
+        let kind = BuiltIn::find(ADMISSION, resource).map_or("", |known| known.kind);
         collector.objects(ADMISSION, resource, |facts, entry, object| {
+            // What is of no kind that is judged must not look like nothing at all.
+            if object.kind != kind {
+                let error = format!("the value is a {:?}, not a {kind}", object.kind);
+                return facts.damaged.push(Damaged { key: text(&entry.key), error });
+            }
             facts.admission.push(Stored {
                 kind: object.kind.clone(),
                 key: text(&entry.key),

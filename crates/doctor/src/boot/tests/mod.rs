@@ -1,5 +1,7 @@
 //! Stored objects and what is found in them.
 
+mod golden_scripts;
+
 use super::*;
 use crate::explain::explain;
 use crate::finding::Severity;
