@@ -88,13 +88,22 @@ impl Request {
         format!("{} {}{subresource} {:?}{place}", self.operation.as_str(), self.resource, self.name)
     }
 
-    /// What CEL calls `request`, if a rule matched it as `matched`.
+    /// What CEL calls `request`, if a rule matched it as `matched`: only the kind follows that, the resource stays as it was asked for.
     pub fn for_cel(&self, matched: &Gvr) -> Value {
-        let kind = |gvr: &Gvr| json!({"group": gvr.group, "version": gvr.version, "kind": self.kind});
+        let kind = |gvr: &Gvr| {
+            // Objects of some subresources are of another group.
+            let (group, version) = match self.kind.as_str() {
+                "Eviction" => ("policy", "v1"),
+                "Scale" => ("autoscaling", "v1"),
+                "TokenRequest" => ("authentication.k8s.io", "v1"),
+                _ => (gvr.group.as_str(), gvr.version.as_str()),
+            };
+            json!({"group": group, "version": version, "kind": self.kind})
+        };
         let resource = |gvr: &Gvr| json!({"group": gvr.group, "version": gvr.version, "resource": gvr.resource});
         let mut request = json!({
             "kind": kind(matched),
-            "resource": resource(matched),
+            "resource": resource(&self.resource),
             "requestKind": kind(&self.resource),
             "requestResource": resource(&self.resource),
             "operation": self.operation.as_str(),

@@ -241,7 +241,8 @@ pub(crate) fn object_selected(selector: &LabelSelector, request: &Request) -> Re
     for object in [&request.object, &request.old_object] {
         // Its rules are checked even if there is nothing to check them on.
         let matches = selector.matches(&labels_of(object))?;
-        selected |= !object.is_null() && matches;
+        // What has no metadata, as the options of an exec, is never selected.
+        selected |= object["metadata"].is_object() && matches;
     }
     Ok(selected)
 }

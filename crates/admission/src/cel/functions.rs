@@ -12,6 +12,15 @@ pub(super) const LIBRARIES: &[&str] =
 const REGEX_BYTES_MAX: usize = 1 << 20;
 /// A text or list that is made.
 const MADE_MAX: usize = 1 << 20;
+/// Repetitions that Go's regular expressions allow.
+const REPETITIONS_MAX: u32 = 1000;
+/// Loops that the parser leaves as calls: those with two variables.
+const MACROS: &[&str] =
+    &["all", "exists", "exists_one", "existsOne", "transformList", "transformMap", "transformMapEntry"];
+
+pub(super) fn is_macro(name: &str) -> bool {
+    MACROS.contains(&name)
+}
 
 pub(super) fn not_here(name: &str) -> Failure {
     Failure::Unknown(format!("function {name} is not evaluated here"))
@@ -142,8 +151,8 @@ fn convert(to: &str, value: &Value) -> Outcome {
         ("uint", Value::Text(text)) => text.parse().map(Value::Uint).map_err(|_| failed()),
         ("double", Value::Int(number)) => Ok(Value::Double(*number as f64)),
         ("bool", Value::Text(text)) => match text.as_str() {
-            "true" | "True" | "TRUE" | "t" | "1" => Ok(Value::Bool(true)),
-            "false" | "False" | "FALSE" | "f" | "0" => Ok(Value::Bool(false)),
+            "true" | "True" | "TRUE" | "t" | "T" | "1" => Ok(Value::Bool(true)),
+            "false" | "False" | "FALSE" | "f" | "F" | "0" => Ok(Value::Bool(false)),
             _ => Err(failed()),
         },
         // How numbers with a fraction are written and read has corners.
@@ -167,6 +176,9 @@ fn text_function(name: &str, text: &str, rest: &[Value]) -> Outcome {
         ("startsWith", [Value::Text(part)]) => Ok(Value::Bool(text.starts_with(part.as_str()))),
         ("endsWith", [Value::Text(part)]) => Ok(Value::Bool(text.ends_with(part.as_str()))),
         ("contains", [Value::Text(part)]) => Ok(Value::Bool(text.contains(part.as_str()))),
+        ("matches", [Value::Text(pattern)]) if !is_portable(pattern, text) => {
+            Err(Failure::Unknown(format!("the pattern {pattern:?} may mean something else to Go")))
+        }
         ("matches", [Value::Text(pattern)]) => {
             let regex = regex::RegexBuilder::new(pattern).size_limit(REGEX_BYTES_MAX).build();
             match regex {
@@ -191,6 +203,18 @@ fn text_function(name: &str, text: &str, rest: &[Value]) -> Outcome {
         }
         _ => Err(not_here(name)),
     }
+}
+
+/// Means the same to Go's regular expressions as to Rust's: classes are ASCII there and Unicode here, which is no difference on ASCII;
+/// sets of sets are only known here, and long repetitions are refused there.
+fn is_portable(pattern: &str, text: &str) -> bool {
+    let has_class = pattern.contains(['\\', '(']);
+    let sets = ["&&", "--", "~~", "[["];
+    let nested =
+        sets.iter().any(|set| pattern.contains(set)) || pattern.matches('[').count() > pattern.matches(']').count();
+    let repetitions = pattern.split('{').skip(1).flat_map(|rest| rest.split(['}', ',']).take(2));
+    let is_long = |count: &str| count.parse::<u32>().is_ok_and(|count| count > REPETITIONS_MAX);
+    (text.is_ascii() || !has_class) && !nested && !repetitions.into_iter().any(is_long)
 }
 
 /// In characters.

@@ -4,6 +4,7 @@
 //! `false && unknown` is false, and `true || unknown` true, as with errors; between an error and something unknown the unknown one
 //! wins, since it might have decided. Parsing is the `cel` crate's; its interpreter has no unknown values, so evaluation is ours.
 
+mod declared;
 mod functions;
 mod value;
 
@@ -94,6 +95,9 @@ fn evaluate_here(expression: &str, variables: &Variables<'_>) -> Truth {
         Ok(parsed) => parsed,
         Err(error) => return Truth::Error(error),
     };
+    if let Err(error) = declared::check(&parsed, variables.params.is_some()) {
+        return Truth::Error(error);
+    }
     match evaluation.evaluate(&parsed, &Scope::default(), 0) {
         Ok(Value::Bool(true)) => Truth::True,
         Ok(Value::Bool(false)) => Truth::False,
@@ -201,7 +205,7 @@ impl Evaluation<'_> {
         match (name, params) {
             ("object", _) => Ok(seen(object)),
             ("oldObject", _) => Ok(seen(old_object)),
-            ("request", _) => Ok(Value::from_json(request).with_unknown("options")),
+            ("request", _) => Ok(Value::request(request)),
             ("authorizer", _) => Err(Failure::unknown("what the authorizer allows is not known here")),
             ("params", Some(Some(params))) => Ok(Value::from_json(params)),
             ("params", Some(None)) => Err(Failure::unknown("the policy's parameters are not known here")),
@@ -238,6 +242,7 @@ impl Evaluation<'_> {
             // A condition that is not known may be an error, even if both ways lead to one place.
             operators::CONDITIONAL => argument(if truth(argument(0))? { 1 } else { 2 }),
             operators::NOT_STRICTLY_FALSE => Ok(Value::Bool(argument(0) != Ok(Value::Bool(false)))),
+            name if functions::is_macro(name) => Err(functions::not_here(name)),
             name => {
                 if let Some(target) = &call.target {
                     // `math.greatest(…)`, `ip.isCanonical(…)`: libraries, not values.

@@ -88,15 +88,23 @@ impl Value {
         Value::Partial { known, is_open: true }
     }
 
-    /// A map of which one key is not known.
-    pub(super) fn with_unknown(self, key: &str) -> Value {
-        let Value::Map(entries) = self else { return self };
-        let entries = entries.into_iter().filter(|(name, _)| *name != Value::Text(key.to_owned())).collect();
-        let known = Value::Map(entries).entries();
-        // The key itself is asked for by its name; all others are as they are.
-        let mut partial = known;
-        partial.push((UNKNOWN_KEY.to_owned(), Some(Value::Text(key.to_owned()))));
-        Value::Partial { known: partial, is_open: false }
+    /// A request: its options, and what else is known of its user, are not in any store.
+    pub(super) fn request(json: &Json) -> Value {
+        let mut fields = Value::from_json(json).entries();
+        for (name, value) in &mut fields {
+            if name == "userInfo"
+                && let Some(user) = value
+            {
+                *user = Value::hiding(user.entries(), &["uid", "extra"]);
+            }
+        }
+        Value::hiding(fields, &["options"])
+    }
+
+    /// A map of which some keys are not known.
+    fn hiding(mut known: Vec<(String, Option<Value>)>, keys: &[&str]) -> Value {
+        known.extend(keys.iter().map(|key| (UNKNOWN_KEY.to_owned(), Some(Value::Text((*key).to_owned())))));
+        Value::Partial { known, is_open: false }
     }
 
     pub(super) fn type_name(&self) -> &'static str {

@@ -67,6 +67,8 @@ var conditions = []string{
 	`5 % 3 == 2 && -1 < 0 && 2.5 > 2.0`, `b'abc' == b'abc'`, `object.nothing == 1 || true`,
 	`object.nothing == 1 && false`, `object.nothing == 1`, `request.nothing == 1`, `unheard == 1`, `nonsense(`,
 	`object.nothing.at.all || request.operation == 'CREATE'`,
+	`true || unheard`, `true || request.nothing == 1`, `has(request.object)`, `has(request.name.x)`, `bool('T')`,
+	`request.name.matches('a{1001}')`, `request.resource.group == request.requestResource.group`,
 	`namespaceObject == null`, `authorizer.group('').resource('pods').check('get').allowed()`,
 	`quantity('1Gi').isGreaterThan(quantity('1Mi'))`, `url('https://a.b/c').getHost() == 'a.b'`,
 	`object.metadata.labels.all(k, k.startsWith('a'))`, `object.metadata.labels.exists(k, k == 'app')`,
