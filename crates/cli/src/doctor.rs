@@ -11,7 +11,7 @@ use doctor::source::{
     Live, Source, SourceError, SourceInfo, SourceKind, open_data_directory, open_live, open_manifests, open_snapshot,
 };
 use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -195,7 +195,10 @@ pub fn print(source: &SourceInfo, findings: &[Finding], matches: &ArgMatches) ->
     Ok(Outcome::of(findings).exit_code())
 }
 
+/// Whoever reads it may stop before the end: what was asked for is done all the same.
 pub fn show(text: &str) -> Result<u8, String> {
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| format!("write the report: {error}"))?;
-    Ok(0)
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("write the report: {error}")),
+        _ => Ok(0),
+    }
 }

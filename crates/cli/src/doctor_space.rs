@@ -145,6 +145,6 @@ fn sequence(matches: &ArgMatches) -> Result<u8, String> {
         );
     }
     let yes = matches.get_flag("yes");
-    space::sequence(&mut source, yes, &mut |step| println!("{step}"))?;
+    space::sequence(&mut source, yes, &mut |step| drop(show(&format!("{step}\n"))))?;
     show(if yes { "done\n" } else { "nothing was done; --yes does it, in this order\n" })
 }
