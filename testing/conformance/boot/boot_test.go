@@ -101,7 +101,8 @@ func start(t *testing.T, program string, arguments ...string) *exec.Cmd {
 
 func startStore(t *testing.T, store, folder string) string {
 	t.Helper()
-	client, peer := "http://"+free(t), "http://"+free(t)
+	addresses := free(t, 2)
+	client, peer := "http://"+addresses[0], "http://"+addresses[1]
 	arguments := []string{
 		"--data-dir", filepath.Join(folder, "store"), "--log-level", "warn", "--name", "one",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
@@ -124,7 +125,7 @@ type apiServer struct {
 
 func startAPIServer(t *testing.T, endpoint, folder string) *apiServer {
 	t.Helper()
-	address := free(t)
+	address := free(t, 1)[0]
 	_, port, _ := net.SplitHostPort(address)
 	private := filepath.Join(folder, "service-accounts.key")
 	writeKey(t, private)
@@ -224,15 +225,19 @@ func program(t *testing.T, variable string) string {
 	return path
 }
 
-// free is an address that nobody listens on.
-func free(t *testing.T) string {
+// free is some addresses that nobody listens on, no two of them the same.
+func free(t *testing.T, count int) (addresses []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range count {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Until all are found, or one could be found twice.
+		defer listener.Close()
+		addresses = append(addresses, listener.Addr().String())
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return addresses
 }
 
 func writeKey(t *testing.T, path string) {

@@ -33,6 +33,11 @@ pub fn census(source: &mut dyn Source, prefix: &str, now: i64) -> Result<SpaceFa
     source.leases(&mut |lease| {
         facts.leases += 1;
         facts.leases_without_keys += u64::from(lease.keys.is_empty());
+        let keys = lease.keys.len() as u64;
+        facts.leased_keys += keys;
+        if facts.largest_lease.is_none_or(|(_, most)| keys > most) {
+            facts.largest_lease = Some((lease.id, keys));
+        }
         ControlFlow::Continue(())
     })?;
     status(source, &mut facts)?;

@@ -16,6 +16,9 @@ pub struct SpaceFacts {
     pub history_bytes: Option<u64>,
     pub leases: u64,
     pub leases_without_keys: u64,
+    /// What hangs on all of them, and on the one with the most: its id, and its keys.
+    pub leased_keys: u64,
+    pub largest_lease: Option<(i64, u64)>,
     pub members: Vec<MemberFacts>,
     pub no_space_alarms: u64,
     pub corrupt_alarms: u64,

@@ -339,21 +339,29 @@ fn largest(counts: &std::collections::BTreeMap<String, u64>) -> impl Iterator<It
 pub fn table(facts: &SpaceFacts) -> String {
     let mut rows: Vec<_> = facts.resources.iter().collect();
     rows.sort_by_key(|(_, stat)| std::cmp::Reverse(stat.live_bytes + stat.history_bytes));
-    let mut out = format!("{:>9}  {:>9}  {:>9}  {:>7}  RESOURCE\n", "KEYS", "LIVE", "HISTORY", "ORPHANS");
+    let mut out =
+        format!("{:>9}  {:>9}  {:>9}  {:>8}  {:>7}  RESOURCE\n", "KEYS", "LIVE", "HISTORY", "VERSIONS", "ORPHANS");
     for (name, stat) in rows.iter().take(ROWS) {
-        let history = if facts.history_bytes.is_some() { size(stat.history_bytes) } else { "?".to_owned() };
+        let seen = facts.history_bytes.is_some();
+        let history = if seen { size(stat.history_bytes) } else { "?".to_owned() };
+        // Of a key, the newest included.
+        let versions = (stat.keys + stat.history_versions) as f64 / stat.keys.max(1) as f64;
+        let versions = if seen { format!("{versions:.1}") } else { "?".to_owned() };
         let orphans = if facts.orphans_counted { stat.orphans.to_string() } else { "?".to_owned() };
-        let _ = writeln!(out, "{:>9}  {:>9}  {history:>9}  {orphans:>7}  {name}", stat.keys, size(stat.live_bytes));
+        let (keys, live) = (stat.keys, size(stat.live_bytes));
+        let _ = writeln!(out, "{keys:>9}  {live:>9}  {history:>9}  {versions:>8}  {orphans:>7}  {name}");
     }
     let _ = writeln!(
         out,
-        "\n{} keys, {} live, {} of history; revision {}, compacted {}; {} leases",
+        "\n{} keys, {} live, {} of history; revision {}, compacted {}; {} leases with {} keys{}",
         facts.keys,
         size(facts.live_bytes),
         facts.history_bytes.map_or_else(|| "unknown bytes".to_owned(), size),
         facts.revision,
         facts.compact_revision.map_or_else(|| "unknown".to_owned(), |revision| revision.to_string()),
-        facts.leases
+        facts.leases,
+        facts.leased_keys,
+        facts.largest_lease.map_or(String::new(), |(id, keys)| format!(", {keys} of them on lease {id:x}"))
     );
     for member in &facts.members {
         let _ = writeln!(out, "{}", member_line(member));

@@ -92,6 +92,7 @@ fn everything_is_counted_where_it_belongs() {
     let live: u64 = store.entries.iter().map(|entry| (entry.key.len() + entry.value.len()) as u64).sum();
     assert_eq!((facts.keys, facts.live_bytes, facts.history_bytes), (6, live, Some(100)));
     assert_eq!((facts.leases, facts.leases_without_keys), (2, 1));
+    assert_eq!((facts.leased_keys, facts.largest_lease), (1, Some((7, 1))));
     let names: Vec<&str> = facts.resources.keys().map(String::as_str).collect();
     assert_eq!(names, ["(other)", "events", "jobs", "pods", "reports.kyverno.io/ephemeralreports"]);
     let pods = &facts.resources["pods"];
