@@ -127,6 +127,9 @@ impl Answer {
             let _ = write!(out, " of {} ({percent:.1} %)", bytes(quota));
         }
         let _ = write!(out, ", on disk {}", bytes(top.physical_bytes));
+        if top.unreleased_bytes > 0 {
+            let _ = write!(out, ", being given back {}", bytes(top.unreleased_bytes));
+        }
         if let Some(seconds) = top.full_in_s {
             let _ = write!(out, ", full in {}", duration(seconds));
         }
@@ -176,6 +179,7 @@ impl Answer {
         let answer = json!({
             "retained_bytes": top.retained_bytes,
             "physical_bytes": top.physical_bytes,
+            "unreleased_bytes": top.unreleased_bytes,
             "quota_bytes": top.quota_bytes,
             "full_in_s": top.full_in_s,
             "alarm": top.alarm,
@@ -254,6 +258,7 @@ mod tests {
             accounts_total: 5,
             accounts,
             over_budget: vec![over],
+            unreleased_bytes: 50 << 20,
         };
         Answer { at, top }
     }
@@ -263,7 +268,7 @@ mod tests {
         let start = Instant::now();
         let (before, now) = (answer(start, 10), answer(start + Duration::from_secs(2), 35));
         let expected =
-            "retained 950 MiB of 1.0 GiB (95.0 %), on disk 1.0 GiB, full in 3 h, NOSPACE: what grows is refused
+            "retained 950 MiB of 1.0 GiB (95.0 %), on disk 1.0 GiB, being given back 50.0 MiB, full in 3 h, NOSPACE: what grows is refused
 over budget: /registry/pods bytes 1.5 KiB of 1.0 KiB, keys 3 of 5, 7 refused
       KEYS       LIVE    HISTORY  WRITES/S DELETES/S  PREFIX
          3    1.5 KiB        0 B      12.5       0.0  /registry/pods

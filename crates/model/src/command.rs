@@ -33,6 +33,7 @@ pub enum Command {
     BudgetSet(Budget),
     /// The prefix of the one to go.
     BudgetRemove(Bytes),
+    SpaceRelease(SpaceRelease),
 }
 
 /// Reads keys. `limit` 0 means all; `revision` 0 means the current one.
@@ -184,6 +185,15 @@ pub enum CompareTarget {
 pub struct Compact {
     pub revision: Revision,
     pub physical: bool,
+}
+
+/// Bytes that compactions dropped stop being counted, because the leader's files have followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpaceRelease {
+    /// The compacted revision that the leader knew: after a later compaction this does nothing.
+    pub compacted: Revision,
+    /// At most so many dropped bytes are counted from now on.
+    pub unreleased_bytes: u64,
 }
 
 /// `id` was chosen by the client or by the proposing member; `ttl_s` is the effective time to live.

@@ -70,6 +70,7 @@ const CLUSTER_VERSION_SET: u8 = 10;
 const RANGE: u8 = 11;
 const BUDGET_SET: u8 = 12;
 const BUDGET_REMOVE: u8 = 13;
+const SPACE_RELEASE: u8 = 14;
 
 fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
@@ -141,6 +142,11 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(BUDGET_REMOVE);
             put_bytes(out, prefix);
         }
+        Command::SpaceRelease(release) => {
+            out.push(SPACE_RELEASE);
+            put_signed(out, release.compacted.0);
+            put_varint(out, release.unreleased_bytes);
+        }
     }
 }
 
@@ -174,6 +180,10 @@ fn command(reader: &mut Reader) -> Result<Command, DecodeError> {
         CLUSTER_VERSION_SET => Command::ClusterVersionSet(reader.text("cluster version")?),
         BUDGET_SET => Command::BudgetSet(budget(reader)?),
         BUDGET_REMOVE => Command::BudgetRemove(reader.bytes()?),
+        SPACE_RELEASE => Command::SpaceRelease(SpaceRelease {
+            compacted: Revision(reader.signed()?),
+            unreleased_bytes: reader.varint()?,
+        }),
         tag => return Err(DecodeError::UnknownTag { what: "command", tag: u64::from(tag) }),
     })
 }

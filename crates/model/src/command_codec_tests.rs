@@ -113,6 +113,9 @@ fn any_command() -> impl Strategy<Value = Command> {
             hard
         })),
         bytes().prop_map(Command::BudgetRemove),
+        (any::<i64>(), any::<u64>()).prop_map(|(compacted, unreleased_bytes)| {
+            Command::SpaceRelease(SpaceRelease { compacted: Revision(compacted), unreleased_bytes })
+        }),
     ]
 }
 

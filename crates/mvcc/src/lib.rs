@@ -33,6 +33,7 @@ mod load;
 mod owner;
 mod range;
 mod reclaim;
+mod release;
 mod relocation;
 mod run;
 mod superseded;

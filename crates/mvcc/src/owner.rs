@@ -9,6 +9,7 @@ use crate::index::Index;
 use crate::load::{self, Loaded};
 use crate::range::live_at;
 use crate::reclaim::Reclaim;
+use crate::release::Unreleased;
 use crate::superseded::Superseded;
 use crate::txn::Txn;
 use crate::version::Version;
@@ -30,7 +31,9 @@ pub struct Mvcc {
     pub(crate) index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
+    /// Without what is unreleased.
     pub(crate) retained: u64,
+    pub(crate) unreleased: Unreleased,
     pub(crate) superseded: Superseded,
     pub(crate) accounts: AccountsReader,
     compaction: Compaction,
@@ -74,6 +77,7 @@ impl Mvcc {
             revision,
             compacted,
             retained,
+            unreleased: Unreleased::default(),
             superseded,
             accounts: AccountsReader::new(accounts),
             compaction: Compaction::default(),
@@ -101,10 +105,10 @@ impl Mvcc {
         self.index.keys.summary().live
     }
 
-    /// Bytes of the records of all versions that may still be read, deletions counted as records of their key. The same on
-    /// every member after the same commands, whatever was removed already.
+    /// Bytes of the records of all versions that may still be read, deletions counted as records of their key, and what is
+    /// unreleased. The same on every member after the same commands, whatever was removed already.
     pub fn retained_bytes(&self) -> u64 {
-        self.retained
+        self.retained.saturating_add(self.unreleased.bytes())
     }
 
     /// Keys and retained bytes by prefix.
@@ -168,8 +172,8 @@ impl Mvcc {
         }
     }
 
-    /// Drops history below `at`: for readers and in the retained bytes at once, in memory and in the store by
-    /// `compaction_step`. Fails if `at` is compacted already or lies in the future.
+    /// Drops history below `at`: for readers and in the accounts at once, in memory and in the store by `compaction_step`, in
+    /// the retained bytes at once if it is not much (see `release`). Fails if `at` is compacted already or lies in the future.
     pub fn compact(&mut self, at: Revision) -> std::result::Result<(), Rejection> {
         if at <= self.compacted {
             return Err(Rejection::Compacted);
@@ -179,13 +183,15 @@ impl Mvcc {
         }
         self.hashes.add(at, self.compacted, self.index.clone());
         self.compacted = at;
-        let Mvcc { superseded, accounts, retained, .. } = self;
-        let mut accounts = accounts.lock();
-        superseded.compact(at, |account, bytes| {
-            *retained -= bytes;
+        let mut dropped = 0;
+        let mut accounts = self.accounts.lock();
+        self.superseded.compact(at, |account, bytes| {
+            dropped += bytes;
             accounts.release(account, bytes);
         });
         drop(accounts);
+        self.retained -= dropped;
+        self.unreleased.add(dropped);
         self.compaction.schedule();
         Ok(())
     }

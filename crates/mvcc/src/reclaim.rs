@@ -19,7 +19,7 @@ use store::SegmentStat;
 const SLACK_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 24 << 20 };
 /// Above 1.25 times the retained bytes and this, writers wait for reclaim. What lies between here and the bound of 1.3 times the
 /// retained bytes and 64 MiB is for the copies and runs that are written meanwhile.
-const HOLD_BYTES: u64 = 40 << 20;
+pub(crate) const HOLD_BYTES: u64 = 40 << 20;
 /// Copied by one job, unless there is much to give back or little space.
 const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 /// Reclaiming less at a time is not worth a checkpoint.
@@ -96,8 +96,10 @@ impl Mvcc {
         let mut garbage = self.garbage();
         let remaining = self.physical_bytes().saturating_sub(garbage.empty_bytes);
         let excess = remaining.saturating_sub(self.target_bytes());
-        // Where much is to be given back, much at a time: each time costs a checkpoint.
-        let at_a_time = COPY_BYTES_MAX.max(excess / 4);
+        // Where much is to be given back, much at a time: each time costs a checkpoint. But copies come before what they empty
+        // goes, and must find room below the bound.
+        let room = self.unreleased_room();
+        let at_a_time = COPY_BYTES_MAX.max(room.min(excess / 4));
         if excess == 0 || garbage.empty_bytes >= at_a_time.max(self.retained / 20) {
             return Ok(None);
         }

@@ -180,6 +180,7 @@ impl Apply {
         self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
         self.publish_room();
+        self.offer_release();
         let works = self.compaction_started.is_some() || self.reclaim.follows;
         let is_short = !self.kept.is_empty() || self.checkpoint.again_at.is_some();
         Ok(match (stop, works, is_short) {
@@ -438,6 +439,11 @@ impl Apply {
         if wake {
             self.shared.inbox.push_always(DriverMessage::Room);
         }
+    }
+
+    /// To be told after everything was begun that could be.
+    fn offer_release(&self) {
+        *lock(&self.shared.progress.release) = self.state.releasable(self.gives_back());
     }
 
     fn answer_reads(&mut self) {

@@ -417,6 +417,10 @@ impl Driver {
         if let Some(revision) = due {
             self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
         }
+        let release = lock(&self.shared.progress.release).take();
+        if let Some(release) = release.filter(|_| leads) {
+            self.propose_own(Command::SpaceRelease(release), now);
+        }
     }
 
     fn watch_budgets(&mut self, now: Duration) {

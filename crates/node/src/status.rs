@@ -1,7 +1,8 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
 use crate::pace::Room;
-use model::{ClusterId, Command, LogIndex, MemberId, Term};
+use model::{ClusterId, Command, LogIndex, MemberId, SpaceRelease, Term};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use stdx::metrics::{Counter, Gauge, Histogram};
@@ -40,6 +41,8 @@ pub(crate) struct Progress {
     pub(crate) room: Room,
     /// Payloads of the proposals that the driver keeps until there is room.
     pub(crate) held_bytes: AtomicU64,
+    /// What this member's files allow to be released, if it leads. Taken by the driver.
+    pub(crate) release: Mutex<Option<SpaceRelease>>,
 }
 
 impl Progress {
@@ -96,7 +99,7 @@ pub struct Applies([[Histogram; 2]; Applies::OPERATIONS.len()]);
 
 impl Applies {
     /// etcd's names, and ours of what it does not have.
-    const OPERATIONS: [&str; 12] = [
+    const OPERATIONS: [&str; 13] = [
         "Put",
         "DeleteRange",
         "Txn",
@@ -109,6 +112,7 @@ impl Applies {
         "ClusterVersionSet",
         "BudgetSet",
         "BudgetRemove",
+        "SpaceRelease",
     ];
 
     pub(crate) fn observe(&self, command: &Command, succeeded: bool, took: Duration) {
@@ -125,6 +129,7 @@ impl Applies {
             Command::ClusterVersionSet(_) => 9,
             Command::BudgetSet(_) => 10,
             Command::BudgetRemove(_) => 11,
+            Command::SpaceRelease(_) => 12,
         };
         self.0[operation][usize::from(succeeded)].observe(took);
     }

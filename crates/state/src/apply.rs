@@ -107,6 +107,10 @@ impl State {
             }
             Command::BudgetSet(budget) => self.budget_set(budget),
             Command::BudgetRemove(prefix) => Ok(self.budget_remove(prefix)),
+            Command::SpaceRelease(release) => {
+                self.mvcc.release_space(release);
+                Ok(Ok(Outcome::SpaceRelease))
+            }
         }
     }
 
@@ -127,7 +131,8 @@ impl State {
             | Command::MemberPublish(_)
             | Command::ClusterVersionSet(_)
             | Command::BudgetSet(_)
-            | Command::BudgetRemove(_) => false,
+            | Command::BudgetRemove(_)
+            | Command::SpaceRelease(_) => false,
         };
         if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
             return Err(Rejection::Corrupt);
@@ -285,7 +290,8 @@ fn cost(command: &Command) -> u64 {
         | Command::MemberPublish(_)
         | Command::ClusterVersionSet(_)
         | Command::BudgetSet(_)
-        | Command::BudgetRemove(_) => 0,
+        | Command::BudgetRemove(_)
+        | Command::SpaceRelease(_) => 0,
     }
 }
 

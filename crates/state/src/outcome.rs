@@ -53,6 +53,7 @@ pub enum Outcome {
     ClusterVersionSet,
     BudgetSet,
     BudgetRemove,
+    SpaceRelease,
 }
 
 /// The answer to a txn: which branch was taken, and one outcome for each of its operations.

@@ -2,6 +2,7 @@
 
 use crate::fault::Result;
 use crate::state::State;
+use model::SpaceRelease;
 use mvcc::{ReclaimJob, Relocated};
 
 impl State {
@@ -39,6 +40,12 @@ impl State {
     /// Bytes that may be written before the files are too long for reclaim to keep up. O(1).
     pub fn growth_room(&self) -> u64 {
         self.mvcc.growth_room()
+    }
+
+    /// The release that the files allow, if it is worth a log entry: to be proposed by the member that leads. O(1).
+    /// `gives_back`: something is under way that makes the files shorter; without that all is released, as waiting would not help.
+    pub fn releasable(&self, gives_back: bool) -> Option<SpaceRelease> {
+        self.mvcc.releasable(gives_back)
     }
 
     /// Makes room for records whose payloads have `bytes` together, so that applying what writes them will not wait for

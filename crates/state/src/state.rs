@@ -55,6 +55,7 @@ impl State {
             alarms: AlarmTable::default(),
             leases: TermsTree::default(),
             budgets: Vec::new(),
+            unreleased_bytes: 0,
         };
         let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
         State::new(mvcc, tables, options)
@@ -79,6 +80,7 @@ impl State {
             let meter = mvcc.meter(&prefix).ok_or(Fault::BudgetTooDeep { prefix })?;
             budgets.restore(meter, kept);
         }
+        mvcc.restore_unreleased(tables.unreleased_bytes);
         Ok(State {
             has_budgets: !budgets.is_empty(),
             budgets: BudgetReader::new(budgets, mvcc.accounts().clone()),
@@ -153,6 +155,7 @@ impl State {
             budgets: self.budgets.clone(),
             has_budgets: self.has_budgets,
             retained_bytes: self.mvcc.retained_bytes(),
+            unreleased_bytes: self.mvcc.unreleased_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),
             quota: self.quota,
@@ -172,6 +175,7 @@ impl State {
             alarms: AlarmTable::clone(&self.alarms),
             leases: self.leases().terms().clone(),
             budgets: self.budgets.lock().kept(),
+            unreleased_bytes: self.mvcc.unreleased_bytes(),
         };
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }

@@ -16,6 +16,8 @@ use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_vari
 const FORMAT: u8 = 1;
 /// The same with a list of budgets, which is not empty.
 const FORMAT_BUDGETS: u8 = 2;
+/// The same with a list of budgets, which may be empty, and unreleased bytes, which are not 0.
+const FORMAT_UNRELEASED: u8 = 3;
 
 /// How far the log is in state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,6 +39,8 @@ pub struct Tables {
     pub(crate) leases: TermsTree,
     /// In order of their prefixes.
     pub(crate) budgets: Vec<Kept>,
+    /// What compactions dropped and is counted still.
+    pub(crate) unreleased_bytes: u64,
 }
 
 impl Tables {
@@ -94,7 +98,12 @@ impl From<DecodeError> for TablesError {
 type Result<T> = std::result::Result<T, TablesError>;
 
 fn encode(out: &mut Vec<u8>, tables: &Tables) {
-    out.push(if tables.budgets.is_empty() { FORMAT } else { FORMAT_BUDGETS });
+    let format = match (tables.unreleased_bytes, tables.budgets.is_empty()) {
+        (0, true) => FORMAT,
+        (0, false) => FORMAT_BUDGETS,
+        _ => FORMAT_UNRELEASED,
+    };
+    out.push(format);
     put_varint(out, tables.applied.index.0);
     put_varint(out, tables.applied.term.0);
     put_varint(out, tables.applied.leader_time_ms);
@@ -114,8 +123,11 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
         put_signed(out, id.0);
         terms.encode(out);
     }
-    if !tables.budgets.is_empty() {
+    if format != FORMAT {
         put_budgets(out, &tables.budgets);
+    }
+    if format == FORMAT_UNRELEASED {
+        put_varint(out, tables.unreleased_bytes);
     }
 }
 
@@ -155,7 +167,7 @@ fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
     let format = reader.u8()?;
     match format {
-        FORMAT | FORMAT_BUDGETS => {}
+        FORMAT | FORMAT_BUDGETS | FORMAT_UNRELEASED => {}
         tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
     }
     let applied = AppliedUpTo {
@@ -166,14 +178,26 @@ fn decode(input: Bytes) -> Result<Tables> {
     let membership = membership(&mut reader)?;
     let alarms = alarms(&mut reader)?;
     let leases = leases(&mut reader)?;
-    let budgets = if format == FORMAT_BUDGETS { budgets(&mut reader)? } else { Vec::new() };
+    let budgets = match format {
+        FORMAT => Vec::new(),
+        FORMAT_BUDGETS => budgets(&mut reader, 1)?,
+        _ => budgets(&mut reader, 0)?,
+    };
+    let unreleased_bytes = if format == FORMAT_UNRELEASED { unreleased_bytes(&mut reader)? } else { 0 };
     reader.finish("state tables")?;
-    Ok(Tables { applied, membership, alarms, leases, budgets })
+    Ok(Tables { applied, membership, alarms, leases, budgets, unreleased_bytes })
 }
 
-fn budgets(reader: &mut Reader) -> Result<Vec<Kept>> {
+fn unreleased_bytes(reader: &mut Reader) -> Result<u64> {
+    match reader.varint()? {
+        0 => Err(TablesError::OutOfBounds { what: "number of unreleased bytes", value: 0 }),
+        bytes => Ok(bytes),
+    }
+}
+
+fn budgets(reader: &mut Reader, count_min: usize) -> Result<Vec<Kept>> {
     let count = reader.count(8)?;
-    if !(1..=Budget::COUNT_MAX).contains(&count) {
+    if !(count_min..=Budget::COUNT_MAX).contains(&count) {
         return Err(TablesError::OutOfBounds { what: "number of budgets", value: count as u64 });
     }
     let mut budgets = Vec::with_capacity(count);
@@ -330,27 +354,30 @@ mod tests {
         });
         let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
         let budgets = proptest::collection::btree_map("[a-z]{1,3}", any::<(Option<u64>, Option<u64>, u64)>(), 0..4);
-        (applied, membership, lists, budgets).prop_map(|(applied, membership, (alarm_list, lease_list), budgets)| {
-            let mut alarms = AlarmTable::default();
-            for alarm in alarm_list {
-                alarms.activate(alarm);
-            }
-            let mut leases = TermsTree::default();
-            for (id, ttl_s, ends_at_ms, renewing) in lease_list {
-                if id != 0 {
-                    leases.set(LeaseId(id), Terms { ttl_s, ends_at_ms, renewing });
+        let unreleased = prop_oneof![Just(0), any::<u64>()];
+        (applied, membership, lists, budgets, unreleased).prop_map(
+            |(applied, membership, (alarm_list, lease_list), budgets, unreleased_bytes)| {
+                let mut alarms = AlarmTable::default();
+                for alarm in alarm_list {
+                    alarms.activate(alarm);
                 }
-            }
-            let budgets = budgets.into_iter().map(|(prefix, (bytes, writes_per_second, filled_at_ms))| Kept {
-                budget: Budget {
-                    prefix: prefix.into(),
-                    soft: Limits { keys: Some(filled_at_ms), ..Limits::default() },
-                    hard: Limits { bytes, writes_per_second, ..Limits::default() },
-                },
-                bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
-            });
-            Tables { applied, membership, alarms, leases, budgets: budgets.collect() }
-        })
+                let mut leases = TermsTree::default();
+                for (id, ttl_s, ends_at_ms, renewing) in lease_list {
+                    if id != 0 {
+                        leases.set(LeaseId(id), Terms { ttl_s, ends_at_ms, renewing });
+                    }
+                }
+                let budgets = budgets.into_iter().map(|(prefix, (bytes, writes_per_second, filled_at_ms))| Kept {
+                    budget: Budget {
+                        prefix: prefix.into(),
+                        soft: Limits { keys: Some(filled_at_ms), ..Limits::default() },
+                        hard: Limits { bytes, writes_per_second, ..Limits::default() },
+                    },
+                    bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
+                });
+                Tables { applied, membership, alarms, leases, budgets: budgets.collect(), unreleased_bytes }
+            },
+        )
     }
 
     proptest! {
@@ -377,8 +404,8 @@ mod tests {
 
     #[test]
     fn another_format_is_named() {
-        let error = decode(Bytes::from_static(&[3])).expect_err("unknown");
-        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 3");
+        let error = decode(Bytes::from_static(&[4])).expect_err("unknown");
+        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 4");
     }
 
     /// A release that knows no budgets opens what was written without them, and its bytes open here.
@@ -395,5 +422,13 @@ mod tests {
         out[21] += 1;
         assert!(decode(out.into()).is_err(), "a bucket that holds more than a second's worth");
         assert!(decode(Bytes::from_static(&[2, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0])).is_err(), "format 2 without budgets");
+    }
+
+    #[test]
+    fn unreleased_bytes_have_a_format_of_their_own() {
+        let tables = decode(Bytes::from_static(&[3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 8])).expect("format 3");
+        assert_eq!((tables.unreleased_bytes, tables.budgets.len()), (8, 0));
+        assert_eq!(tables.encode(), [3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 8]);
+        assert!(decode(Bytes::from_static(&[3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0])).is_err(), "format 3 without them");
     }
 }

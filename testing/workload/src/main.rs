@@ -14,13 +14,13 @@ const CI_QUOTA: u64 = 32 << 20;
 const FLOOD_CI_SECONDS: u64 = 10;
 
 /// Name, scale, speed, MiB written (0: the workload's own end) and milliseconds between samples of each run in CI. Kyverno's churn
-/// writes ten times its quota; big values would leave the bound within tenths of a second.
+/// writes ten times its quota; where much garbage is made at once the bound would be left within tenths of a second.
 const CI_RUNS: &[(&str, f64, f64, u64, u64)] = &[
     ("kyverno", 0.045, 500.0, 320, 1000),
-    ("overwrite", 0.05, 0.0, 250, 1000),
+    ("overwrite", 0.05, 0.0, 250, 100),
     ("big-values", 0.1, 0.0, 600, 100),
     ("event-storm", 0.05, 0.0, 0, 1000),
-    ("delete-all", 1.5, 0.0, 0, 1000),
+    ("delete-all", 3.0, 0.0, 0, 50),
 ];
 
 const USAGE: &str = "usage: workload run NAME [flags]     one workload

@@ -71,8 +71,10 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_server_quota_backend_bytes", "Bytes that may be retained; 0 if there is no bound.", quota);
     let (physical, retained) = crate::maintenance::sizes(view);
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
-    let help = "Bytes retained: live pairs and history.";
+    let help = "Bytes retained: live pairs, history, and what is unreleased.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
+    let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
+    text.gauge("bowline_unreleased_bytes", help, view.unreleased_bytes() as f64);
     super::prefixes::prefixes(text, view.accounts());
     super::budgets::budgets(text, &shared.node.budgets(view));
     let reclaim = view.reclaim_stats();

@@ -75,6 +75,33 @@ fn files_stay_within_the_bound_under_overwrites_and_go_when_everything_is_delete
     node.stop();
 }
 
+/// What a compaction drops at once counts as retained until the files have followed.
+#[test]
+fn files_stay_within_the_bound_while_everything_goes_at_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let data_dir = directory.path().join("one.etcd");
+    let node = start(Arc::new(OsDisk), Config { no_sync: true, ..config(&data_dir.to_string_lossy()) });
+    let handle = node.handle();
+    let value = "v".repeat(64 << 10);
+    for n in 0..3200 {
+        put(handle, &format!("key/{n}"), &value).expect("it is applied");
+    }
+    let mut longest = 0;
+    let mut look = || {
+        let view = handle.view();
+        longest = longest.max(view.physical_bytes().saturating_sub(view.retained_bytes() * 13 / 10));
+        view
+    };
+    let delete = DeleteRange { range: KeyRange::all(), prev_kv: false };
+    block_on(handle.propose(Command::DeleteRange(delete))).expect("it is applied").answer.expect("it is not refused");
+    compact(handle);
+    assert!(look().unreleased_bytes() > 100 * MIB, "it is not given back before the files are gone");
+    until("all is released", || look().retained_bytes() < MIB);
+    until("the files are gone", || look().physical_bytes() < 40 * MIB);
+    assert!(longest <= 64 * MIB, "{longest} bytes more than 1.3 times what was retained");
+    node.stop();
+}
+
 /// Nobody waits for an answer before the next write, so nothing but the member itself slows them down.
 #[test]
 fn files_stay_within_the_bound_whatever_comes_in_at_once() {

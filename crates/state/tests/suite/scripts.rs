@@ -4,7 +4,7 @@ use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
 use model::{
     Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, Limits,
-    MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision,
+    MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision, SpaceRelease,
 };
 use mvcc::Change;
 use state::{ActiveAlarm, Applied, BudgetState, Quota};
@@ -73,6 +73,10 @@ impl Runner {
                 let client_urls = std::iter::from_fn(|| (!words.is_empty()).then(|| words.next())).collect();
                 Command::MemberPublish(MemberPublish { member, name, client_urls })
             }
+            "release" => Command::SpaceRelease(SpaceRelease {
+                compacted: Revision(words.number()),
+                unreleased_bytes: words.number(),
+            }),
             "budget" => Command::BudgetSet(budget(&mut words)),
             "no-budget" => Command::BudgetRemove(words.next().into()),
             "cluster-version" => Command::ClusterVersionSet(words.next()),
@@ -103,7 +107,14 @@ impl Runner {
             "quota-as-etcd" => self.world = World::with_latch(Quota(Some(words.number())), true),
             "time" => self.world.leader_time_ms = words.number(),
             "term" => self.world.next_term(),
-            "retained" => self.line(&format!("retained {}", self.world.view().retained_bytes())),
+            "retained" => {
+                let view = self.world.view();
+                let unreleased = match view.unreleased_bytes() {
+                    0 => String::new(),
+                    bytes => format!(", {bytes} of them unreleased"),
+                };
+                self.line(&format!("retained {}{unreleased}", view.retained_bytes()));
+            }
             "leases" => self.print_leases(),
             "budgets" => self.print_budgets(),
             "alarms" => {

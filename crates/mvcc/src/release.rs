@@ -1,0 +1,73 @@
+//! Dropped bytes that are counted still: a compaction that drops much lowers the retained bytes as the files follow.
+//!
+//! ```text
+//!                  compaction                    files of the leader      its releases
+//! retained  ───────────┐ (at once: readers, accounts, budgets)
+//! + unreleased ────────┴───────────────────────────╲___                   ╲___
+//! ```
+//! A reader may not see a dropped version any more, but its bytes are on the disk until copies, a checkpoint and the removal of
+//! segments are done: a second for a gigabyte. Whoever was given that room in the quota at once could fill it before the files
+//! are gone, and the disk would hold both. So what is more than `UNRELEASED_BYTES_MIN` goes on counting, until the leader, whose files
+//! have followed, says in the log how much is left.
+//!
+//! Invariant: replicated. The bytes follow from compactions and releases alone, never from this member's own files.
+
+use crate::owner::Mvcc;
+use crate::reclaim::HOLD_BYTES;
+use model::SpaceRelease;
+
+/// Less is released at once: there is room for it between what files may take before writers wait and their bound.
+const UNRELEASED_BYTES_MIN: u64 = 16 << 20;
+/// Releasing less is worth a log entry only if nothing remains.
+const RELEASE_BYTES_MIN: u64 = 4 << 20;
+
+/// Bytes that compactions dropped and that are counted still.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unreleased(u64);
+
+impl Unreleased {
+    pub(crate) fn bytes(self) -> u64 {
+        self.0
+    }
+
+    /// A compaction dropped so many bytes.
+    pub(crate) fn add(&mut self, dropped: u64) {
+        let bytes = self.0.saturating_add(dropped);
+        self.0 = if bytes > UNRELEASED_BYTES_MIN { bytes } else { 0 };
+    }
+}
+
+impl Mvcc {
+    /// Of the retained bytes, what compactions dropped and no release took off yet.
+    pub fn unreleased_bytes(&self) -> u64 {
+        self.unreleased.bytes()
+    }
+
+    /// As they were in the checkpoint that this was opened from.
+    pub fn restore_unreleased(&mut self, bytes: u64) {
+        self.unreleased = Unreleased(bytes);
+    }
+
+    /// Does nothing if the release was meant for another compaction, or would count more than now.
+    pub fn release_space(&mut self, release: &SpaceRelease) {
+        if release.compacted == self.compacted {
+            self.unreleased = Unreleased(self.unreleased.bytes().min(release.unreleased_bytes));
+        }
+    }
+
+    /// The release that this member's files allow, if it is worth a log entry: after it they are no longer than where writers
+    /// wait. O(1). Without anything under way that `gives_back` space all is released: waiting would not help.
+    pub fn releasable(&self, gives_back: bool) -> Option<SpaceRelease> {
+        let unreleased = self.unreleased.bytes();
+        let counted = if gives_back { self.physical_bytes().saturating_sub(HOLD_BYTES) / 5 * 4 } else { 0 };
+        let needed = counted.saturating_sub(self.retained);
+        let worthwhile = needed == 0 || unreleased.saturating_sub(needed) >= RELEASE_BYTES_MIN;
+        (unreleased > 0 && worthwhile).then_some(SpaceRelease { compacted: self.compacted, unreleased_bytes: needed })
+    }
+
+    /// How much longer files may become before they are where writers wait, were all of the retained bytes to stay. O(1).
+    pub(crate) fn unreleased_room(&self) -> u64 {
+        let retained = self.retained_bytes();
+        retained.saturating_add(retained / 4).saturating_add(HOLD_BYTES).saturating_sub(self.physical_bytes())
+    }
+}
