@@ -86,7 +86,7 @@ pub(crate) struct Apply {
     /// Committed, and the disk is full.
     kept: VecDeque<(Committed, Duration)>,
     changes: Vec<mvcc::Change>,
-    /// Physical compactions that wait until the history is worked off.
+    /// Physical compactions that wait until the history is worked off and all of it is released.
     physical: Vec<Answer>,
     reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
     checkpoint: CheckpointPace,
@@ -176,6 +176,7 @@ impl Apply {
         }
         self.answer_reads();
         self.compaction_step();
+        self.answer_physical();
         self.relocation_step();
         self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
@@ -475,6 +476,13 @@ impl Apply {
         self.compaction_started = None;
         let now = self.shared.clock.monotonic();
         self.shared.metrics.compaction_total.observe(now.saturating_sub(started));
+    }
+
+    fn answer_physical(&mut self) {
+        if self.physical.is_empty() || self.compaction_started.is_some() || self.state.unreleased_bytes() > 0 {
+            return;
+        }
+        let now = self.shared.clock.monotonic();
         let view = self.shared.view.load_full();
         for answer in self.physical.drain(..) {
             send(&mut self.outbox, answer, &view, now);

@@ -42,6 +42,11 @@ impl State {
         self.mvcc.growth_room()
     }
 
+    /// Of the retained bytes, what compactions dropped and no release took off yet.
+    pub fn unreleased_bytes(&self) -> u64 {
+        self.mvcc.unreleased_bytes()
+    }
+
     /// The release that the files allow, if it is worth a log entry: to be proposed by the member that leads. O(1).
     /// `gives_back`: something is under way that makes the files shorter; without that all is released, as waiting would not help.
     pub fn releasable(&self, gives_back: bool) -> Option<SpaceRelease> {

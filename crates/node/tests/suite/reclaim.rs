@@ -2,11 +2,13 @@
 
 use crate::member::{block_on, config, get, propose_put, put, start};
 use io::OsDisk;
-use model::{Command, Compact, DeleteRange, KeyRange};
+use model::{Command, Compact, DeleteRange, KeyRange, Revision};
 use node::{Config, Handle};
 use sim::{Random, SimDisk};
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
@@ -94,9 +96,17 @@ fn files_stay_within_the_bound_while_everything_goes_at_once() {
     };
     let delete = DeleteRange { range: KeyRange::all(), prev_kv: false };
     block_on(handle.propose(Command::DeleteRange(delete))).expect("it is applied").answer.expect("it is not refused");
-    compact(handle);
-    assert!(look().unreleased_bytes() > 100 * MIB, "it is not given back before the files are gone");
-    until("all is released", || look().retained_bytes() < MIB);
+    let compact = |revision, physical| handle.propose(Command::Compact(Compact { revision, physical }));
+    let revision = handle.view().revision();
+    let applied = block_on(compact(revision, false)).expect("it is applied");
+    assert!(applied.view.unreleased_bytes() > 100 * MIB, "it is not given back before the files are gone");
+    put(handle, "after", "1").expect("it is applied");
+    let mut answer = Box::pin(compact(Revision(revision.0 + 1), true));
+    until("a physical compaction is answered when all is released", || {
+        look();
+        answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    });
+    assert!(look().retained_bytes() < MIB);
     until("the files are gone", || look().physical_bytes() < 40 * MIB);
     assert!(longest <= 64 * MIB, "{longest} bytes more than 1.3 times what was retained");
     node.stop();
@@ -115,7 +125,7 @@ fn files_stay_within_the_bound_whatever_comes_in_at_once() {
     for n in 0..600 {
         answers.push_back(propose_put(handle, &format!("key/{}", n % 4), value.clone()));
         if n % 4 == 3 {
-            let revision = model::Revision(i64::from(n - 3));
+            let revision = Revision(i64::from(n - 3));
             answers.push_back(handle.propose(Command::Compact(Compact { revision, physical: false })));
         }
         while answers.len() > 100 {
