@@ -33,28 +33,59 @@ pub struct Plan {
 pub struct Workload {
     pub name: &'static str,
     pub about: &'static str,
+    /// An API server reads beside it.
+    pub readers: bool,
     pub plan: fn(&Parameters) -> Plan,
 }
 
 pub const WORKLOADS: &[Workload] = &[
-    Workload { name: "churn", about: "pods of jobs come and go", plan: |given| churn(given, Reports::None) },
+    Workload {
+        name: "churn",
+        about: "pods of jobs come and go",
+        readers: true,
+        plan: |given| churn(given, Reports::None),
+    },
     Workload {
         name: "kyverno",
         about: "the same with Kyverno's reports and events, in bursts",
+        readers: true,
         plan: |given| churn(given, Reports::Consumed),
     },
-    Workload { name: "pile-up", about: "reports are made and never consumed, until the quota refuses", plan: pile_up },
+    Workload {
+        name: "pile-up",
+        about: "reports are made and never consumed, until the quota refuses",
+        readers: true,
+        plan: pile_up,
+    },
     Workload {
         name: "event-storm",
         about: "events under shared leases at full speed, then all expire",
+        readers: true,
         plan: event_storm,
     },
-    Workload { name: "rewrite", about: "every policy report rewritten in place, timestamps only", plan: rewrite },
-    Workload { name: "overwrite", about: "uniform overwrites, the worst case for cleaning", plan: overwrite },
-    Workload { name: "big-values", about: "values of 1 MiB overwritten", plan: big_values },
+    Workload {
+        name: "rewrite",
+        about: "every policy report rewritten in place, timestamps only",
+        readers: true,
+        plan: rewrite,
+    },
+    Workload {
+        name: "overwrite",
+        about: "uniform overwrites, the worst case for cleaning",
+        readers: false,
+        plan: |given| overwrite(given, true),
+    },
+    Workload {
+        name: "overwrite-kept",
+        about: "the same and never compacted: what the writes cost without garbage",
+        readers: false,
+        plan: |given| overwrite(given, false),
+    },
+    Workload { name: "big-values", about: "values of 1 MiB overwritten", readers: false, plan: big_values },
     Workload {
         name: "delete-all",
         about: "a full store deleted and compacted at once, then silence",
+        readers: false,
         plan: delete_all,
     },
 ];
@@ -150,10 +181,11 @@ fn rewrite(given: &Parameters) -> Plan {
     }
 }
 
-/// Creates of `count` keys, then overwrites drawn by chance; a compaction round whenever a third of them was written again.
+/// Creates of `count` keys, then overwrites drawn by chance; if it compacts, a round whenever a third of them was written again.
 fn overwrites(
     given: &Parameters,
     count: u64,
+    compacts: bool,
     value: impl Fn(u64, u64) -> (Bytes, Bytes) + Clone + Send + 'static,
 ) -> Steps {
     let mut random = Random::of(given.seed, 5);
@@ -165,15 +197,15 @@ fn overwrites(
     let round = (count / 3).max(1);
     let updates = (1u64..).flat_map(move |number| {
         let (key, value) = value(random.below(count), number);
-        let compaction = number.is_multiple_of(round).then_some(Op::CompactRound);
+        let compaction = (compacts && number.is_multiple_of(round)).then_some(Op::CompactRound);
         std::iter::once(Op::Update { key, value }).chain(compaction)
     });
     step::paced(1000.0, creates.chain(updates))
 }
 
-fn overwrite(given: &Parameters) -> Plan {
+fn overwrite(given: &Parameters, compacts: bool) -> Plan {
     let (seed, count) = (given.seed, (40_000.0 * given.scale).ceil() as u64);
-    let steps = overwrites(given, count, move |n, change| {
+    let steps = overwrites(given, count, compacts, move |n, change| {
         let id = step::identity(seed, 6, n, Duration::ZERO);
         (step::key(PODS, &id, "-o"), objects::pod(&id, "uniform", 2 + change % 6))
     });
@@ -184,7 +216,7 @@ fn overwrite(given: &Parameters) -> Plan {
 fn big_values(given: &Parameters) -> Plan {
     const BYTES: usize = 1 << 20;
     let (seed, count) = (given.seed, (200.0 * given.scale).ceil() as u64);
-    let steps = overwrites(given, count, move |n, change| {
+    let steps = overwrites(given, count, true, move |n, change| {
         let id = step::identity(seed, 7, n, Duration::ZERO);
         (step::uid_key("/registry/secrets/", &id, ""), objects::document("Secret", &id, BYTES, change))
     });

@@ -49,6 +49,14 @@ pub enum Guarded {
     Conflict(i64),
 }
 
+/// Where a list goes on.
+#[derive(Debug)]
+pub struct Page {
+    /// The first key of the next page, if there is one.
+    pub next: Option<Bytes>,
+    pub revision: i64,
+}
+
 #[derive(Clone)]
 pub struct Client {
     kv: KvClient<Channel>,
@@ -77,6 +85,19 @@ impl Client {
         let range = RangeRequest { key, limit: 1, ..RangeRequest::default() };
         let answer = self.kv.range(patient(range)).await?.into_inner();
         Ok(answer.kvs.into_iter().next().map(|kv| kv.value))
+    }
+
+    /// Up to `limit` pairs from `from` to before `end`, at `revision` or, if it is 0, now. None if that is compacted.
+    pub async fn page(&mut self, from: Bytes, end: Bytes, revision: i64, limit: i64) -> Result<Option<Page>, Refusal> {
+        let range = RangeRequest { key: from, range_end: end, revision, limit, ..RangeRequest::default() };
+        let answer = match self.kv.range(patient(range)).await {
+            Ok(answer) => answer.into_inner(),
+            Err(status) if status.code() == Code::OutOfRange => return Ok(None),
+            Err(status) => return Err(status.into()),
+        };
+        let revision = if revision == 0 { self::revision(answer.header) } else { revision };
+        let last = answer.kvs.last().filter(|_| answer.more).map(|kv| [&kv.key[..], b"\0"].concat().into());
+        Ok(Some(Page { next: last, revision }))
     }
 
     /// Keys that begin with `prefix`.

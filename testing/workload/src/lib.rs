@@ -6,6 +6,7 @@
 //! Not here: correctness of answers (the conformance tests have that) and cost of single operations (`bench`).
 #![forbid(unsafe_code)]
 
+pub mod beside;
 pub mod catalog;
 pub mod check;
 pub mod churn;
@@ -17,6 +18,7 @@ pub mod objects;
 pub mod observe;
 pub mod plot;
 pub mod random;
+pub mod readers;
 pub mod report;
 pub mod run;
 pub mod step;

@@ -26,13 +26,14 @@ const CI_RUNS: &[(&str, f64, f64, u64, u64)] = &[
 const USAGE: &str = "usage: workload run NAME [flags]     one workload
        workload incident [flags]     reports pile up until refused, and the way out
        workload ci [flags]           the incident and short variants, judged
+       workload beside [flags]       the workloads on each server in turn: a table, and with --out a plot of each
 
   --bowline PATH   run on this Bowline          --etcd PATH     run on this etcd
   --quota MIB      quota of the server          --dir DIR       where the server's data goes
   --seed N         of all that is random        --scale F       1: 65 nodes, 300 000 pods a day
   --speed F        virtual seconds per second   --mib N         end after so much was written
   --seconds N      end after so much time       --sample-ms N   between two samples, 1000
-  --out DIR        reports as JSON and SVG";
+  --out DIR        reports as JSON and SVG          --only A,B      workloads of beside";
 
 struct Arguments {
     targets: Vec<(Kind, PathBuf)>,
@@ -41,6 +42,7 @@ struct Arguments {
     quota: u64,
     interval: Duration,
     given: Parameters,
+    only: Vec<String>,
 }
 
 impl Arguments {
@@ -52,6 +54,7 @@ impl Arguments {
             quota: 0,
             interval: Duration::from_secs(1),
             given: Parameters { seed: 1, scale: 0.1, speed: 0.0, bytes: 0, seconds: 0 },
+            only: Vec::new(),
         };
         while let Some(flag) = given.next() {
             let value = given.next().ok_or_else(|| format!("{flag}: value missing"))?;
@@ -61,6 +64,7 @@ impl Arguments {
                 "--dir" => arguments.directory = value.into(),
                 "--out" => arguments.out = Some(value.into()),
                 "--quota" => arguments.quota = number::<u64>(&flag, &value)? << 20,
+                "--only" => arguments.only = value.split(',').map(str::to_owned).collect(),
                 "--seed" => arguments.given.seed = number(&flag, &value)?,
                 "--scale" => arguments.given.scale = number(&flag, &value)?,
                 "--speed" => arguments.given.speed = number(&flag, &value)?,
@@ -97,6 +101,7 @@ async fn main_of(mut given: impl Iterator<Item = String>) -> Result<bool, String
             run(&name, &Arguments::read(given)?).await
         }
         Some("ci") => ci(&Arguments::read(given)?).await,
+        Some("beside") => beside(&Arguments::read(given)?).await,
         Some("incident") => incident(&Arguments::read(given)?).await,
         _ => Err("no such command".to_owned()),
     }
@@ -167,6 +172,12 @@ async fn ci(arguments: &Arguments) -> Result<bool, String> {
         flood_over_budget(&target, &given, arguments, &mut checks).await?;
     }
     Ok(checks.end("workload"))
+}
+
+async fn beside(arguments: &Arguments) -> Result<bool, String> {
+    let Arguments { given, only, out, .. } = arguments;
+    print!("\n{}", workload::beside::beside(&arguments.targets(), given.seed, only, out.as_deref()).await?);
+    Ok(true)
 }
 
 async fn incident(arguments: &Arguments) -> Result<bool, String> {

@@ -1,12 +1,15 @@
 //! One workload on one fresh server, observed from beginning to end.
 
 use crate::catalog::{Parameters, Workload};
-use crate::observe::{probe, sampler};
+use crate::client::Client;
+use crate::observe::{Observer, Sample, probe, sampler};
+use crate::readers::readers;
 use crate::report::Report;
 use crate::run;
 use harness::{Kind, Server};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A server to run against.
 #[derive(Debug, Clone)]
@@ -32,6 +35,23 @@ impl Target {
 /// How long the probe looks at the server before the load.
 const IDLE: Duration = Duration::from_secs(3);
 
+/// Beside a defragmentation: long enough to see the files as they are before and after it.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What a runbook's `etcdctl defrag` did when the load was over.
+#[derive(Debug, Default, Serialize)]
+pub struct Defrag {
+    pub seconds: f64,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// Longest time without an acknowledged put of the probe, a second before and after it included.
+    pub longest_gap_ms: f64,
+    /// Puts and gets of the probe that failed.
+    pub errors: u64,
+    /// Seconds of the sampler when it began.
+    pub began: f64,
+}
+
 pub async fn measure(
     target: &Target,
     workload: &Workload,
@@ -46,10 +66,41 @@ pub async fn measure(
     tokio::time::sleep(IDLE).await;
     let idle = idle.stop();
     let (foreground, samples) = (probe(&server), sampler(&server, interval));
+    let load_began = Instant::now();
+    let readers = workload.readers.then(|| readers(&server));
     let tally = run::run(&server, plan.steps, plan.pace, plan.limits).await;
-    let (foreground, samples) = (foreground.stop(), samples.stop());
+    let foreground = foreground.stop();
+    let readers = readers.map(Observer::stop);
+    let defrag = defragment(&server, load_began).await;
+    let samples = samples.stop();
     let names = (workload.name, target.kind.name());
-    Report::new(names, (given.seed, given.scale, quota), (idle, foreground), tally, samples)
+    Report::new(names, (given.seed, given.scale, quota), (idle, foreground, readers), tally, samples, defrag)
+}
+
+async fn defragment(server: &Server, load_began: Instant) -> Defrag {
+    let mut client = Client::new(server.channel().await);
+    let probe = probe(server);
+    tokio::time::sleep(MARGIN).await;
+    let (began, started) = (load_began.elapsed().as_secs_f64(), Instant::now());
+    let done = client.defragment().await;
+    let seconds = started.elapsed().as_secs_f64();
+    tokio::time::sleep(MARGIN).await;
+    let seen = probe.stop();
+    Defrag {
+        seconds,
+        failure: done.err().map(|refusal| format!("{refusal:?}")),
+        longest_gap_ms: seen.longest_gap_ms,
+        errors: seen.errors,
+        began,
+    }
+}
+
+impl Defrag {
+    /// Physical bytes just before it, and the last ones after it.
+    pub fn physical(&self, samples: &[Sample]) -> [f64; 2] {
+        let before = samples.iter().rev().find(|sample| sample.seconds <= self.began).or(samples.first());
+        [before, samples.last()].map(|sample| sample.map_or(0.0, |sample| sample.physical))
+    }
 }
 
 /// Makes a directory for reports.

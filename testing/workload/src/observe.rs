@@ -27,7 +27,7 @@ pub struct Observer<T> {
 }
 
 impl<T: Send + 'static> Observer<T> {
-    fn start<F, O>(observe: F) -> Observer<T>
+    pub fn start<F, O>(observe: F) -> Observer<T>
     where
         F: FnOnce(Arc<AtomicBool>) -> O + Send + 'static,
         O: Future<Output = T>,

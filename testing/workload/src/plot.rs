@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 pub struct Line {
-    pub name: &'static str,
+    pub name: String,
     pub color: &'static str,
     /// Seconds and bytes.
     pub points: Vec<(f64, f64)>,
@@ -65,7 +65,7 @@ pub fn svg(title: &str, lines: &[Line]) -> String {
             points.join(" "),
             WIDTH - RIGHT + 10.0,
             line.color,
-            escape(line.name)
+            escape(&line.name)
         );
     }
     out.push_str("</svg>\n");
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_chart_holds_its_lines_and_round_numbers() {
-        let line = Line { name: "a<b", color: "#000", points: vec![(0.0, 0.0), (10.0, 90.0 * MIB)] };
+        let line = Line { name: "a<b".to_owned(), color: "#000", points: vec![(0.0, 0.0), (10.0, 90.0 * MIB)] };
         let chart = svg("title", &[line]);
         assert!(chart.contains("100 MiB") && chart.contains("a&lt;b") && chart.contains("<polyline"), "{chart}");
         assert_eq!([nice(18.0), nice(21.0), nice(0.3), nice(1.0)], [20.0, 50.0, 0.5, 1.0]);

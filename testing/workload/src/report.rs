@@ -1,14 +1,16 @@
 //! What a run found: as text for people, JSON for machines, SVG for the eye.
 
 use crate::check::Checks;
+use crate::measure::Defrag;
 use crate::observe::{Foreground, Sample, quantiles};
 use crate::plot::{self, Line};
+use crate::readers::Seen;
 use crate::run::Tally;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-const MIB: f64 = 1_048_576.0;
+pub const MIB: f64 = 1_048_576.0;
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -20,6 +22,8 @@ pub struct Report {
     /// The probe before the load began.
     pub idle: Foreground,
     pub foreground: Foreground,
+    /// An API server's reads beside the load, where the workload has them.
+    pub readers: Option<Seen>,
     pub tally: Tally,
     pub write_p50_ms: f64,
     pub write_p99_ms: f64,
@@ -31,6 +35,8 @@ pub struct Report {
     /// Of what the store takes to 1.3 × retained + 64 MiB, at the worst sample.
     pub ratio_max: f64,
     pub alarm_samples: usize,
+    /// After the load.
+    pub defrag: Defrag,
     pub samples: Vec<Sample>,
 }
 
@@ -38,9 +44,10 @@ impl Report {
     pub fn new(
         (workload, server): (&str, &'static str),
         (seed, scale, quota): (u64, f64, u64),
-        (idle, foreground): (Foreground, Foreground),
+        (idle, foreground, readers): (Foreground, Foreground, Option<Seen>),
         mut tally: Tally,
         samples: Vec<Sample>,
+        defrag: Defrag,
     ) -> Report {
         let largest = |of: fn(&Sample) -> f64| samples.iter().map(of).fold(0.0, f64::max);
         let [write_p50_ms, write_p99_ms, write_p999_ms] = quantiles(&mut tally.latencies_ms);
@@ -54,6 +61,7 @@ impl Report {
             quota,
             idle,
             foreground,
+            readers,
             write_p50_ms,
             write_p99_ms,
             write_p999_ms,
@@ -64,6 +72,7 @@ impl Report {
             alarm_samples: samples.iter().filter(|sample| sample.alarm).count(),
             tally,
             samples,
+            defrag,
         }
     }
 
@@ -75,6 +84,15 @@ impl Report {
         checks.that(tally.refused + probe.blocked == 0, "no write is blocked", tally.refused + probe.blocked);
         checks.that(tally.failed + probe.errors == 0, "nothing fails", tally.failed + probe.errors);
         checks.that(self.alarm_samples == 0, "no alarm", self.alarm_samples);
+        if let Some(readers) = &self.readers {
+            let Seen { missed, canceled, revisions, failed, failure, .. } = readers;
+            let seen = format!("{missed} of {revisions} missed, {canceled} watches ended");
+            checks.that(missed + canceled == 0 && *revisions > 0, "watches see every revision", seen);
+            let seen = format!("{failed} {}", failure.clone().unwrap_or_default());
+            checks.that(*failed == 0 && readers.pages > 0, "no read fails", seen);
+        }
+        let failure = self.defrag.failure.clone().unwrap_or_default();
+        checks.that(failure.is_empty() && self.defrag.errors == 0, "a defragmentation harms nothing", failure);
     }
 
     pub fn text(&self) -> String {
@@ -148,6 +166,30 @@ impl Report {
                 probe.error.as_ref().map_or(String::new(), |text| format!(" ({text})"))
             ),
         );
+        if let Some(readers) = &self.readers {
+            row(
+                "watches",
+                format!(
+                    "{} events; {} revisions, {} missed, {} watches ended",
+                    readers.events, readers.revisions, readers.missed, readers.canceled
+                ),
+            );
+            row(
+                "pages of lists, reads",
+                format!(
+                    "{} p50 {:.2}, p99 {:.2} ms, {} lists expired; {} p50 {:.2}, p99 {:.2} ms; {} failed{}",
+                    readers.pages,
+                    readers.page_p50_ms,
+                    readers.page_p99_ms,
+                    readers.lists_expired,
+                    readers.reads,
+                    readers.read_p50_ms,
+                    readers.read_p99_ms,
+                    readers.failed,
+                    readers.failure.as_ref().map_or(String::new(), |text| format!(" ({text})"))
+                ),
+            );
+        }
         row(
             "physical, retained at most",
             format!("{:.1}, {:.1} MiB", self.physical_max / MIB, self.retained_max / MIB),
@@ -158,18 +200,30 @@ impl Report {
         );
         row("alarm", format!("up in {} samples", self.alarm_samples));
         row("write amplification", format!("{:.2}", self.write_amplification));
+        let [before, after] = self.defrag.physical(&self.samples).map(|bytes| bytes / MIB);
+        row(
+            "defrag after the load",
+            format!(
+                "{:.3} s, longest gap {:.0} ms, {} errors, {before:.0} to {after:.0} MiB{}",
+                self.defrag.seconds,
+                self.defrag.longest_gap_ms,
+                self.defrag.errors,
+                self.defrag.failure.as_ref().map_or(String::new(), |text| format!(" ({text})"))
+            ),
+        );
         for gone in &tally.gone_after_seconds {
             row("keys gone after", format!("{gone:.2} s"));
         }
         out
     }
 
+    /// A figure of the samples over time.
+    pub fn line(&self, name: String, color: &'static str, of: fn(&Sample) -> f64) -> Line {
+        Line { name, color, points: self.samples.iter().map(|sample| (sample.seconds, of(sample))).collect() }
+    }
+
     pub fn svg(&self) -> String {
-        let line = |name, color, of: fn(&Sample) -> f64| Line {
-            name,
-            color,
-            points: self.samples.iter().map(|sample| (sample.seconds, of(sample))).collect(),
-        };
+        let line = |name: &str, color, of| self.line(name.to_owned(), color, of);
         let title = format!("{} on {}: physical and retained bytes", self.workload, self.server);
         plot::svg(
             &title,
