@@ -208,6 +208,12 @@ impl Mvcc {
         self.compaction.is_pending()
     }
 
+    /// What the record of a key's pair takes now; 0 if there is no such key. Its header counts, too.
+    pub fn record_bytes(&self, key: &[u8]) -> u64 {
+        let meta = self.index.newest(key).and_then(|newest| newest.meta());
+        meta.map_or(0, |meta| meta.location.record_bytes())
+    }
+
     /// Makes room for records whose payloads have `bytes` together, so that writing them will not wait for space. Fails if the
     /// disk is full: then nothing of them may be applied yet.
     pub fn make_room(&mut self, bytes: u64) -> Result<()> {

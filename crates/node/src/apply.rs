@@ -266,7 +266,7 @@ impl Apply {
     }
 
     fn makes_room(&mut self, command: &Command) -> Result<bool, state::Fault> {
-        let bytes = room_for(command);
+        let bytes = room_for(command, &|key| self.state.record_bytes(key));
         if bytes == 0 {
             return Ok(true);
         }

@@ -5,34 +5,37 @@ use model::{Command, Operation, Put, PutValue};
 /// What a record takes beside the key and value of its put, at most.
 pub(crate) const RECORD_OVERHEAD_BYTES_MAX: u64 = 128;
 
-/// Bytes that the command's records take at most, 0 if it writes none. A put that keeps its value counts without it.
-pub(crate) fn room_for(command: &Command) -> u64 {
+/// Bytes that the command's records take at most, 0 if it writes none. `record_bytes` is what a key's record takes now, 0 if there is
+/// none: a put that keeps its value writes it anew.
+pub(crate) fn room_for(command: &Command, record_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
     match command {
-        Command::Put(put) => put_bytes(put),
-        Command::Txn(txn) => branches(&txn.success, &txn.failure),
+        Command::Put(put) => put_bytes(put, record_bytes),
+        Command::Txn(txn) => branches(&txn.success, &txn.failure, record_bytes),
         _ => 0,
     }
 }
 
-fn branches(success: &[Operation], failure: &[Operation]) -> u64 {
-    let bytes = |operations: &[Operation]| operations.iter().map(operation_bytes).sum::<u64>();
+fn branches(success: &[Operation], failure: &[Operation], record_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
+    let bytes = |operations: &[Operation]| {
+        operations.iter().map(|operation| operation_bytes(operation, record_bytes)).sum::<u64>()
+    };
     bytes(success).max(bytes(failure))
 }
 
-fn operation_bytes(operation: &Operation) -> u64 {
+fn operation_bytes(operation: &Operation, record_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
     match operation {
-        Operation::Put(put) => put_bytes(put),
-        Operation::Txn(txn) => branches(&txn.success, &txn.failure),
+        Operation::Put(put) => put_bytes(put, record_bytes),
+        Operation::Txn(txn) => branches(&txn.success, &txn.failure, record_bytes),
         Operation::Range(_) | Operation::DeleteRange(_) => 0,
     }
 }
 
-fn put_bytes(put: &Put) -> u64 {
+fn put_bytes(put: &Put, record_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
     let value = match &put.value {
-        PutValue::Set(value) => value.len(),
-        PutValue::Keep => 0,
+        PutValue::Set(value) => value.len() as u64,
+        PutValue::Keep => record_bytes(&put.key),
     };
-    RECORD_OVERHEAD_BYTES_MAX + (put.key.len() + value) as u64
+    RECORD_OVERHEAD_BYTES_MAX + put.key.len() as u64 + value
 }
 
 #[cfg(test)]
@@ -42,17 +45,15 @@ mod tests {
 
     #[test]
     fn the_dearer_branch_counts_however_deep() {
-        let put = |value: &'static str| Put {
-            key: "key".into(),
-            value: PutValue::Set(value.into()),
-            lease: PutLease::Set(LeaseId::NONE),
-            prev_kv: false,
-        };
+        let valued = |value| Put { key: "key".into(), value, lease: PutLease::Set(LeaseId::NONE), prev_kv: false };
+        let put = |value: &'static str| valued(PutValue::Set(value.into()));
         let txn = |success, failure| Txn { compares: Vec::new(), success, failure };
         let inner = txn(vec![Operation::Put(put("value")), Operation::Put(put(""))], Vec::new());
         let outer = txn(vec![Operation::Put(put("value"))], vec![Operation::Txn(inner)]);
-        assert_eq!(room_for(&Command::Put(put("value"))), 136);
-        assert_eq!(room_for(&Command::Txn(outer)), 136 + 131);
-        assert_eq!(room_for(&Command::LeaseRevoke(LeaseId(1))), 0);
+        let room = |command| room_for(&command, &|key| if key == b"key" { 1000 } else { 0 });
+        assert_eq!(room(Command::Put(put("value"))), 136);
+        assert_eq!(room(Command::Put(valued(PutValue::Keep))), 1131);
+        assert_eq!(room(Command::Txn(outer)), 136 + 131);
+        assert_eq!(room(Command::LeaseRevoke(LeaseId(1))), 0);
     }
 }

@@ -53,6 +53,11 @@ impl State {
         self.mvcc.releasable(gives_back)
     }
 
+    /// What the record of a key's pair takes now; 0 if there is no such key.
+    pub fn record_bytes(&self, key: &[u8]) -> u64 {
+        self.mvcc.record_bytes(key)
+    }
+
     /// Makes room for records whose payloads have `bytes` together, so that applying what writes them will not wait for
     /// space. Fails with a lack of space if the disk is full: then it must not be applied yet.
     pub fn make_room(&mut self, bytes: u64) -> Result<()> {

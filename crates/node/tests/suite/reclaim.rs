@@ -2,7 +2,7 @@
 
 use crate::member::{block_on, config, get, propose_put, put, start};
 use io::OsDisk;
-use model::{Command, Compact, DeleteRange, KeyRange, Revision};
+use model::{Command, Compact, DeleteRange, KeyRange, LeaseId, Put, PutLease, PutValue, Revision};
 use node::{Config, Handle};
 use sim::{Random, SimDisk};
 use std::future::Future;
@@ -155,6 +155,14 @@ fn a_full_disk_gets_room_from_garbage() {
     disk.set_capacity(Some(disk.used()));
     for n in 0..8 {
         until("garbage becomes room", || put(handle, &format!("new/{n}"), &value).is_ok());
+    }
+    // Each writes its mebibyte anew.
+    let keep = Put { key: "key/9".into(), value: PutValue::Keep, lease: PutLease::Set(LeaseId::NONE), prev_kv: false };
+    for _ in 0..20 {
+        compact(handle);
+        until("a put that keeps its value waits for room", || {
+            block_on(handle.propose(Command::Put(keep.clone()))).is_ok_and(|applied| applied.answer.is_ok())
+        });
     }
     until("the reserve is there again", || !handle.status().disk_full);
     let before = handle.view().kv().key_count();
