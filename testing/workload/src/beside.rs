@@ -61,17 +61,17 @@ pub async fn beside(targets: &[Target], seed: u64, only: &[String], out: Option<
 }
 
 const HEAD: &str = "\
-| workload | server | writes/s | p50, p99, p99.9 ms | probe put p50, p99, p99.9 ms | refused | most files, retained MiB | of the bound | written per byte | defrag: s, longest gap ms, MiB |
+| workload | server | writes/s | p50, p99, p99.9 ms | probe put p50, p99, p99.9 ms (idle p99.9) | refused | most files, retained MiB | of the bound | written per byte | defrag: s, longest gap ms, MiB |
 |---|---|---|---|---|---|---|---|---|---|
 ";
 
 fn row(report: &Report) -> String {
-    let Report { tally, foreground: probe, defrag, .. } = report;
+    let Report { tally, idle, foreground: probe, defrag, .. } = report;
     let [before, after] = defrag.physical(&report.samples).map(|bytes| bytes / MIB);
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "| {} | {} | {:.0} | {:.2}, {:.1}, {:.1} | {:.2}, {:.1}, {:.1} | {}{} | {:.0}, {:.0} | {:.2} | {:.1} | {:.2}, {:.0}, {before:.0} to {after:.0} |",
+        "| {} | {} | {:.0} | {:.2}, {:.1}, {:.1} | {:.2}, {:.1}, {:.1} ({:.1}) | {}{} | {:.0}, {:.0} | {:.2} | {:.1} | {:.2}, {:.0}, {before:.0} to {after:.0} |",
         report.workload,
         report.server,
         tally.writes as f64 / tally.seconds,
@@ -81,6 +81,7 @@ fn row(report: &Report) -> String {
         probe.put_p50_ms,
         probe.put_p99_ms,
         probe.put_p999_ms,
+        idle.put_p999_ms,
         tally.refused + probe.blocked,
         if report.alarm_samples > 0 { ", alarm" } else { "" },
         report.physical_max / MIB,

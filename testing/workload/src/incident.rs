@@ -7,7 +7,7 @@
 use crate::catalog::{Parameters, WORKLOADS};
 use crate::check::Checks;
 use crate::client::{Client, Refusal};
-use crate::measure::Target;
+use crate::measure::{MARGIN, Target};
 use crate::objects;
 use crate::run::{self, Limits, Pace};
 use crate::step::{self, Op, POLICY_REPORTS, REPORTS};
@@ -48,12 +48,15 @@ async fn on_etcd(target: &Target, seed: u64, quota: u64, checks: &mut Checks) {
     let compacted = client.compact(revision, true).await;
     let back = back_within(&mut client, Duration::from_secs(1)).await;
     checks.that(compacted.is_ok() && back.is_none(), "compacting is not enough", seconds(back));
-    let (probe, began) = (crate::observe::probe(&server), Instant::now());
+    let probe = crate::observe::probe(&server);
+    tokio::time::sleep(MARGIN).await;
+    let began = Instant::now();
     let defragmented = client.defragment().await;
     let took = began.elapsed();
     let foreground = probe.stop();
     let back = back_within(&mut client, Duration::from_secs(1)).await;
-    let seen = format!("{took:.0?}, gets waited up to {:.0} ms, {}", foreground.get_p999_ms, seconds(back));
+    let gets = foreground.get_samples.iter().map(|(_, ms)| *ms).fold(0.0, f64::max);
+    let seen = format!("{took:.0?}, gets waited up to {gets:.0} ms, {} failed, {}", foreground.errors, seconds(back));
     checks.that(defragmented.is_ok() && back.is_none(), "defragmenting is not enough", seen);
     let disarmed = client.disarm().await;
     let back = back_within(&mut client, BACK_WITHIN).await;

@@ -32,11 +32,11 @@ impl Target {
     }
 }
 
-/// How long the probe looks at the server before the load.
-const IDLE: Duration = Duration::from_secs(3);
+/// How long the probe looks at the server before the load: 500 puts, so that the worst of them is near a p99.9.
+const IDLE: Duration = Duration::from_secs(10);
 
-/// Beside a defragmentation: long enough to see the files as they are before and after it.
-const MARGIN: Duration = Duration::from_secs(1);
+/// Before and after a defragmentation: the probe is under way, and the files are seen as they are.
+pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// What a runbook's `etcdctl defrag` did when the load was over.
 #[derive(Debug, Default, Serialize)]
