@@ -19,7 +19,7 @@ use store::SegmentStat;
 const SLACK_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 24 << 20 };
 /// Above 1.25 times the retained bytes and this, writers wait for reclaim. What lies between here and the bound of 1.3 times the
 /// retained bytes and 64 MiB is for the copies and runs that are written meanwhile.
-pub(crate) const HOLD_BYTES: u64 = 40 << 20;
+const HOLD_BYTES: u64 = 40 << 20;
 /// Copied by one job, unless there is much to give back or little space.
 const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 /// Reclaiming less at a time is not worth a checkpoint.
@@ -47,6 +47,16 @@ pub(crate) struct Reclaim {
     stats: ReclaimStats,
 }
 
+/// How long files may be before writers wait for reclaim.
+fn hold_bytes(retained: u64) -> u64 {
+    retained.saturating_add(retained / 4).saturating_add(HOLD_BYTES)
+}
+
+/// How much must be retained for files so long to make nobody wait: the inverse of `hold_bytes`.
+pub(crate) fn retained_needed(physical: u64) -> u64 {
+    physical.saturating_sub(HOLD_BYTES) / 5 * 4
+}
+
 /// What could be given back.
 struct Garbage {
     /// In segments without a live record: the next checkpoint removes them.
@@ -63,7 +73,7 @@ impl Mvcc {
 
     /// What may be written now: more would make the files longer than reclaim can bring back in time. O(1).
     pub fn growth_room(&self) -> u64 {
-        (self.retained + self.retained / 4 + HOLD_BYTES).saturating_sub(self.physical_bytes())
+        hold_bytes(self.retained).saturating_sub(self.physical_bytes())
     }
 
     fn target_bytes(&self) -> u64 {
@@ -98,7 +108,7 @@ impl Mvcc {
         let excess = remaining.saturating_sub(self.target_bytes());
         // Where much is to be given back, much at a time: each time costs a checkpoint. But copies come before what they empty
         // goes, and must find room below the bound.
-        let room = self.unreleased_room();
+        let room = hold_bytes(self.retained_bytes()).saturating_sub(self.physical_bytes());
         let at_a_time = COPY_BYTES_MAX.max(room.min(excess / 4));
         if excess == 0 || garbage.empty_bytes >= at_a_time.max(self.retained / 20) {
             return Ok(None);

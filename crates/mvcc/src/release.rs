@@ -1,9 +1,10 @@
 //! Dropped bytes that are counted still: a compaction that drops much lowers the retained bytes as the files follow.
 //!
 //! ```text
-//!                  compaction                    files of the leader      its releases
-//! retained  ───────────┐ (at once: readers, accounts, budgets)
-//! + unreleased ────────┴───────────────────────────╲___                   ╲___
+//!              compaction
+//! counted    ──────┬──────────╲ release ╲ release ╲_________________
+//! can be read      └────────────────────────────────────────────────   readers, accounts and budgets see it at once
+//! files      ─────────────╲_________╲_________╲_____________________
 //! ```
 //! A reader may not see a dropped version any more, but its bytes are on the disk until copies, a checkpoint and the removal of
 //! segments are done: a second for a gigabyte. Whoever was given that room in the quota at once could fill it before the files
@@ -13,7 +14,7 @@
 //! Invariant: replicated. The bytes follow from compactions and releases alone, never from this member's own files.
 
 use crate::owner::Mvcc;
-use crate::reclaim::HOLD_BYTES;
+use crate::reclaim::retained_needed;
 use model::SpaceRelease;
 
 /// Less is released at once: there is room for it between what files may take before writers wait and their bound.
@@ -59,15 +60,9 @@ impl Mvcc {
     /// wait. O(1). Without anything under way that `gives_back` space all is released: waiting would not help.
     pub fn releasable(&self, gives_back: bool) -> Option<SpaceRelease> {
         let unreleased = self.unreleased.bytes();
-        let counted = if gives_back { self.physical_bytes().saturating_sub(HOLD_BYTES) / 5 * 4 } else { 0 };
+        let counted = if gives_back { retained_needed(self.physical_bytes()) } else { 0 };
         let needed = counted.saturating_sub(self.retained);
         let worthwhile = needed == 0 || unreleased.saturating_sub(needed) >= RELEASE_BYTES_MIN;
         (unreleased > 0 && worthwhile).then_some(SpaceRelease { compacted: self.compacted, unreleased_bytes: needed })
-    }
-
-    /// How much longer files may become before they are where writers wait, were all of the retained bytes to stay. O(1).
-    pub(crate) fn unreleased_room(&self) -> u64 {
-        let retained = self.retained_bytes();
-        retained.saturating_add(retained / 4).saturating_add(HOLD_BYTES).saturating_sub(self.physical_bytes())
     }
 }
