@@ -48,13 +48,13 @@ pub(crate) struct Reclaim {
 }
 
 /// How long files may be before writers wait for reclaim.
-fn hold_bytes(retained: u64) -> u64 {
+pub(crate) fn hold_bytes(retained: u64) -> u64 {
     retained.saturating_add(retained / 4).saturating_add(HOLD_BYTES)
 }
 
 /// How much must be retained for files so long to make nobody wait: the inverse of `hold_bytes`.
 pub(crate) fn retained_needed(physical: u64) -> u64 {
-    physical.saturating_sub(HOLD_BYTES) / 5 * 4
+    physical.saturating_sub(HOLD_BYTES).div_ceil(5) * 4
 }
 
 /// What could be given back.

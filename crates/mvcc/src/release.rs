@@ -66,3 +66,34 @@ impl Mvcc {
         (unreleased > 0 && worthwhile).then_some(SpaceRelease { compacted: self.compacted, unreleased_bytes: needed })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reclaim::hold_bytes;
+
+    #[test]
+    fn what_is_little_in_sum_is_released_at_once() {
+        let mut unreleased = Unreleased::default();
+        unreleased.add(UNRELEASED_BYTES_MIN);
+        assert_eq!(unreleased.bytes(), 0);
+        unreleased.add(UNRELEASED_BYTES_MIN + 1);
+        unreleased.add(2);
+        assert_eq!(unreleased.bytes(), UNRELEASED_BYTES_MIN + 3);
+        unreleased = Unreleased(UNRELEASED_BYTES_MIN - 2);
+        unreleased.add(2);
+        assert_eq!(unreleased.bytes(), 0);
+        unreleased.add(u64::MAX);
+        unreleased.add(u64::MAX);
+        assert_eq!(unreleased.bytes(), u64::MAX);
+    }
+
+    #[test]
+    fn after_a_release_files_are_not_where_writers_wait() {
+        for physical in (0..1000).chain((1 << 40)..(1 << 40) + 1000) {
+            let retained = retained_needed(physical);
+            assert!(hold_bytes(retained) >= physical, "{physical}");
+            assert!(retained == 0 || hold_bytes(retained - 4) < physical, "{physical}");
+        }
+    }
+}
