@@ -8,10 +8,12 @@ mod clock;
 mod disk;
 mod os_disk;
 mod overlay;
+mod priority;
 mod rng;
 
 pub use clock::{Clock, OsClock};
 pub use disk::{Disk, File, LockGuard, Open};
 pub use os_disk::OsDisk;
 pub use overlay::Overlay;
+pub use priority::give_way;
 pub use rng::{OsRng, Rng};

@@ -1,4 +1,4 @@
-//! The background thread: work that must make no request wait. It writes checkpoints, copies what is live out of segments that
+//! The background thread: work that must make no request wait; it gives way to all other threads. It writes checkpoints, copies what is live out of segments that
 //! are to go, and prepares log segments.
 //!
 //! Whatever meets a full disk is given up and tried again by apply, perhaps in another order: a checkpoint is what lets the log be

@@ -296,6 +296,7 @@ fn start_threads(
     let driver = Driver::new(driver_config, shared.clone(), owner.clone(), consensus, wal);
     let (on_fault, watched) = (config.on_fault.clone(), shared.clone());
     let background = spawn("background", move || {
+        io::give_way();
         if let Err(fault) = background.run() {
             watched.store_faulted(&fault, &*on_fault);
         }
