@@ -33,6 +33,7 @@ const RUNS: &[Run] = &[
 ];
 
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+const WRITES_MIN: u64 = 1000;
 
 /// Runs those of `only`, or all if it is empty, on every target; writes the plots into `out` and answers the table.
 pub async fn beside(targets: &[Target], seed: u64, only: &[String], out: Option<&Path>) -> Result<String, String> {
@@ -68,16 +69,23 @@ const HEAD: &str = "\
 fn row(report: &Report) -> String {
     let Report { tally, idle, foreground: probe, defrag, .. } = report;
     let [before, after] = defrag.physical(&report.samples).map(|bytes| bytes / MIB);
+    // Of a few requests neither a rate nor a quantile says anything.
+    let (rate, latencies, amplification) = if tally.writes < WRITES_MIN {
+        ("–".to_owned(), "–".to_owned(), "–".to_owned())
+    } else {
+        let Report { write_p50_ms, write_p99_ms, write_p999_ms, write_amplification, .. } = report;
+        (
+            format!("{:.0}", tally.writes as f64 / tally.seconds),
+            format!("{write_p50_ms:.2}, {write_p99_ms:.1}, {write_p999_ms:.1}"),
+            format!("{write_amplification:.1}"),
+        )
+    };
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "| {} | {} | {:.0} | {:.2}, {:.1}, {:.1} | {:.2}, {:.1}, {:.1} ({:.1}) | {}{} | {:.0}, {:.0} | {:.2} | {:.1} | {:.2}, {:.0}, {before:.0} to {after:.0} |",
+        "| {} | {} | {rate} | {latencies} | {:.2}, {:.1}, {:.1} ({:.1}) | {}{} | {:.0}, {:.0} | {:.2} | {amplification} | {:.2}, {:.0}, {before:.0} to {after:.0} |",
         report.workload,
         report.server,
-        tally.writes as f64 / tally.seconds,
-        report.write_p50_ms,
-        report.write_p99_ms,
-        report.write_p999_ms,
         probe.put_p50_ms,
         probe.put_p99_ms,
         probe.put_p999_ms,
@@ -87,7 +95,6 @@ fn row(report: &Report) -> String {
         report.physical_max / MIB,
         report.retained_max / MIB,
         report.ratio_max,
-        report.write_amplification,
         defrag.seconds,
         defrag.longest_gap_ms,
     );
