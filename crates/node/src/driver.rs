@@ -388,7 +388,7 @@ impl Driver {
         self.watch_budgets(now);
     }
 
-    /// What the server gives up of its history by itself.
+    /// What the server gives up of its history by itself, and how much of what was dropped counts no more.
     fn keep_space(&mut self, now: Duration) {
         let view = self.shared.view.load_full();
         let leads = self.shared.progress.leads_alone.load(Ordering::Relaxed) && self.stalled.is_none();
