@@ -26,19 +26,11 @@ pub struct Options {
     pub allocate_bytes: u64,
     /// Space put aside for giving space back on a full disk; 0 for none.
     pub reserve_bytes: u64,
-    /// Asked when there is no space for a record: true to try again (it should wait first), false to fail.
-    pub on_no_space: Box<dyn Fn(&Fault) -> bool + Send + Sync>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            segment_bytes: 64 << 20,
-            segment_bytes_min: 4 << 20,
-            allocate_bytes: 4 << 20,
-            reserve_bytes: 8 << 20,
-            on_no_space: Box::new(|_| false),
-        }
+        Options { segment_bytes: 64 << 20, segment_bytes_min: 4 << 20, allocate_bytes: 4 << 20, reserve_bytes: 8 << 20 }
     }
 }
 
@@ -183,16 +175,12 @@ impl Store {
     }
 
     /// Takes a record whose payload is the concatenation of `parts`. It is visible to `read` at once and to readers after
-    /// `flush`. Fails only for lack of space (after `on_no_space` gave up), leaving the store as it was, or if the disk fails.
+    /// `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Location> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
         let record_bytes = u64::from(length) + HEADER_BYTES as u64;
-        while let Err(fault) = self.try_make_room(record_bytes) {
-            if self.failed || !fault.is_no_space() || !(self.options.on_no_space)(&fault) {
-                return Err(fault);
-            }
-        }
+        self.try_make_room(record_bytes)?;
         let active = self.active.as_mut().expect("making room leaves an active segment");
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         let offset = u32::try_from(segment.length).expect("a segment that is appended to ends below 4 GiB");
@@ -216,8 +204,8 @@ impl Store {
         Fault::refused("append to", &self.directory, format!("record of {bytes} bytes, the limit is {}", u32::MAX))
     }
 
-    /// Makes room for records whose payloads have `bytes` together, so that appending them will not wait for space; several
-    /// records may need a little more. Fails if there is none, without asking `on_no_space`, or if the disk fails.
+    /// Makes room for records that take `bytes` together, a header each included, so that appending them will not lack space.
+    /// Fails if there is none, or if the disk fails.
     pub fn make_room(&mut self, bytes: u64) -> Result<()> {
         self.try_make_room(bytes + HEADER_BYTES as u64)
     }
@@ -237,8 +225,10 @@ impl Store {
 
     fn allocate_room(&mut self, record_bytes: u64) -> Result<()> {
         let fits = self.active.as_ref().is_some_and(|active| {
-            let length = self.segments.get(&active.id).map_or(0, |segment| segment.length);
-            length == FILE_HEADER_BYTES || length + record_bytes <= self.segment_bytes_max()
+            let Some(segment) = self.segments.get(&active.id) else { return false };
+            let end = segment.length + record_bytes;
+            // Space that was made for several records is for all of them.
+            segment.length == FILE_HEADER_BYTES || end <= self.segment_bytes_max().max(segment.file_bytes)
         });
         if !fits {
             self.seal()?;
@@ -355,13 +345,11 @@ impl Store {
         }
         let segment = self.segments.get(&active.id).expect("the active segment is one of the segments");
         let file = &segment.open.file;
-        while let Err(error) = file.write_at(&active.buffer, active.flushed) {
+        if let Err(error) = file.write_at(&active.buffer, active.flushed) {
             // On a file system without allocation the space is taken here.
             let fault = Fault::io("write records to", &segment.open.path)(error).at(active.flushed);
             self.failed |= !fault.is_no_space();
-            if self.failed || !(self.options.on_no_space)(&fault) {
-                return Err(fault);
-            }
+            return Err(fault);
         }
         active.flushed += active.buffer.len() as u64;
         active.buffer.clear();

@@ -77,12 +77,8 @@ impl Caller {
 
     /// Opens what a crash left, and checks that it is exactly a checkpoint that may be there.
     pub fn open(disk: SimDisk, remains: Remains) -> Result<Caller> {
-        Caller::open_with(disk, remains, options())
-    }
-
-    pub fn open_with(disk: SimDisk, remains: Remains, options: Options) -> Result<Caller> {
         let Remains { mut memory, next_version } = remains;
-        let (mut store, checkpoint) = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options)?;
+        let (mut store, checkpoint) = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options())?;
         let (meta, index) = load(checkpoint)?;
         let may_be = meta == memory.acknowledged || meta == memory.attempted;
         assert!(may_be, "found checkpoint {meta}, {} is durable", memory.acknowledged);
