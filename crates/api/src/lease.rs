@@ -47,8 +47,8 @@ pub(crate) fn time_to_live(rim: &Rim, message: Bytes) -> Result<Answer, Status> 
     let view = rim.node.view();
     let header = rim.identity().header(rim.stamp(view.revision()));
     let mut response = pb::LeaseTimeToLiveResponse { header, id: id.0, ttl: -1, ..Default::default() };
-    if let (Some(granted_ttl), Some(remaining_ms)) = (view.leases().granted_ttl_s(id), rim.node.lease_remaining_ms(id))
-    {
+    let remaining_ms = rim.node.lease_remaining_ms(id)?;
+    if let (Some(granted_ttl), Some(remaining_ms)) = (view.leases().granted_ttl_s(id), remaining_ms) {
         response.granted_ttl = granted_ttl;
         response.ttl = i64::try_from(remaining_ms / 1000).unwrap_or(i64::MAX);
         if request.keys {
@@ -63,8 +63,9 @@ pub(crate) fn leases(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::LeaseLeasesRequest = decode(message)?;
     let view = rim.node.view();
     let all = view.leases().all().into_iter();
-    let mut all: Vec<(u64, LeaseId)> =
-        all.map(|(id, ends_at_ms)| (rim.node.lease_remaining_ms(id).unwrap_or(ends_at_ms), id)).collect();
+    let mut all: Vec<(u64, LeaseId)> = all
+        .map(|(id, ends_at_ms)| (rim.node.lease_remaining_ms(id).ok().flatten().unwrap_or(ends_at_ms), id))
+        .collect();
     all.sort_unstable();
     let header = rim.identity().header(rim.stamp(view.revision()));
     let leases = all.into_iter().map(|(_, id)| pb::LeaseStatus { id: id.0 }).collect();

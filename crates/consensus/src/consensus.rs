@@ -406,6 +406,11 @@ impl Consensus {
         self.raft.mut_store().trim(index, 0);
     }
 
+    /// True if this member alone is a quorum.
+    pub fn is_only_voter(&self) -> bool {
+        self.config.voters == [self.config.id]
+    }
+
     pub fn status(&self) -> Status {
         let raft = &self.raft.raft;
         Status {

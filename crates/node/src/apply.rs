@@ -1,71 +1,54 @@
-//! Apply: the only writer of state. It runs on the apply thread, and for a lone small write on the driver (`apply_owner`).
+//! Apply: the only writer of state. Stepped: in go committed entries and what the background has done, out come a report to the
+//! driver and jobs for the background; answers, events and views go to where the rims read them.
 //!
-//! One turn: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
-//! answers, in this order: whoever sees an event or an answer finds its effect in the view. Between turns it works off
-//! compacted history and copied records in small steps and starts checkpoints and copies, so that none makes a request wait long.
+//! One step: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
+//! answers, in this order: whoever sees an event or an answer finds its effect in the view. Then a little upkeep: it works off
+//! compacted history and copied records in small pieces and begins checkpoints and copies, so that none makes a request wait
+//! long. A step of one small entry may be run by whoever has it (`step_lone`), without upkeep.
 //!
-//! Invariant: entries are applied in log order, each once; an I/O error is never an answer. On a full disk entries are kept until
-//! there is room for their records (readers go on with the last view, space is reclaimed); any other fault ends the writing.
+//! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits. On a full disk
+//! entries are kept until there is space for their records (readers go on with the last view, space is reclaimed); any other fault
+//! ends the writing.
 
-use crate::background::BackgroundJob;
-use crate::driver::{DriverMessage, InFlight};
-use crate::handle::{Reply, Shared, Timings};
+use crate::leader_clock::LeaderClock;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
-    RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
+    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, WINDOW_BYTES_MIN,
 };
+use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
 use crate::reply::{Outbox, Slot, lock};
-use crate::room::room_for;
-use crate::{Outcome, StateView};
+use crate::room::{record_bytes, room_for};
+use crate::shared::Shared;
+use crate::{Outcome, Reply, StateView, Timings};
 use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
-use state::{NoSpace, State};
+use state::{LeaseClock, NoSpace, State};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub(crate) enum ApplyMessage {
-    Committed {
-        entries: Vec<Committed>,
-        synced_at: Duration,
-    },
-    /// Reads that may be answered once `index` is applied.
-    Reads {
-        index: LogIndex,
-        slots: Vec<Slot<Arc<StateView>>>,
-    },
-    /// `None` if the disk was full.
-    CheckpointWritten(Option<Box<state::CheckpointDone>>),
-    /// What a checkpoint stopped naming is removed.
-    FilesRemoved,
-    /// Copies are written; `None` if the disk was full.
-    Reclaimed(Option<Box<state::Relocated>>),
-    /// There may be work between batches.
-    Turn,
-    Stop,
-}
-
-pub(crate) struct Committed {
-    pub(crate) entry: consensus::Entry,
-    pub(crate) in_flight: Option<InFlight>,
-}
-
-/// A committed entry that came alone, decoded.
-pub(crate) struct Lone {
-    pub(crate) entry: consensus::Entry,
-    pub(crate) decoded: Entry,
-    pub(crate) in_flight: Option<InFlight>,
-}
-
-/// What is to be done after a turn.
+/// When another step is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another turn at once: something waits to be worked off.
+    /// At once: something waits to be worked off.
     Again,
-    /// Another turn after a while: the disk is full.
+    /// After a while: the disk is full.
     Retry,
+    /// When something arrives.
     Wait,
+    /// Told to stop: this was the last one.
     Stop,
+}
+
+/// What a step wants done.
+pub(crate) struct ApplyOutput {
+    pub(crate) report: ApplyReport,
+    /// The driver waits for what the report says, or must act on it.
+    pub(crate) is_urgent: bool,
+    pub(crate) jobs: Vec<Job>,
+    /// Upkeep is due.
+    pub(crate) wants_upkeep: bool,
+    pub(crate) next: Next,
 }
 
 pub(crate) struct ApplyConfig {
@@ -77,7 +60,6 @@ pub(crate) struct ApplyConfig {
 pub(crate) struct Apply {
     config: ApplyConfig,
     shared: Arc<Shared>,
-    background: mpsc::Sender<BackgroundJob>,
     state: State,
     applied: LogIndex,
     outbox: Outbox,
@@ -85,16 +67,34 @@ pub(crate) struct Apply {
     answers: Vec<Answer>,
     /// Committed, and the disk is full.
     kept: VecDeque<(Committed, Duration)>,
+    /// Applied, and the disk was full when it was to be written to the store's files.
+    unpublished: bool,
     changes: Vec<mvcc::Change>,
-    /// Physical compactions that wait until the history is worked off and all of it is released.
+    /// Physical compactions that wait until the history is worked off and all of it is settled.
     physical: Vec<Answer>,
-    reads: Vec<(LogIndex, Vec<Slot<Arc<StateView>>>)>,
+    reads: Vec<WaitingReads>,
+    /// The term that this member leads, as the driver said last.
+    leads: Option<Term>,
+    /// Of the term that it leads, from the first entry of that term on.
+    leading: Option<Leading>,
+    driver_awaits_window: bool,
     checkpoint: CheckpointPace,
     reclaim: ReclaimPace,
     /// Files that a checkpoint stopped naming.
     removing: bool,
     compaction_started: Option<Duration>,
     compacted_in_batch: bool,
+    /// To be said in the next report.
+    checkpoint_durable: Option<LogIndex>,
+    term_begun: Option<TermBegun>,
+    jobs: Vec<Job>,
+    stopping: bool,
+}
+
+/// What the leader's lease clock must be told as entries are applied.
+struct Leading {
+    clock: Arc<LeaderClock>,
+    leases: Arc<Mutex<LeaseClock>>,
 }
 
 struct Answer {
@@ -128,94 +128,154 @@ struct CheckpointPace {
 }
 
 impl Apply {
-    pub(crate) fn new(
-        config: ApplyConfig,
-        shared: Arc<Shared>,
-        background: mpsc::Sender<BackgroundJob>,
-        state: State,
-    ) -> Apply {
-        shared.progress.room.publish(state.growth_room());
+    pub(crate) fn new(config: ApplyConfig, shared: Arc<Shared>, state: State) -> Apply {
         Apply {
             config,
             shared,
-            background,
             applied: state.applied().index,
             state,
             outbox: Outbox::default(),
             answers: Vec::new(),
             kept: VecDeque::new(),
+            unpublished: false,
             changes: Vec::new(),
             physical: Vec::new(),
             reads: Vec::new(),
+            leads: None,
+            leading: None,
+            driver_awaits_window: false,
             checkpoint: CheckpointPace::default(),
             reclaim: ReclaimPace::default(),
             removing: false,
             compaction_started: None,
             compacted_in_batch: false,
+            checkpoint_durable: None,
+            term_begun: None,
+            jobs: Vec::new(),
+            stopping: false,
         }
     }
 
-    /// Works off `taken`, then a step of what may wait. Fails with the fault that no answer may carry; then state is not to be
-    /// used any more.
-    pub(crate) fn turn(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<Next, state::Fault> {
-        let mut stop = false;
-        self.apply_kept()?;
-        for message in taken.drain(..) {
-            match message {
-                ApplyMessage::Committed { entries, synced_at } => self.apply_all(entries, synced_at)?,
-                ApplyMessage::Reads { index, slots } => self.reads.push((index, slots)),
-                ApplyMessage::CheckpointWritten(done) => self.finish_checkpoint(done),
-                ApplyMessage::FilesRemoved => {
-                    self.removing = false;
-                    self.renew_view();
-                }
-                ApplyMessage::Reclaimed(relocated) => self.finish_reclaim(relocated),
-                ApplyMessage::Turn => {}
-                ApplyMessage::Stop => stop = true,
-            }
-        }
-        self.answer_reads();
+    /// Works off `taken`, which is left empty, then a piece of what may wait. Fails with the fault that no answer may carry; then
+    /// state is not to be used any more.
+    pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
+        self.work_off(taken)?;
         self.compaction_step();
         self.answer_physical();
         self.relocation_step();
         self.maybe_reclaim()?;
         self.maybe_checkpoint()?;
-        self.publish_room();
-        self.offer_release();
-        let works = self.compaction_started.is_some() || self.reclaim.follows;
-        let is_short = !self.kept.is_empty() || self.checkpoint.again_at.is_some();
-        Ok(match (stop, works, is_short) {
-            (true, _, _) => Next::Stop,
-            (false, true, _) => Next::Again,
-            (false, false, true) => Next::Retry,
-            (false, false, false) => Next::Wait,
-        })
+        Ok(self.output(false))
     }
 
-    /// Applies one entry that came alone and makes it visible. True if a turn is due after it.
-    pub(crate) fn apply_lone(&mut self, lone: Lone, synced_at: Duration) -> Result<bool, state::Fault> {
-        let Lone { entry, in_flight, decoded } = lone;
-        self.reach(&entry);
-        self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
-        self.publish()?;
-        self.answer_reads();
+    /// True if the messages are one entry that came alone, that is small, and whose work is bounded by its size: heartbeats must
+    /// not wait for the deletion of a million keys. Its records must fit into space that is allocated already.
+    pub(crate) fn is_lone(&self, messages: &mut [ApplyMessage]) -> bool {
+        let [ApplyMessage::Turn(turn)] = messages else { return false };
+        let [committed] = &mut turn.committed[..] else { return false };
+        let bytes = committed.entry.data.len();
+        if bytes == 0 || bytes > LONE_ENTRY_BYTES_MAX || !self.kept.is_empty() || self.unpublished {
+            return false;
+        }
+        let Ok(decoded) = decode(&committed.entry) else { return false };
+        let bytes = record_bytes(&decoded.command);
+        committed.decoded = Some(decoded);
+        bytes.is_some_and(|bytes| self.state.has_room(bytes))
+    }
+
+    /// As `step`, for messages of which `is_lone` is true, without upkeep; whether some is due is in the output.
+    pub(crate) fn step_lone(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
+        self.work_off(taken)?;
         let since = self.shared.clock.monotonic().saturating_sub(self.reclaim.looked_at);
-        Ok(self.checkpoint_is_due() || (since >= RECLAIM_LOOK_INTERVAL && self.state.is_over_target()))
-    }
-
-    /// True if records of so many bytes can be written without asking the disk for space.
-    pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        self.kept.is_empty() && self.state.has_room(bytes)
+        let is_over = self.state.is_over_target();
+        let is_due = is_over && (since >= RECLAIM_LOOK_INTERVAL || self.state.growth_room() == 0);
+        Ok(self.output(is_due || self.checkpoint_is_due() || self.is_short()))
     }
 
     pub(crate) fn into_state(self) -> State {
         self.state
     }
 
+    fn output(&mut self, wants_upkeep: bool) -> ApplyOutput {
+        let window_bytes = self.state.growth_room();
+        // Only after everything was begun that could be is it certain that waiting would not help.
+        let is_stuck = window_bytes == 0 && !self.gives_back() && !wants_upkeep;
+        let report = ApplyReport {
+            applied: self.applied,
+            window_bytes: if is_stuck { WINDOW_BYTES_MIN } else { window_bytes },
+            settleable: if wants_upkeep { None } else { self.state.releasable(self.gives_back()) },
+            checkpoint_durable: self.checkpoint_durable.take(),
+            term_begun: self.term_begun.take(),
+            failed: false,
+        };
+        let is_urgent = report.checkpoint_durable.is_some()
+            || report.term_begun.is_some()
+            || (self.driver_awaits_window && report.window_bytes > 0);
+        let works = self.compaction_started.is_some() || self.reclaim.follows;
+        ApplyOutput {
+            report,
+            is_urgent,
+            jobs: std::mem::take(&mut self.jobs),
+            wants_upkeep,
+            next: match () {
+                () if self.stopping => Next::Stop,
+                () if works => Next::Again,
+                () if self.is_short() => Next::Retry,
+                () => Next::Wait,
+            },
+        }
+    }
+
+    /// Something waits for space on the disk.
+    fn is_short(&self) -> bool {
+        self.unpublished || !self.kept.is_empty() || self.checkpoint.again_at.is_some()
+    }
+
+    fn work_off(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<(), state::Fault> {
+        self.apply_kept()?;
+        for message in taken.drain(..) {
+            match message {
+                ApplyMessage::Turn(turn) => self.take_turn(turn)?,
+                ApplyMessage::Done(done) => self.take_done(done)?,
+                ApplyMessage::Upkeep => {}
+                ApplyMessage::Stop => self.stopping = true,
+            }
+        }
+        self.answer_reads();
+        Ok(())
+    }
+
+    fn take_turn(&mut self, turn: Turn) -> Result<(), state::Fault> {
+        let Turn { committed, synced_at, reads, leads, awaits_window } = turn;
+        self.leads = leads;
+        if leads.is_none() {
+            self.leading = None;
+        }
+        self.driver_awaits_window = awaits_window;
+        self.reads.extend(reads);
+        self.apply_all(committed, synced_at)
+    }
+
+    fn take_done(&mut self, done: JobDone) -> Result<(), state::Fault> {
+        match done {
+            JobDone::Checkpoint(done) => self.finish_checkpoint(done),
+            JobDone::Cleaned(relocated) => self.finish_reclaim(relocated),
+            JobDone::FilesRemoved => {
+                self.removing = false;
+                self.renew_view();
+            }
+            JobDone::Failed(fault) => return Err(fault),
+        }
+        Ok(())
+    }
+
     fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration) -> Result<(), state::Fault> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let mut in_batch = 0;
         for committed in entries {
-            if !self.kept.is_empty() {
+            if self.unpublished || !self.kept.is_empty() {
                 self.kept.push_back((committed, synced_at));
                 continue;
             }
@@ -228,12 +288,15 @@ impl Apply {
                 self.publish()?;
             }
         }
-        self.publish()
+        if self.unpublished { Ok(()) } else { self.publish() }
     }
 
-    /// What was kept because the disk was full, as far as there is room now.
+    /// What was kept because the disk was full, as far as there is space now.
     fn apply_kept(&mut self) -> Result<(), state::Fault> {
-        if self.kept.is_empty() {
+        if self.unpublished {
+            self.publish()?;
+        }
+        if self.unpublished || self.kept.is_empty() {
             return Ok(());
         }
         while let Some((committed, synced_at)) = self.kept.pop_front() {
@@ -245,21 +308,23 @@ impl Apply {
         self.publish()
     }
 
-    /// Gives the entry back if there is no room for its records.
+    /// Gives the entry back if there is no space for its records.
     fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<Option<Committed>, state::Fault> {
-        if committed.entry.data.is_empty() {
-            self.reach(&committed.entry);
-            let term = Term(committed.entry.term);
+        let Committed { entry, decoded, in_flight } = committed;
+        if entry.data.is_empty() {
+            self.reach(&entry);
+            let term = Term(entry.term);
             self.state.apply_empty(self.applied, term);
-            self.publish()?;
-            self.maybe_take_office(term);
+            self.maybe_begin_term(term);
             return Ok(None);
         }
-        let decoded = decode(&committed.entry)?;
+        let decoded = match decoded {
+            Some(decoded) => decoded,
+            None => decode(&entry)?,
+        };
         if !self.makes_room(&decoded.command)? {
-            return Ok(Some(committed));
+            return Ok(Some(Committed { entry, decoded: Some(decoded), in_flight }));
         }
-        let Committed { entry, in_flight } = committed;
         self.reach(&entry);
         self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
         Ok(None)
@@ -273,10 +338,24 @@ impl Apply {
         match self.state.make_room(bytes) {
             Ok(()) => Ok(true),
             Err(fault) if fault.is_no_space() => {
-                self.shared.space.begin(&fault);
+                self.begin_shortage(&fault);
                 Ok(false)
             }
             Err(fault) => Err(fault),
+        }
+    }
+
+    /// Said once, until there is space again.
+    fn begin_shortage(&self, fault: &state::Fault) {
+        if !self.shared.progress.store_full.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = %fault, "disk full: writes are refused until there is room again, reads go on");
+        }
+    }
+
+    fn end_shortage(&self) {
+        if self.shared.progress.store_full.load(Ordering::Relaxed) {
+            self.shared.progress.store_full.store(false, Ordering::Relaxed);
+            tracing::warn!("there is room on the disk again, writes go on");
         }
     }
 
@@ -356,14 +435,14 @@ impl Apply {
             (Command::Txn(_), Ok(_)) => metrics.txns.increment(),
             (Command::LeaseGrant(_), Ok(Outcome::LeaseGrant { id, ttl_s })) => {
                 metrics.leases_granted.increment();
-                lock(&self.shared.leases).granted(*id, *ttl_s, self.shared.leader_clock.at_most_ms());
+                self.tell_lease_clock(|leases, now_ms| leases.granted(*id, *ttl_s, now_ms));
             }
             (Command::LeaseRevoke(id), Ok(_)) => {
                 metrics.leases_revoked.increment();
-                lock(&self.shared.leases).revoked(*id);
+                self.tell_lease_clock(|leases, _| leases.revoked(*id));
             }
             (Command::LeaseCheckpoint(checkpoint), Ok(_)) => {
-                lock(&self.shared.leases).checkpointed(&checkpoint.remaining);
+                self.tell_lease_clock(|leases, _| leases.checkpointed(&checkpoint.remaining));
             }
             (Command::Compact(_), Ok(_)) => {
                 self.compaction_started.get_or_insert(started);
@@ -380,35 +459,43 @@ impl Apply {
         }
     }
 
-    /// The first entry of this member's own term was applied: everything before it is in state, so that leases can be
-    /// counted from what was left and reads be answered from the view.
-    fn maybe_take_office(&mut self, term: Term) {
-        let progress = &self.shared.progress;
-        let leads = progress.leader.load(Ordering::Relaxed) == self.shared.member.0
-            && progress.term.load(Ordering::Relaxed) == term.0;
-        if !leads {
+    /// The first entry of a term that this member leads: everything before it is in state, so that leases can be counted from
+    /// what was left, and soon reads be answered from the view.
+    fn maybe_begin_term(&mut self, term: Term) {
+        if self.leads != Some(term) {
             return;
         }
-        let leader_time_ms = self.state.leader_time_ms();
-        self.shared.leader_clock.resume(leader_time_ms);
-        *lock(&self.shared.leases) = self.state.lease_clock();
-        progress.leads_alone.store(true, Ordering::Release);
+        let clock = Arc::new(LeaderClock::new(self.state.leader_time_ms()));
+        let leases = Arc::new(Mutex::new(self.state.lease_clock()));
+        self.term_begun = Some(TermBegun { term, clock: clock.clone(), leases: leases.clone() });
+        self.leading = Some(Leading { clock, leases });
     }
 
-    /// Makes the batch visible and answers it.
+    /// With a time that is certainly not before now.
+    fn tell_lease_clock(&self, tell: impl FnOnce(&mut LeaseClock, u64)) {
+        if let Some(Leading { clock, leases }) = &self.leading {
+            tell(&mut lock(leases), clock.at_most_ms());
+        }
+    }
+
+    /// Makes the batch visible and answers it; later, if the disk is full.
     fn publish(&mut self) -> Result<(), state::Fault> {
         let started = self.shared.clock.monotonic();
-        self.state.flush()?;
+        if let Err(fault) = self.state.flush() {
+            self.unpublished = fault.is_no_space();
+            if self.unpublished {
+                self.begin_shortage(&fault);
+                return Ok(());
+            }
+            return Err(fault);
+        }
+        self.unpublished = false;
         if self.kept.is_empty() {
-            self.shared.space.done();
+            self.end_shortage();
         }
         let view = Arc::new(self.state.view());
         self.shared.view.store(view.clone());
         self.hash_compactions(&view);
-        // Before the index: whoever sees that an entry is applied sees the room that it left.
-        if self.gives_back() || self.state.growth_room() > 0 {
-            self.shared.progress.room.publish(self.state.growth_room());
-        }
         self.shared.progress.applied.store(self.applied.0, Ordering::Release);
         if !self.changes.is_empty() {
             self.shared.events.push(self.changes.drain(..), view.kv());
@@ -432,29 +519,14 @@ impl Apply {
             || self.compaction_started.is_some()
     }
 
-    /// To be told after everything was begun that could be.
-    fn publish_room(&self) {
-        let (progress, bytes) = (&self.shared.progress, self.state.growth_room());
-        let wake =
-            if bytes > 0 || self.gives_back() { progress.room.publish(bytes) } else { progress.room.publish_least() };
-        if wake {
-            self.shared.inbox.push_always(DriverMessage::Room);
-        }
-    }
-
-    /// To be told after everything was begun that could be.
-    fn offer_release(&self) {
-        *lock(&self.shared.progress.release) = self.state.releasable(self.gives_back());
-    }
-
     fn answer_reads(&mut self) {
         if self.reads.is_empty() {
             return;
         }
         let view = self.shared.view.load_full();
-        let applied = self.applied;
-        for (_, slots) in self.reads.extract_if(.., |(index, _)| *index <= applied) {
-            for slot in slots {
+        let published = view.applied().index;
+        for waiting in self.reads.extract_if(.., |waiting| waiting.index <= published) {
+            for slot in waiting.slots {
                 self.outbox.put(slot, Ok(view.clone()));
             }
         }
@@ -464,7 +536,7 @@ impl Apply {
     /// Asks for the hashes of compactions in this batch, on the view that was just published.
     fn hash_compactions(&mut self, view: &Arc<StateView>) {
         if std::mem::take(&mut self.compacted_in_batch) {
-            let _ = self.background.send(BackgroundJob::CompactionHashes(view.clone()));
+            self.jobs.push(Job::CompactionHashes(view.clone()));
         }
     }
 
@@ -500,12 +572,13 @@ impl Apply {
     fn maybe_reclaim(&mut self) -> Result<(), state::Fault> {
         let now = self.shared.clock.monotonic();
         self.reclaim.looked_at = now;
-        if self.reclaim.running || self.checkpoint.running || now < self.reclaim.not_before {
+        let busy = self.reclaim.running || self.checkpoint.running || self.unpublished;
+        if busy || now < self.reclaim.not_before {
             return Ok(());
         }
         if let Some(job) = self.state.begin_reclaim()? {
             self.reclaim.running = true;
-            let _ = self.background.send(BackgroundJob::Reclaim(Box::new(job)));
+            self.jobs.push(Job::Clean(Box::new(job)));
         }
         Ok(())
     }
@@ -534,6 +607,9 @@ impl Apply {
     fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
         let started_at = self.shared.clock.monotonic();
         let idle = !self.checkpoint.running && !self.reclaim.running;
+        if self.unpublished {
+            return Ok(());
+        }
         let due = match self.checkpoint.again_at {
             Some(again_at) => idle && started_at >= again_at,
             None => self.checkpoint_is_due() || (idle && self.state.wants_checkpoint()),
@@ -543,8 +619,7 @@ impl Apply {
         }
         self.checkpoint = CheckpointPace { started_at, running: true, ..CheckpointPace::default() };
         let job = self.state.begin_checkpoint()?;
-        // The background thread outlives this one; if it is gone, the process is on its way out.
-        let _ = self.background.send(BackgroundJob::Checkpoint { job: Box::new(job), index: self.applied });
+        self.jobs.push(Job::Checkpoint { job: Box::new(job), index: self.applied });
         Ok(())
     }
 
@@ -559,8 +634,8 @@ impl Apply {
         // The view before it holds files open that are to be removed.
         self.renew_view();
         self.removing = true;
-        let _ = self.background.send(BackgroundJob::Remove(leftovers));
-        self.shared.inbox.push_always(DriverMessage::CheckpointDurable(index));
+        self.jobs.push(Job::Remove(leftovers));
+        self.checkpoint_durable = Some(index);
     }
 
     /// Nothing was applied since the last one, but the files are others. Everything applied was published.
@@ -569,10 +644,11 @@ impl Apply {
     }
 }
 
-pub(crate) fn decode(entry: &consensus::Entry) -> Result<Entry, state::Fault> {
+fn decode(entry: &consensus::Entry) -> Result<Entry, state::Fault> {
     model::decode_entry(entry.data.clone()).map_err(|error| state::Fault::undecodable(LogIndex(entry.index), error))
 }
 
+/// Leaves an answer for its rim.
 fn send(outbox: &mut Outbox, answer: Answer, view: &Arc<StateView>, now: Duration) {
     let timings = Timings {
         queue: answer.taken_at.saturating_sub(answer.sent_at),

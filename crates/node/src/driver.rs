@@ -1,104 +1,93 @@
-//! The driver thread: sole owner of consensus and the raft log.
+//! The driver: sole owner of consensus. Stepped: in go the time and what arrived, out comes what is to be logged and applied.
 //!
-//! One turn: take everything from the inbox, hand it to consensus, write and sync what consensus wants durable (one write and
-//! one sync for all of it), then pass what became committed to apply. Whatever arrives while a sync runs goes into
-//! the next one; there is no timer and no batch size to tune.
+//! One step takes in all that arrived, hands all proposals to consensus together, and collects what consensus asks for. What is to
+//! be durable is an output, and that it is durable a later input: no step waits for a disk. While the log syncs one group the
+//! next one gathers, so there is no timer and no batch size to tune.
 //!
-//! Invariants: nothing is committed by this member before its own sync returned; a failed write or sync is never retried on
-//! the same file. While the log cannot be written the member is *stalled*: new proposals are refused, entries already taken
-//! wait, reads go on, and the write is tried again until it succeeds.
+//! Invariants: nothing is committed by this member before the log has said that it is durable here. While the log is *stalled*
+//! new proposals are refused, entries already taken wait, reads go on.
+//!
+//! Not here: threads, files, what an entry means (`apply`), what a leader does with its time (`chores`).
 
-use crate::apply::{ApplyMessage, Committed};
-use crate::apply_owner::ApplyOwner;
-use crate::auto_compaction::{AutoCompaction, AutoCompactor};
-use crate::budget_watch::{BudgetWatch, Warning};
-use crate::governor::{Figures, Governor};
-use crate::handle::{Reply, Shared};
-use crate::limits::{DISK_RETRY_INTERVAL, LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::chores::{Chores, Figures};
+use crate::limits::{LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
+use crate::messages::{
+    ApplyReport, Committed, DriverMessage, InFlight, LogReport, LogRequest, LogWork, Proposal, TermBegun, Turn,
+    WaitingReads,
+};
+use crate::office::{Office, Reads};
 use crate::pace::Pace;
-use crate::reply::{Slot, lock};
-use crate::{AccountOrder, Refused, StateView};
-use bytes::Bytes;
-use consensus::{Consensus, Entry, HardState, ReadId, Ready, Role};
-use model::{Command, Compact, LeaseCheckpoint, LogIndex, Term};
+use crate::reply::Slot;
+use crate::shared::Shared;
+use crate::{AutoCompaction, Refused, StateView};
+use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
+use model::{Command, LogIndex, SpaceRelease, Term};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use wal::Wal;
-
-pub(crate) enum DriverMessage {
-    Propose {
-        payload: Bytes,
-        slot: Option<Slot<Reply>>,
-        sent_at: Duration,
-    },
-    Read {
-        slot: Slot<Arc<StateView>>,
-        sent_at: Duration,
-    },
-    /// There is room for proposals that are kept back.
-    Room,
-    /// A checkpoint of this index is durable: the log behind it may go.
-    CheckpointDurable(LogIndex),
-    Stop,
-}
-
-/// A proposal between its place in the log and its answer.
-pub(crate) struct InFlight {
-    pub(crate) index: LogIndex,
-    pub(crate) term: Term,
-    pub(crate) slot: Option<Slot<Reply>>,
-    pub(crate) sent_at: Duration,
-    pub(crate) taken_at: Duration,
-}
 
 pub(crate) struct DriverConfig {
     pub(crate) tick: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) auto_compaction: Option<AutoCompaction>,
     pub(crate) pressure_retention: Option<Duration>,
-    pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+/// What a step wants done, in this order.
+#[derive(Default)]
+pub(crate) struct DriverOutput {
+    pub(crate) turn: Option<Turn>,
+    pub(crate) log: Vec<LogRequest>,
+    /// To other members.
+    pub(crate) messages: Vec<Message>,
+    /// Told to stop, and everything taken until then is durable or cannot be made so.
+    pub(crate) stopped: bool,
 }
 
 pub(crate) struct Driver {
     config: DriverConfig,
     shared: Arc<Shared>,
-    apply: Arc<ApplyOwner>,
     consensus: Consensus,
-    wal: Wal,
-    /// Proposals of this turn, until they are handed to consensus together.
+    /// Proposals of this step, until they are handed to consensus together.
     proposals: Vec<Proposal>,
-    /// Holds those for which there is no room.
+    /// Holds those that must wait until the store's files are shorter.
     pace: Pace,
     in_flight: VecDeque<InFlight>,
     reads: Vec<WaitingRead>,
-    /// A commit index that is to be written with the next group; losing it is harmless.
-    unwritten_commit: Option<HardState>,
-    /// What could not be written yet.
-    stalled: Option<Group>,
-    /// The log's file failed: it must fail over to another before it is written again.
-    log_failed: bool,
+    logging: Logging,
+    office: Option<Arc<Office>>,
+    chores: Chores,
+    applied: LogIndex,
+    window_bytes: u64,
+    settleable: Option<SpaceRelease>,
+    store_failed: bool,
+    /// What apply was told last.
+    told: Told,
     last_tick: Duration,
-    lease_check_due: Duration,
-    lease_checkpoint_due: Duration,
-    auto_compactor: Option<AutoCompactor>,
-    governor: Governor,
-    budget_watch: BudgetWatch,
-    stopping: bool,
+    /// Since when it is told to stop.
+    stopping: Option<Duration>,
 }
 
-pub(crate) struct Proposal {
-    pub(crate) payload: Bytes,
-    pub(crate) slot: Option<Slot<Reply>>,
-    pub(crate) sent_at: Duration,
+/// What is on its way to the disk.
+#[derive(Default)]
+struct Logging {
+    /// Numbers of the readies that the log works on, oldest first, with the time at which it got them.
+    at_work: VecDeque<(u64, Duration)>,
+    /// The newest ready that has nothing to write, if it came behind those: durable when they are.
+    behind: Option<u64>,
+    /// A commit index that is to be written with the next group; losing it is harmless.
+    commit: Option<HardState>,
+    /// Messages that may leave once a ready is durable.
+    messages: VecDeque<(u64, Vec<Message>)>,
+    stalled: bool,
+    synced_at: Duration,
 }
 
-/// What is written and synced together.
-struct Group {
-    ready: Ready,
-    /// The log has taken it; a sync is missing.
-    appended: bool,
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Told {
+    leads: Option<Term>,
+    awaits_window: bool,
 }
 
 struct WaitingRead {
@@ -109,93 +98,123 @@ struct WaitingRead {
 }
 
 impl Driver {
-    pub(crate) fn new(
-        config: DriverConfig,
-        shared: Arc<Shared>,
-        apply: Arc<ApplyOwner>,
-        consensus: Consensus,
-        wal: Wal,
-    ) -> Driver {
+    pub(crate) fn new(config: DriverConfig, shared: Arc<Shared>, consensus: Consensus, window_bytes: u64) -> Driver {
         let now = shared.clock.monotonic();
         let revision = shared.view.load().revision();
         Driver {
-            auto_compactor: config.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
-            governor: Governor::new(config.pressure_retention, now),
-            budget_watch: BudgetWatch::default(),
+            chores: Chores::new(config.auto_compaction, config.pressure_retention, now, revision),
             config,
             shared,
-            apply,
+            applied: LogIndex(consensus.status().applied),
             consensus,
-            wal,
             proposals: Vec::new(),
             pace: Pace::default(),
             in_flight: VecDeque::new(),
             reads: Vec::new(),
-            unwritten_commit: None,
-            stalled: None,
-            log_failed: false,
+            logging: Logging::default(),
+            office: None,
+            window_bytes,
+            settleable: None,
+            store_failed: false,
+            told: Told::default(),
             last_tick: now,
-            lease_check_due: now,
-            lease_checkpoint_due: now + LEASE_CHECKPOINT_INTERVAL,
-            stopping: false,
+            stopping: None,
         }
     }
 
-    /// Runs until told to stop; everything taken until then is written, and apply is told to stop behind it.
-    pub(crate) fn run(mut self) {
-        let mut taken = Vec::new();
-        self.drive();
-        while !self.stopping {
-            let now = self.shared.clock.monotonic();
-            let until_tick = (self.last_tick + self.config.tick).saturating_sub(now);
-            let wait = if self.stalled.is_some() { until_tick.min(DISK_RETRY_INTERVAL) } else { until_tick };
-            if !self.shared.inbox.take(&mut taken, wait) {
-                break;
-            }
-            self.turn(&mut taken);
-        }
-        self.shared.inbox.close();
-        self.apply.push(ApplyMessage::Stop);
-        if let Err(fault) = self.wal.close() {
-            tracing::warn!(error = %fault, "close raft log");
-        }
+    /// When the next step is due if nothing arrives.
+    pub(crate) fn due(&self) -> Duration {
+        self.last_tick + self.config.tick
     }
 
-    fn turn(&mut self, taken: &mut Vec<DriverMessage>) {
-        let now = self.shared.clock.monotonic();
-        for message in taken.drain(..) {
+    /// What the log was asked for is to be tried again.
+    pub(crate) fn log_is_stalled(&self) -> bool {
+        self.logging.stalled
+    }
+
+    /// See the file's head. `messages` is left empty, its space is for the next step.
+    pub(crate) fn step(&mut self, now: Duration, messages: &mut Vec<DriverMessage>) -> DriverOutput {
+        let mut output = DriverOutput::default();
+        for message in messages.drain(..) {
             match message {
-                DriverMessage::Propose { payload, slot, sent_at } => {
-                    self.pace.sort(Proposal { payload, slot, sent_at }, &mut self.proposals);
-                }
+                DriverMessage::Propose(proposal) => self.pace.sort(proposal, &mut self.proposals),
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
-                DriverMessage::Room => {}
-                DriverMessage::CheckpointDurable(index) => self.wal.trim(index.0),
-                DriverMessage::Stop => self.stopping = true,
+                DriverMessage::Applied(report) => self.take_applied(report, &mut output),
+                DriverMessage::Logged(report) => self.take_logged(report, now, &mut output),
+                DriverMessage::Stop => self.stopping = self.stopping.or(Some(now)),
             }
         }
-        if now >= self.last_tick + self.config.tick {
-            self.tick(now);
+        if now >= self.due() {
+            self.tick(now, &mut output);
         }
-        let applied = self.shared.progress.applied.load(Ordering::Acquire);
-        self.consensus.applied(applied.max(self.consensus.status().applied));
-        self.propose(now, LogIndex(applied));
+        self.propose(now);
         self.ask_reads();
-        self.drive();
+        self.collect(now, &mut output);
+        output.stopped = self.stopping.is_some_and(|since| {
+            let can_wait = !self.logging.stalled && now.saturating_sub(since) < STOP_WAIT_MAX;
+            self.logging.at_work.is_empty() || !can_wait
+        });
+        output
     }
 
-    fn propose(&mut self, taken_at: Duration, applied: LogIndex) {
-        let progress = &self.shared.progress;
-        self.pace.release(&progress.room, applied, &mut self.proposals);
-        progress.held_bytes.store(self.pace.held_bytes(), Ordering::Relaxed);
+    fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
+        let ApplyReport { applied, window_bytes, settleable, checkpoint_durable, term_begun, failed } = report;
+        assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
+        self.applied = applied;
+        self.window_bytes = window_bytes;
+        self.settleable = settleable;
+        self.store_failed |= failed;
+        self.consensus.applied(applied.0);
+        if let Some(index) = checkpoint_durable {
+            assert!(index <= applied, "a checkpoint holds entry {index}, but only {applied} is applied");
+            output.log.push(LogRequest::Trim(index.0));
+        }
+        if let Some(begun) = term_begun {
+            self.take_office(begun);
+        }
+    }
+
+    fn take_office(&mut self, begun: TermBegun) {
+        let status = self.consensus.status();
+        // Leadership may be lost again by now.
+        if status.role != Role::Leader || status.term != begun.term.0 {
+            return;
+        }
+        let reads = if self.consensus.is_only_voter() { Reads::Alone } else { Reads::Quorum };
+        let office = Arc::new(Office::new(begun, reads));
+        self.shared.office.store(Some(office.clone()));
+        self.office = Some(office);
+    }
+
+    fn take_logged(&mut self, report: LogReport, now: Duration, output: &mut DriverOutput) {
+        let LogReport { durable, stalled } = report;
+        self.logging.stalled = stalled;
+        self.shared.progress.log_stalled.store(stalled, Ordering::Relaxed);
+        let Some(durable) = durable else { return };
+        let logging = &mut self.logging;
+        while logging.at_work.pop_front_if(|(number, _)| *number <= durable).is_some() {}
+        let durable = match logging.behind.take_if(|_| logging.at_work.is_empty()) {
+            Some(behind) => behind,
+            None => durable,
+        };
+        while let Some((_, messages)) = logging.messages.pop_front_if(|(number, _)| *number <= durable) {
+            output.messages.extend(messages);
+        }
+        logging.synced_at = now;
+        self.consensus.persisted(durable);
+    }
+
+    fn propose(&mut self, taken_at: Duration) {
+        self.pace.admit(self.window_bytes, self.applied, &mut self.proposals);
+        self.shared.progress.waiting_bytes.store(self.pace.waiting_bytes(), Ordering::Relaxed);
         if self.proposals.is_empty() {
             return;
         }
         let bytes: usize = self.proposals.iter().map(|proposal| proposal.payload.len()).sum();
         let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
-        let proposed = if self.stalled.is_some() {
+        let proposed = if self.logging.stalled {
             Err(Refused::DiskFull)
-        } else if progress.store_failed.load(Ordering::Relaxed) {
+        } else if self.store_failed {
             Err(Refused::StoreFailed)
         } else {
             self.consensus.propose_batch(payloads).map_err(refused_by_consensus)
@@ -225,114 +244,91 @@ impl Driver {
         if self.reads.iter().all(|read| read.round.is_some()) {
             return;
         }
-        // A refusal means that there is no leader, or one that is too new: asked again in the next turn.
+        // Who was told that it may read must find an office: the first entry of the term is on its way.
+        if self.office.is_none() && self.consensus.status().role == Role::Leader {
+            return;
+        }
+        // A refusal means that there is no leader, or one that is too new: asked again in the next step.
         let Ok(round) = self.consensus.read_index() else { return };
         for read in self.reads.iter_mut().filter(|read| read.round.is_none()) {
             read.round = Some(round);
         }
     }
 
-    /// Carries out what consensus asks for, until it asks for nothing.
-    fn drive(&mut self) {
-        if let Some(group) = self.stalled.take() {
-            self.write(group);
-        }
-        while self.stalled.is_none() {
-            let Some(mut ready) = self.consensus.ready() else { break };
-            // Apply takes office by the first entry of our term, so it must know of the term when it sees the entry.
-            self.publish_progress();
-            self.hand_to_apply(std::mem::take(&mut ready.committed));
-            self.answer_reads(&ready);
-            self.write(Group { ready, appended: false });
+    /// Takes what consensus asks for, until it asks for nothing.
+    fn collect(&mut self, now: Duration, output: &mut DriverOutput) {
+        let mut turn = Turn::default();
+        while let Some(ready) = self.consensus.ready() {
+            let Ready {
+                number,
+                hard_state,
+                entries,
+                must_sync,
+                messages,
+                messages_after_sync,
+                committed,
+                reads,
+                reads_lost,
+            } = ready;
+            output.messages.extend(messages);
+            if !messages_after_sync.is_empty() {
+                self.logging.messages.push_back((number, messages_after_sync));
+            }
+            for entry in committed {
+                let in_flight = self.take_in_flight(LogIndex(entry.index), Term(entry.term));
+                turn.committed.push(Committed { entry, decoded: None, in_flight });
+            }
+            self.take_reads(reads, &reads_lost, &mut turn);
+            if must_sync || !entries.is_empty() {
+                let hard_state = hard_state.or(self.logging.commit.take());
+                self.logging.commit = None;
+                self.logging.behind = None;
+                self.logging.at_work.push_back((number, now));
+                output.log.push(LogRequest::Write(LogWork { number, entries, hard_state }));
+            } else {
+                self.logging.commit = hard_state.or(self.logging.commit);
+                self.pass_unwritten(number, output);
+            }
         }
         self.publish_progress();
+        self.give_turn(turn, output);
     }
 
-    /// Makes `ready` durable, or keeps it if the log cannot be written.
-    fn write(&mut self, mut group: Group) {
-        if let Err(fault) = self.write_log(&mut group) {
-            if !self.shared.progress.disk_full.swap(true, Ordering::Relaxed) {
-                tracing::error!(error = %fault, "write raft log: writes are refused until it succeeds, reads go on");
-            }
-            self.stalled = Some(group);
+    /// A ready that has nothing to write is durable with those before it.
+    fn pass_unwritten(&mut self, number: u64, output: &mut DriverOutput) {
+        if !self.logging.at_work.is_empty() {
+            self.logging.behind = Some(number);
             return;
         }
-        if self.shared.progress.disk_full.load(Ordering::Relaxed) && group.ready.must_sync {
-            self.shared.progress.disk_full.store(false, Ordering::Relaxed);
-            tracing::warn!("the raft log can be written again, writes go on");
+        while let Some((_, messages)) = self.logging.messages.pop_front() {
+            output.messages.extend(messages);
         }
-        self.consensus.persisted(group.ready.number);
+        self.consensus.persisted(number);
     }
 
-    fn write_log(&mut self, group: &mut Group) -> wal::Result<()> {
-        let hard_state = group.ready.hard_state.or(self.unwritten_commit);
-        if group.ready.entries.is_empty() && !group.ready.must_sync {
-            self.unwritten_commit = hard_state;
-            return Ok(());
+    fn take_reads(&mut self, answered: Vec<ReadState>, lost: &[ReadId], turn: &mut Turn) {
+        for read in self.reads.iter_mut().filter(|read| read.round.is_some_and(|round| lost.contains(&round))) {
+            read.round = None;
         }
-        let written = self.try_write_log(group, hard_state);
-        if let Err(fault) = &written {
-            // Lack of space leaves the log as it was; after anything else its file must not be written again.
-            self.log_failed |= !fault.is_no_space();
-        }
-        written
-    }
-
-    fn try_write_log(&mut self, group: &mut Group, hard_state: Option<HardState>) -> wal::Result<()> {
-        if self.log_failed {
-            self.wal.fail_over().inspect_err(|fault| self.give_up(fault))?;
-            self.log_failed = false;
-        }
-        if !group.appended {
-            let started = self.shared.clock.monotonic();
-            self.wal.append(&group.ready.entries, hard_state)?;
-            self.shared.metrics.wal_write.observe(self.shared.clock.monotonic().saturating_sub(started));
-            group.appended = true;
-            self.unwritten_commit = None;
-        }
-        let started = self.shared.clock.monotonic();
-        let bytes = self.wal.sync()?;
-        self.shared.metrics.wal_bytes.add(bytes as u64);
-        self.shared.metrics.wal_sync.observe(self.shared.clock.monotonic().saturating_sub(started));
-        Ok(())
-    }
-
-    /// Neither the log's file nor another can be written, for a reason other than space: this process cannot go on.
-    fn give_up(&self, fault: &wal::Fault) {
-        if !fault.is_no_space() {
-            (self.config.on_fault)(fault.to_string());
-        }
-    }
-
-    fn answer_reads(&mut self, ready: &Ready) {
-        for lost in &ready.reads_lost {
-            for read in self.reads.iter_mut().filter(|read| read.round == Some(*lost)) {
-                read.round = None;
-            }
-        }
-        for answered in &ready.reads {
-            let reads = self.reads.extract_if(.., |read| read.round == Some(answered.id));
+        for ReadState { id, index } in answered {
+            let reads = self.reads.extract_if(.., |read| read.round == Some(id));
             let slots = reads.map(|read| read.slot).collect();
-            self.apply.push(ApplyMessage::Reads { index: LogIndex(answered.index), slots });
+            turn.reads.push(WaitingReads { index: LogIndex(index), slots });
         }
     }
 
-    fn hand_to_apply(&mut self, entries: Vec<Entry>) {
-        if entries.is_empty() {
+    fn give_turn(&mut self, mut turn: Turn, output: &mut DriverOutput) {
+        let status = self.consensus.status();
+        let leads = (status.role == Role::Leader).then_some(Term(status.term));
+        let tell = Told { leads, awaits_window: self.pace.waiting_bytes() > 0 };
+        if turn.is_empty() && tell == self.told {
             return;
         }
-        let entries = entries
-            .into_iter()
-            .map(|entry| {
-                let in_flight = self.take_in_flight(LogIndex(entry.index), Term(entry.term));
-                Committed { entry, in_flight }
-            })
-            .collect();
-        let synced_at = self.shared.clock.monotonic();
-        if let Err(fault) = self.apply.hand_over(entries, synced_at) {
-            self.shared.store_faulted(&fault, &*self.config.on_fault);
-            self.apply.abandon();
-        }
+        self.told = tell;
+        turn.leads = tell.leads;
+        turn.awaits_window = tell.awaits_window;
+        turn.synced_at = self.logging.synced_at;
+        output.turn = Some(turn);
     }
 
     /// The proposal that became this entry. Proposals whose place went to another leader's entry are lost.
@@ -368,79 +364,49 @@ impl Driver {
             self.pace.forget_proposed();
             tracing::info!(leader = format!("{leader:x}"), term = status.term, "raft leader elected");
         }
-        if status.role != Role::Leader {
-            progress.leads_alone.store(false, Ordering::Release);
+        let leads = |office: &Arc<Office>| status.role == Role::Leader && status.term == office.term.0;
+        if let Some(office) = self.office.take_if(|office| !leads(office)) {
+            office.end();
+            self.shared.office.store(None);
         }
     }
 
-    fn tick(&mut self, now: Duration) {
-        let elapsed = now - self.last_tick;
+    fn tick(&mut self, now: Duration, output: &mut DriverOutput) {
+        let elapsed = now.saturating_sub(self.last_tick);
         self.last_tick = now;
         self.consensus.tick();
-        self.prove_last_group();
         self.expire_requests(now);
         self.shared.pinned_views.expire(now);
-        if self.shared.progress.leads_alone.load(Ordering::Relaxed) {
-            self.shared.leader_clock.advance(elapsed);
-            self.keep_leases(now);
+        if self.logging.at_work.is_empty() && !self.logging.stalled {
+            output.log.push(LogRequest::Prove);
         }
-        self.keep_space(now);
-        self.watch_budgets(now);
-    }
-
-    /// What the server gives up of its history by itself, and how much of what was dropped counts no more.
-    fn keep_space(&mut self, now: Duration) {
-        let view = self.shared.view.load_full();
-        let leads = self.shared.progress.leads_alone.load(Ordering::Relaxed) && self.stalled.is_none();
-        let (revision, compacted) = (view.revision(), view.compacted_revision());
-        let due = self.auto_compactor.as_mut().and_then(|auto| auto.due(now, revision, compacted, leads));
-        let figures = Figures {
-            revision,
-            compacted,
-            retained_bytes: view.retained_bytes(),
-            quota_bytes: view.quota_bytes(),
-            alarm: view.alarms().by_quota().is_some(),
-        };
-        let advice = self.governor.look(now, figures);
-        if advice.looked {
-            let full_in_s = advice.full_in.map_or(-1, |full_in| full_in.as_secs() as i64);
-            self.shared.metrics.full_in_s.set(full_in_s);
-        }
-        if advice.warn {
-            warn_of_pressure(&view, advice.full_in);
-        }
-        if let Some(revision) = advice.compact.filter(|_| leads) {
-            self.shared.metrics.pressure_compactions.increment();
-            tracing::warn!(revision = revision.0, "space is short: history is compacted");
-            self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
-        }
-        if let Some(revision) = due {
-            self.propose_own(Command::Compact(Compact { revision, physical: false }), now);
-        }
-        let release = lock(&self.shared.progress.release).take();
-        if let Some(release) = release.filter(|_| leads) {
-            self.propose_own(Command::SpaceRelease(release), now);
-        }
-    }
-
-    fn watch_budgets(&mut self, now: Duration) {
-        if !self.budget_watch.is_due(now) {
-            return;
-        }
-        let view = self.shared.view.load_full();
-        let budgets = view.budgets().list(self.shared.leader_clock.now_ms());
-        self.budget_watch.look(now, budgets).iter().for_each(Warning::log);
-    }
-
-    /// A record behind the newest group proves, after a crash, that the group was durable.
-    fn prove_last_group(&mut self) {
-        if self.stalled.is_none()
-            && !self.log_failed
-            && let Err(fault) = self.wal.write()
+        if let Some(office) = &self.office
+            && !self.logging.is_late(now)
         {
-            self.log_failed = !fault.is_no_space();
-            tracing::warn!(error = %fault, "write raft log");
+            office.clock.advance(elapsed);
         }
+        self.do_chores(now);
+    }
+
+    fn do_chores(&mut self, now: Duration) {
+        let office = self.office.as_deref().filter(|_| !self.logging.stalled);
+        let figures = Figures {
+            view: self.shared.view.load_full(),
+            // Said again by the next report if it was not done.
+            settleable: self.settleable.take_if(|_| office.is_some()),
+            office,
+            leader_time_ms: self.shared.leader_time_ms(),
+        };
+        for command in self.chores.look(now, &figures, &self.shared.metrics) {
+            self.propose_own(command, now);
+        }
+    }
+
+    /// What the member proposes by itself goes past what waits for the store's files to become shorter: it makes them shorter, or
+    /// ends a lease, and nobody who waits was promised an order to it.
+    fn propose_own(&mut self, command: Command, now: Duration) {
+        let payload = self.shared.payload(command);
+        self.proposals.push(Proposal { payload, slot: None, sent_at: now });
     }
 
     /// Requests that waited too long are answered; their entries may still be applied later.
@@ -455,7 +421,7 @@ impl Driver {
                 slot.refuse(Refused::TimedOut);
             }
         }
-        // Never proposed, for want of room.
+        // Never proposed.
         for slot in self.pace.expire(now.saturating_sub(timeout)).filter_map(|proposal| proposal.slot) {
             self.shared.metrics.proposals_failed.increment();
             slot.refuse(Refused::TimedOut);
@@ -465,50 +431,13 @@ impl Driver {
             read.slot.refuse(Refused::TimedOut);
         }
     }
-
-    /// The leader's lease work: revoke what expired, write down what was renewed.
-    fn keep_leases(&mut self, now: Duration) {
-        if self.stalled.is_some() {
-            return;
-        }
-        let leader_now_ms = self.shared.leader_clock.now_ms();
-        if now >= self.lease_check_due {
-            self.lease_check_due = now + LEASE_CHECK_INTERVAL;
-            let expired = lock(&self.shared.leases).expired(leader_now_ms, LEASE_REVOKES_MAX);
-            self.shared.metrics.leases_expired.add(expired.len() as u64);
-            for lease in expired {
-                self.propose_own(Command::LeaseRevoke(lease), now);
-            }
-        }
-        if now >= self.lease_checkpoint_due {
-            self.lease_checkpoint_due = now + LEASE_CHECKPOINT_INTERVAL;
-            let remaining = lock(&self.shared.leases).to_checkpoint(leader_now_ms);
-            if let Some(remaining) = remaining {
-                self.propose_own(Command::LeaseCheckpoint(LeaseCheckpoint { remaining }), now);
-            }
-        }
-    }
-
-    fn propose_own(&mut self, command: Command, now: Duration) {
-        let payload = self.shared.payload(command);
-        self.proposals.push(Proposal { payload, slot: None, sent_at: now });
-    }
 }
 
-/// Says how full the store is, when it will be, and who fills it.
-fn warn_of_pressure(view: &StateView, full_in: Option<Duration>) {
-    let (retained, quota) = (view.retained_bytes(), view.quota_bytes().unwrap_or_default());
-    let largest = view.accounts().top(1, AccountOrder::RetainedBytes).pop().unwrap_or_default();
-    let percent = |part: u64, whole: u64| u128::from(part) * 100 / u128::from(whole.max(1));
-    tracing::warn!(
-        "retained-size-bytes" = retained,
-        "quota-size-bytes" = quota,
-        "percent-used" = percent(retained, quota),
-        "full-in" = full_in.map_or_else(|| "not at this rate".to_owned(), |full_in| format!("{}s", full_in.as_secs())),
-        "largest-prefix" = %String::from_utf8_lossy(&largest.prefix),
-        "largest-prefix-percent" = percent(largest.retained_bytes(), retained),
-        "the space quota is nearly used up"
-    );
+impl Logging {
+    /// The disk keeps the log longer than a tick of ours may be long: leases must not run out because of that.
+    fn is_late(&self, now: Duration) -> bool {
+        self.at_work.front().is_some_and(|(_, since)| now.saturating_sub(*since) > LEADER_CLOCK_STEP_MAX)
+    }
 }
 
 fn refused_by_consensus(refused: consensus::Refused) -> Refused {

@@ -1,23 +1,19 @@
 //! What the rim holds of a running member: proposals in, answers and views out. Cheap to clone; one clone per rim thread
 //! carries that rim's mailbox.
 
-use crate::driver::DriverMessage;
-use crate::inbox::{Inbox, PushError};
-use crate::leader_clock::LeaderClock;
+use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX};
-use crate::pinned_views::PinnedViews;
-use crate::reply::{Mailbox, Pending, Slot, lock};
-use crate::signal::{EventSignal, EventSignals};
-use crate::space_wait::SpaceWait;
-use crate::status::{Metrics, Progress, Status};
+use crate::messages::{DriverMessage, Proposal};
+use crate::office::Reads;
+use crate::reply::{Mailbox, Pending, Slot};
+use crate::shared::Shared;
+use crate::signal::EventSignal;
+use crate::status::{Metrics, Status};
 use crate::{BudgetState, Outcome, RangeResult, Refused, StateView};
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use model::{ClusterId, Command, Entry, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
-use model::{Rejection, RequestId, Revision, Term};
-use state::LeaseClock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
+use model::{Rejection, Revision, Term};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Answer to a proposal that was applied.
@@ -56,43 +52,6 @@ pub struct Handle {
     mailbox: Option<Arc<Mailbox>>,
 }
 
-/// What the node's threads and all handles share.
-pub(crate) struct Shared {
-    pub(crate) cluster: ClusterId,
-    pub(crate) member: MemberId,
-    pub(crate) clock: Arc<dyn io::Clock>,
-    pub(crate) inbox: Inbox<DriverMessage>,
-    pub(crate) view: ArcSwap<StateView>,
-    pub(crate) pinned_views: PinnedViews,
-    pub(crate) events: Arc<watch::EventLog>,
-    pub(crate) event_signals: EventSignals,
-    pub(crate) leases: Mutex<LeaseClock>,
-    pub(crate) leader_clock: LeaderClock,
-    pub(crate) progress: Progress,
-    pub(crate) space: Arc<SpaceWait>,
-    pub(crate) metrics: Metrics,
-    pub(crate) next_request: AtomicU64,
-}
-
-impl Shared {
-    /// A thread that writes the store cannot go on. If the disk failed, what is published is still right and is served; writes
-    /// wait for a new start, which finds out from the log what the store has lost. Anything else ends the member.
-    pub(crate) fn store_faulted(&self, fault: &state::Fault, on_fault: &dyn Fn(String)) {
-        if !fault.is_io() {
-            on_fault(fault.to_string());
-        } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
-            tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
-        }
-    }
-
-    /// Encodes `command` as the payload of a log entry.
-    pub(crate) fn payload(&self, command: Command) -> Bytes {
-        let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let leader_time_ms = self.leader_clock.now_ms();
-        model::encode_entry(&Entry { request, leader_time_ms, command }).into()
-    }
-}
-
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>) -> Handle {
         Handle { shared, mailbox: None }
@@ -106,14 +65,15 @@ impl Handle {
     /// Puts `command` into the log. Resolves when it was synced and applied, or refused. Dropping the future does not
     /// take the command back.
     pub fn propose(&self, command: Command) -> Pending<Reply> {
-        if self.shared.space.is_waiting() {
+        let progress = &self.shared.progress;
+        if progress.store_full.load(Ordering::Relaxed) {
             return self.refused(Refused::DiskFull);
         }
-        if self.shared.progress.store_failed.load(Ordering::Relaxed) {
+        if progress.store_failed.load(Ordering::Relaxed) {
             return self.refused(Refused::StoreFailed);
         }
-        let held = self.shared.progress.held_bytes.load(Ordering::Relaxed);
-        if self.shared.progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || held > INBOX_BYTES_MAX as u64 {
+        let waiting = progress.waiting_bytes.load(Ordering::Relaxed);
+        if progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || waiting > INBOX_BYTES_MAX as u64 {
             return self.refused(Refused::TooManyRequests);
         }
         if let Some(reply) = self.over_budget(&command) {
@@ -123,7 +83,8 @@ impl Handle {
         let bytes = payload.len();
         let (slot, pending) = Slot::new(self.mailbox.clone());
         let sent_at = self.shared.clock.monotonic();
-        match self.shared.inbox.push(DriverMessage::Propose { payload, slot: Some(slot), sent_at }, bytes) {
+        let proposal = Proposal { payload, slot: Some(slot), sent_at };
+        match self.shared.inbox.push(DriverMessage::Propose(proposal), bytes) {
             Ok(()) => pending,
             Err((error, message)) => {
                 drop(message);
@@ -135,12 +96,12 @@ impl Handle {
     /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and sent
     /// to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
     fn over_budget(&self, command: &Command) -> Option<Reply> {
-        if !self.shared.progress.leads_alone.load(Ordering::Acquire) {
+        if !self.answers_alone() {
             return None;
         }
         // Every write comes here: a guard, not a clone.
         let view = self.shared.view.load();
-        let rejection = view.over_budget(command, self.shared.leader_clock.now_ms()).ok().flatten()?;
+        let rejection = view.over_budget(command, self.shared.leader_time_ms()).ok().flatten()?;
         let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
         Some(Reply {
             answer: Err(rejection),
@@ -158,7 +119,7 @@ impl Handle {
 
     /// A view that holds every write acknowledged before this call. A single leader answers without a thread switch.
     pub fn read_barrier(&self) -> Pending<Arc<StateView>> {
-        if self.shared.progress.leads_alone.load(Ordering::Acquire) {
+        if self.answers_alone() {
             return Pending::answered(Ok(self.view()));
         }
         let (slot, pending) = Slot::new(self.mailbox.clone());
@@ -173,7 +134,12 @@ impl Handle {
 
     /// The same as `read_barrier` if it can be had at once; spares hot paths the future.
     pub fn read_now(&self) -> Option<Arc<StateView>> {
-        self.shared.progress.leads_alone.load(Ordering::Acquire).then(|| self.view())
+        self.answers_alone().then(|| self.view())
+    }
+
+    /// This member leads and is the only voter: what it has published holds everything that was acknowledged.
+    fn answers_alone(&self) -> bool {
+        self.shared.office.load().as_ref().is_some_and(|office| office.reads == Reads::Alone)
     }
 
     /// The newest published view, which may lag what other members acknowledged.
@@ -206,15 +172,12 @@ impl Handle {
     /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a lease waits
     /// until the log says that it is being renewed, so that a restart does not take it back.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<i64, Refused> {
-        if !self.shared.progress.leads_alone.load(Ordering::Acquire) {
-            return Err(Refused::NoLeader);
-        }
-        let now_ms = self.shared.leader_clock.at_most_ms();
-        let (ttl_s, unwritten) = {
-            let mut leases = lock(&self.shared.leases);
+        let office = self.shared.office.load_full().ok_or(Refused::NoLeader)?;
+        let now_ms = office.clock.at_most_ms();
+        let (ttl_s, unwritten) = office.with_leases(|leases| {
             let ttl_s = leases.keep_alive(lease, now_ms).unwrap_or(0);
             (ttl_s, if leases.is_renewing(lease) { None } else { leases.checkpoint_of(lease) })
-        };
+        });
         if ttl_s == 0 {
             return Ok(0);
         }
@@ -223,18 +186,21 @@ impl Handle {
             let checkpoint = LeaseCheckpoint { remaining: vec![remaining] };
             self.propose(Command::LeaseCheckpoint(checkpoint)).await?;
         }
-        Ok(ttl_s)
+        // Another leader would not know of this renewal.
+        if office.is_over() { Err(Refused::NoLeader) } else { Ok(ttl_s) }
     }
 
-    /// Milliseconds a lease has left, 0 when it is about to be revoked; `None` if there is no such lease.
-    pub fn lease_remaining_ms(&self, lease: LeaseId) -> Option<u64> {
-        let now_ms = self.shared.leader_clock.now_ms();
-        lock(&self.shared.leases).remaining_ms(lease, now_ms)
+    /// Milliseconds that a lease has left, 0 when it is about to be revoked; `None` if there is no such lease. Only the leader
+    /// knows.
+    pub fn lease_remaining_ms(&self, lease: LeaseId) -> Result<Option<u64>, Refused> {
+        let office = self.shared.office.load();
+        let office = office.as_ref().ok_or(Refused::NoLeader)?;
+        Ok(office.lease_remaining_ms(lease))
     }
 
     /// Budgets and how prefixes stand to them now; with the writes acknowledged before `view` was had.
     pub fn budgets(&self, view: &StateView) -> Vec<BudgetState> {
-        view.budgets().list(self.shared.leader_clock.now_ms())
+        view.budgets().list(self.shared.leader_time_ms())
     }
 
     pub fn status(&self) -> Status {
@@ -248,8 +214,8 @@ impl Handle {
             committed: LogIndex(progress.committed.load(Ordering::Relaxed)),
             applied: LogIndex(progress.applied.load(Ordering::Relaxed)),
             store_failed: progress.store_failed.load(Ordering::Relaxed),
-            held_bytes: progress.held_bytes.load(Ordering::Relaxed),
-            disk_full: progress.disk_full.load(Ordering::Relaxed) || self.shared.space.is_waiting(),
+            waiting_bytes: progress.waiting_bytes.load(Ordering::Relaxed),
+            disk_full: progress.log_stalled.load(Ordering::Relaxed) || progress.store_full.load(Ordering::Relaxed),
         }
     }
 
@@ -273,11 +239,6 @@ impl Handle {
     /// Tells this rim when there are new events.
     pub fn event_signal(&self) -> EventSignal {
         self.shared.event_signals.subscribe(self.mailbox.clone())
-    }
-
-    /// The node's clock, so that all durations in answers and logs come from one.
-    pub fn clock(&self) -> &Arc<dyn io::Clock> {
-        &self.shared.clock
     }
 }
 

@@ -1,7 +1,8 @@
 //! The bounded queues in front of the driver and the apply thread: many senders, one receiver that takes all there is.
 //!
-//! A sender makes a system call only when the receiver sleeps, so under load a batch costs one wake-up. Bounds are the
-//! caller's: `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise.
+//! A sender makes a system call only when the receiver sleeps, so under load a batch costs one wake-up. Bounds are the caller's:
+//! `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise, and `leave` for one that
+//! looks after the message itself, or does not care when it is read.
 
 use crate::reply::lock;
 use std::sync::{Condvar, Mutex};
@@ -53,25 +54,29 @@ impl<T> Inbox<T> {
 
     /// Adds a message whatever the bounds, unless the inbox is closed.
     pub(crate) fn push_always(&self, message: T) {
+        self.leave(|messages| messages.push(message));
+        self.wake();
+    }
+
+    /// Lets `add` put something behind the messages, whatever the bounds, without waking the receiver; not if the inbox is closed.
+    pub(crate) fn leave(&self, add: impl FnOnce(&mut Vec<T>)) {
         let mut state = lock(&self.state);
-        if state.closed {
-            return;
+        if !state.closed {
+            add(&mut state.messages);
         }
-        state.messages.push(message);
-        if std::mem::take(&mut state.receiver_sleeps) {
+    }
+
+    /// Wakes the receiver if it sleeps on something that was left.
+    pub(crate) fn wake(&self) {
+        let mut state = lock(&self.state);
+        if !state.messages.is_empty() && std::mem::take(&mut state.receiver_sleeps) {
             drop(state);
             self.arrived.notify_one();
         }
     }
 
-    /// True if the receiver waits for a message and none was sent to it.
-    pub(crate) fn receiver_sleeps(&self) -> bool {
-        lock(&self.state).receiver_sleeps
-    }
-
-    /// Moves all messages into `taken` (which must be empty, its space is reused), waiting up to `timeout` for the first.
-    /// False once the inbox is closed and empty.
-    pub(crate) fn take(&self, taken: &mut Vec<T>, timeout: Duration) -> bool {
+    /// Waits up to `timeout` until there is a message. False once the inbox is closed and empty.
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let mut state = lock(&self.state);
         if state.messages.is_empty() && !state.closed && !timeout.is_zero() {
             state.receiver_sleeps = true;
@@ -81,9 +86,28 @@ impl<T> Inbox<T> {
             };
             state.receiver_sleeps = false;
         }
-        std::mem::swap(&mut state.messages, taken);
-        state.bytes = 0;
-        !(taken.is_empty() && state.closed)
+        !(state.messages.is_empty() && state.closed)
+    }
+
+    /// Moves all messages into `taken`, which must be empty; its space is reused.
+    pub(crate) fn take(&self, taken: &mut Vec<T>) {
+        self.take_if(taken, |_| true);
+    }
+
+    /// As `take`, if they are as wanted.
+    pub(crate) fn take_if(&self, taken: &mut Vec<T>, is_wanted: impl FnOnce(&mut [T]) -> bool) -> bool {
+        assert!(taken.is_empty(), "what was taken before is worked off");
+        let mut state = lock(&self.state);
+        let wanted = is_wanted(&mut state.messages);
+        if wanted {
+            std::mem::swap(&mut state.messages, taken);
+            state.bytes = 0;
+        }
+        wanted
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.state).messages.is_empty()
     }
 
     /// Refuses messages from now on and drops those inside.
@@ -95,12 +119,6 @@ impl<T> Inbox<T> {
         };
         self.arrived.notify_one();
         drop(dropped);
-    }
-
-    /// Refuses messages from now on; those inside are still taken.
-    pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.arrived.notify_one();
     }
 }
 
@@ -117,22 +135,21 @@ mod tests {
         assert!(inbox.push(2, 5).is_ok());
         assert_eq!(inbox.push(3, 0), Err((PushError::Full, 3)));
         let mut taken = Vec::new();
-        assert!(inbox.take(&mut taken, Duration::ZERO));
+        assert!(inbox.wait(Duration::ZERO));
+        inbox.take(&mut taken);
         assert_eq!(taken, [1, 2]);
         assert!(inbox.push(3, 10).is_ok());
     }
 
     #[test]
-    fn a_closed_inbox_gives_what_it_holds_and_then_ends() {
+    fn an_abandoned_inbox_drops_what_it_holds_and_takes_nothing() {
         let inbox = Inbox::new(2, 10);
         assert!(inbox.push(1, 1).is_ok());
-        inbox.close();
+        inbox.abandon();
         assert_eq!(inbox.push(2, 1), Err((PushError::Closed, 2)));
-        let mut taken = Vec::new();
-        assert!(inbox.take(&mut taken, Duration::from_secs(60)));
-        assert_eq!(taken, [1]);
-        taken.clear();
-        assert!(!inbox.take(&mut taken, Duration::from_secs(60)));
+        inbox.push_always(3);
+        assert!(!inbox.wait(Duration::from_secs(60)));
+        assert!(inbox.is_empty());
     }
 
     #[test]
@@ -142,11 +159,24 @@ mod tests {
             let inbox = inbox.clone();
             move || {
                 let mut taken = Vec::new();
-                assert!(inbox.take(&mut taken, Duration::from_secs(60)));
+                assert!(inbox.wait(Duration::from_secs(60)));
+                inbox.take(&mut taken);
                 taken
             }
         });
         assert!(inbox.push(7, 0).is_ok());
         assert_eq!(receiver.join().expect("receiver ends"), [7]);
+    }
+
+    #[test]
+    fn what_is_left_wakes_nobody_until_somebody_wakes() {
+        let inbox = Inbox::new(10, 10);
+        inbox.leave(|messages| messages.push(1));
+        inbox.leave(|messages| messages.push(2));
+        let mut taken = Vec::new();
+        assert!(!inbox.take_if(&mut taken, |messages| messages.len() == 1));
+        assert!(taken.is_empty() && !inbox.is_empty());
+        assert!(inbox.take_if(&mut taken, |messages| messages.len() == 2));
+        assert_eq!(taken, [1, 2]);
     }
 }

@@ -9,12 +9,17 @@ use std::time::Duration;
 
 use crate::limits::{LEADER_CLOCK_LAG_MS, LEADER_CLOCK_STEP_MAX};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LeaderClock {
     now_ms: AtomicU64,
 }
 
 impl LeaderClock {
+    /// The clock of a term: time goes on from what the log says.
+    pub(crate) fn new(from_ms: u64) -> LeaderClock {
+        LeaderClock { now_ms: AtomicU64::new(from_ms) }
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::Relaxed)
     }
@@ -22,11 +27,6 @@ impl LeaderClock {
     /// A time that is certainly not before now, for deadlines that must not come early: the clock shows its last tick.
     pub(crate) fn at_most_ms(&self) -> u64 {
         self.now_ms() + LEADER_CLOCK_LAG_MS
-    }
-
-    /// Leadership begins: time goes on from what the log says.
-    pub(crate) fn resume(&self, from_ms: u64) {
-        self.now_ms.store(from_ms, Ordering::Relaxed);
     }
 
     /// Time passed while leading.
@@ -43,8 +43,7 @@ mod tests {
     /// etcd #15247: a leader that stalled expired the leases whose renewals it had not read yet.
     #[test]
     fn r50_a_stall_moves_the_clock_by_one_bounded_step() {
-        let clock = LeaderClock::default();
-        clock.resume(500);
+        let clock = LeaderClock::new(500);
         clock.advance(Duration::from_millis(100));
         assert_eq!(clock.now_ms(), 600);
         clock.advance(Duration::from_secs(3600));

@@ -1,16 +1,21 @@
-//! One running member: three kinds of thread around a state machine.
+//! One running member: parts that are stepped, and the threads that step them.
 //!
 //! ```text
-//! rim threads (api) ──▶ inbox ──▶ driver thread ──▶ queue ──▶ apply thread ──▶ view, events, answers
-//!                                  consensus, wal               state             │
-//!                                     ▲                           │ checkpoint     ▼
-//!                                     └──── trim ◀── background thread        mailboxes of the rims
+//! rim threads (api) ──▶ inbox ──▶ driver ──Turn──▶ apply ──▶ view, events, answers ──▶ mailboxes of the rims
+//!                                consensus  ◀─ApplyReport─ state
+//!                                 │     ▲                   │     ▲
+//!                      LogRequest ▼     │ LogReport     Job ▼     │ JobDone
+//!                                log (wal)                background
 //! ```
+//! Each part is a value with a `step`: what arrived goes in, what is to be done comes out (`messages`). `threads` runs the steps on
+//! threads; `Stepped` lets a simulation run them in one, in any order, from a seed.
 //!
 //! Invariants:
 //! - An answer to a write leaves only after its entry was synced to the log and applied, and after the view and the event
 //!   log hold it.
-//! - The driver alone owns consensus and the log, the apply thread alone owns state; everybody else holds a `Handle`.
+//! - Each part has one owner at a time: the driver alone changes consensus, the log's part alone the log, apply alone state;
+//!   everybody else holds a `Handle`.
+//! - What only a leader may do takes an `Office`.
 //! - The log is trimmed only behind a durable checkpoint.
 //!
 //! Deliberately not here: protobuf and sockets (`api`), what a command does (`state`), tokio: futures made here are plain and
@@ -18,24 +23,31 @@
 #![forbid(unsafe_code)]
 
 mod apply;
-mod apply_owner;
 mod auto_compaction;
 mod background;
 mod budget_watch;
+mod chores;
 mod driver;
 mod governor;
 mod handle;
 mod inbox;
 mod leader_clock;
 mod limits;
+mod log;
+mod messages;
+mod office;
 mod pace;
+mod parts;
 mod pinned_views;
+mod relay;
 mod reply;
 mod room;
+mod shared;
 mod signal;
-mod space_wait;
 mod start;
 mod status;
+mod stepped;
+mod threads;
 
 pub use auto_compaction::AutoCompaction;
 pub use handle::{Handle, RangeAnswer, ReadError, Reply, Timings};
@@ -43,6 +55,7 @@ pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;
 pub use start::{Config, Node, StartError};
 pub use status::{Applies, Metrics, Status};
+pub use stepped::{Part, Stepped};
 
 // What api needs of the layers below, so that it depends on this crate only.
 pub use mvcc::{KvHash, Location, RangeItem, RangeResult};

@@ -36,8 +36,19 @@ pub(crate) const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) const LEADER_CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
 /// How far the leader's clock may be behind between two ticks.
 pub(crate) const LEADER_CLOCK_LAG_MS: u64 = 200;
+/// How long a stop waits for what the log has at work.
+pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(3);
+/// And for the threads to end, after which those that a disk keeps are left to the process's end.
+pub(crate) const STOP_THREADS_MAX: Duration = Duration::from_secs(10);
+/// A longer entry is for the apply thread, however short its work is told to be.
+pub(crate) const LONE_ENTRY_BYTES_MAX: usize = 64 << 10;
+/// What may be written when the store's files are too long and nothing can be done about it.
+pub(crate) const WINDOW_BYTES_MIN: u64 = 8 << 20;
+/// How often the log's next segment, and removed files, are looked after.
+pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
+const _: () = assert!(STOP_WAIT_MAX.as_millis() < STOP_THREADS_MAX.as_millis());
 const _: () = assert!(APPLY_BATCH_ENTRIES < APPLY_LAG_ENTRIES_MAX as usize);
 const _: () = assert!(LEADER_CLOCK_STEP_MAX.as_millis() >= LEASE_CHECK_INTERVAL.as_millis());

@@ -5,28 +5,28 @@
 //! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is synced.
 
 use crate::apply::{Apply, ApplyConfig};
-use crate::apply_owner::ApplyOwner;
 use crate::auto_compaction::AutoCompaction;
-use crate::background::{Background, BackgroundJob, Removed};
-use crate::driver::{Driver, DriverConfig, DriverMessage};
-use crate::handle::{Handle, Shared};
+use crate::background::Background;
+use crate::driver::{Driver, DriverConfig};
+use crate::handle::Handle;
 use crate::inbox::Inbox;
-use crate::leader_clock::LeaderClock;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
+use crate::log::Log;
+use crate::parts::{Parts, Queues, Seat};
 use crate::pinned_views::PinnedViews;
+use crate::shared::Shared;
 use crate::signal::EventSignals;
-use crate::space_wait::SpaceWait;
 use crate::status::{Metrics, Progress};
-use arc_swap::ArcSwap;
+use crate::threads::Threads;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use consensus::Consensus;
 use io::{Clock, Disk, Rng};
 use model::{Command, MemberId, MemberPublish};
-use state::{AccountDepth, BootstrapError, LeaseClock, Membership, Quota, State};
+use state::{AccountDepth, BootstrapError, Membership, Quota, State};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use store::{DataDir, Identity, Store};
 use wal::Wal;
@@ -105,15 +105,11 @@ impl std::error::Error for StartError {}
 /// A running member. Dropping it without `stop` leaves its threads running.
 pub struct Node {
     handle: Handle,
-    driver: JoinHandle<()>,
-    apply: JoinHandle<Option<State>>,
-    background: JoinHandle<()>,
-    background_jobs: mpsc::Sender<BackgroundJob>,
-    space: Arc<SpaceWait>,
+    threads: Threads,
     _data_dir: DataDir,
 }
 
-/// What `Node::start` finds on the disk.
+/// What is found on the disk.
 struct Opened {
     data_dir: DataDir,
     state: State,
@@ -130,29 +126,11 @@ impl Node {
         clock: Arc<dyn Clock>,
         rng: &mut dyn Rng,
     ) -> Result<Node, StartError> {
-        let space = Arc::new(SpaceWait::default());
-        let opened = open(&config, &disk, &space, rng)?;
-        let Opened { data_dir, state, wal, recovered } = opened;
-        let Identity { cluster, member } = data_dir.identity();
-        let consensus = consensus(&config, member, recovered, state.applied().index.0, rng.next_u64())?;
-        let view = state.view();
-        let shared = Arc::new(Shared {
-            cluster: model::ClusterId(cluster),
-            member: MemberId(member),
-            clock,
-            inbox: Inbox::new(INBOX_MESSAGES_MAX, INBOX_BYTES_MAX),
-            events: Arc::new(watch::EventLog::new(view.revision(), watch::Limits::default())),
-            event_signals: EventSignals::default(),
-            view: ArcSwap::from_pointee(view),
-            pinned_views: PinnedViews::default(),
-            leases: Mutex::new(LeaseClock::default()),
-            leader_clock: LeaderClock::default(),
-            progress: Progress::default(),
-            space: space.clone(),
-            metrics: Metrics::default(),
-            next_request: AtomicU64::new(rng.next_u64() >> 16),
-        });
-        start_threads(config, shared, state, wal, consensus, space, data_dir)
+        let tick = config.tick;
+        let (parts, queues, data_dir) = assemble(config, disk, clock, rng)?;
+        let handle = Handle::new(queues.shared.clone());
+        let threads = Threads::start(parts, queues, tick)?;
+        Ok(Node { handle, threads, _data_dir: data_dir })
     }
 
     pub fn handle(&self) -> &Handle {
@@ -161,21 +139,61 @@ impl Node {
 
     /// Refuses new requests, answers what is in flight, writes a last checkpoint and closes the log.
     pub fn stop(self) {
-        self.handle.shared.inbox.push_always(DriverMessage::Stop);
-        self.space.stop();
-        // A thread that died has said why through `on_fault`.
-        let _ = self.driver.join();
-        let state = self.apply.join().ok().flatten();
-        let _ = self.background_jobs.send(BackgroundJob::Stop);
-        let _ = self.background.join();
-        if let Some(state) = state {
+        if let Some(state) = self.threads.stop() {
             write_last_checkpoint(state);
         }
     }
 }
 
+/// Opens everything and puts a member's parts together; nothing of it runs yet.
+pub(crate) fn assemble(
+    config: Config,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    rng: &mut dyn Rng,
+) -> Result<(Parts, Queues, DataDir), StartError> {
+    let Opened { data_dir, state, mut wal, recovered } = open(&config, &disk, rng)?;
+    let Identity { cluster, member } = data_dir.identity();
+    let consensus = consensus(&config, member, recovered, state.applied().index.0, rng.next_u64())?;
+    let view = state.view();
+    let shared = Arc::new(Shared {
+        cluster: model::ClusterId(cluster),
+        member: MemberId(member),
+        clock,
+        inbox: Inbox::new(INBOX_MESSAGES_MAX, INBOX_BYTES_MAX),
+        events: Arc::new(watch::EventLog::new(view.revision(), watch::Limits::default())),
+        event_signals: EventSignals::default(),
+        view: ArcSwap::from_pointee(view),
+        office: ArcSwapOption::empty(),
+        pinned_views: PinnedViews::default(),
+        progress: Progress::default(),
+        metrics: Metrics::default(),
+        next_request: AtomicU64::new(rng.next_u64() >> 16),
+        on_fault: config.on_fault,
+    });
+    let driver_config = DriverConfig {
+        tick: config.tick,
+        request_timeout: config.request_timeout,
+        auto_compaction: config.auto_compaction,
+        pressure_retention: config.pressure_retention,
+    };
+    let apply_config = ApplyConfig {
+        checkpoint_entries: config.checkpoint_entries,
+        warning_apply_duration: config.warning_apply_duration,
+    };
+    let background = Background::new(shared.clone(), wal.preparer());
+    let driver = Driver::new(driver_config, shared.clone(), consensus, state.growth_room());
+    let parts = Parts {
+        driver: Seat::new(driver),
+        log: Seat::new(Log::new(shared.clone(), wal)),
+        apply: Seat::new(Apply::new(apply_config, shared.clone(), state)),
+        background: Seat::new(background),
+    };
+    Ok((parts, Queues::new(shared), data_dir))
+}
+
 /// Makes the next start quick; without it, the log is applied again.
-fn write_last_checkpoint(mut state: State) {
+pub(crate) fn write_last_checkpoint(mut state: State) {
     match state.begin_checkpoint().and_then(|mut job| job.write()) {
         // What cannot be removed goes at the next start.
         Ok(done) => drop(state.finish_checkpoint(done).remove()),
@@ -185,12 +203,7 @@ fn write_last_checkpoint(mut state: State) {
     }
 }
 
-fn open(
-    config: &Config,
-    disk: &Arc<dyn Disk>,
-    space: &Arc<SpaceWait>,
-    rng: &mut dyn Rng,
-) -> Result<Opened, StartError> {
+fn open(config: &Config, disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Opened, StartError> {
     let initial = [(config.name.clone(), config.peer_urls.clone())];
     let membership = Membership::bootstrap(&config.cluster_token, initial).map_err(StartError::Membership)?;
     let member = membership.members().next().map_or(0, |member| member.id.0);
@@ -199,9 +212,7 @@ fn open(
     if let Some(mode) = data_dir.loose_mode {
         tracing::warn!(mode = format!("{mode:o}"), "the data directory is open to others, it should have mode 700");
     }
-    let waiting = space.clone();
-    let options =
-        store::Options { on_no_space: Box::new(move |fault| waiting.wait(fault)), ..store::Options::default() };
+    let options = store::Options::default();
     let (store, checkpoint) = Store::open(disk.clone(), &data_dir.store_dir(), options).map_err(StartError::Store)?;
     let options = state::Options {
         quota: Quota(config.quota_bytes),
@@ -260,63 +271,6 @@ fn consensus(
     // The only voter need not wait for an election timeout to find that nobody else leads.
     consensus.campaign();
     Ok(consensus)
-}
-
-fn start_threads(
-    config: Config,
-    shared: Arc<Shared>,
-    state: State,
-    mut wal: Wal,
-    consensus: Consensus,
-    space: Arc<SpaceWait>,
-    data_dir: DataDir,
-) -> Result<Node, StartError> {
-    let inbox = Arc::new(Inbox::new(usize::MAX, usize::MAX));
-    let (background_jobs, jobs) = mpsc::channel();
-    let background = Background {
-        shared: shared.clone(),
-        jobs,
-        apply: inbox.clone(),
-        log: wal.preparer(),
-        removed: Removed::default(),
-    };
-    let apply_config = ApplyConfig {
-        checkpoint_entries: config.checkpoint_entries,
-        warning_apply_duration: config.warning_apply_duration,
-    };
-    let apply = Apply::new(apply_config, shared.clone(), background_jobs.clone(), state);
-    let owner = Arc::new(ApplyOwner::new(apply, inbox));
-    let driver_config = DriverConfig {
-        tick: config.tick,
-        request_timeout: config.request_timeout,
-        auto_compaction: config.auto_compaction,
-        pressure_retention: config.pressure_retention,
-        on_fault: config.on_fault.clone(),
-    };
-    let driver = Driver::new(driver_config, shared.clone(), owner.clone(), consensus, wal);
-    let (on_fault, watched) = (config.on_fault.clone(), shared.clone());
-    let background = spawn("background", move || {
-        io::give_way();
-        if let Err(fault) = background.run() {
-            watched.store_faulted(&fault, &*on_fault);
-        }
-    })?;
-    let (on_fault, watched) = (config.on_fault.clone(), shared.clone());
-    let apply = spawn("apply", move || match owner.run() {
-        Ok(state) => state,
-        Err(fault) => {
-            watched.store_faulted(&fault, &*on_fault);
-            owner.abandon();
-            None
-        }
-    })?;
-    let driver = spawn("driver", move || driver.run())?;
-    let handle = Handle::new(shared);
-    Ok(Node { handle, driver, apply, background, background_jobs, space, _data_dir: data_dir })
-}
-
-fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, StartError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
 }
 
 impl Handle {

@@ -1,8 +1,6 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
-use crate::pace::Room;
-use model::{ClusterId, Command, LogIndex, MemberId, SpaceRelease, Term};
-use std::sync::Mutex;
+use model::{ClusterId, Command, LogIndex, MemberId, Term};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use stdx::metrics::{Counter, Gauge, Histogram};
@@ -17,12 +15,12 @@ pub struct Status {
     pub term: Term,
     pub committed: LogIndex,
     pub applied: LogIndex,
-    /// The log's disk is full or fails: writes are refused, reads go on.
+    /// The disk of the log or the store is full, or the log's fails: writes are refused, reads go on.
     pub disk_full: bool,
     /// The store's disk failed: nothing is written until the member is started again, reads go on.
     pub store_failed: bool,
-    /// Payloads of proposals that wait until reclaim has made room for them.
-    pub held_bytes: u64,
+    /// Payloads of proposals that wait until the store's files are shorter.
+    pub waiting_bytes: u64,
 }
 
 /// The parts of `Status` that change, each written by one thread.
@@ -32,17 +30,13 @@ pub(crate) struct Progress {
     pub(crate) term: AtomicU64,
     pub(crate) committed: AtomicU64,
     pub(crate) applied: AtomicU64,
-    pub(crate) disk_full: AtomicBool,
+    /// The log's disk is full or fails.
+    pub(crate) log_stalled: AtomicBool,
+    /// The store's disk is full: apply keeps entries until there is space for their records.
+    pub(crate) store_full: AtomicBool,
     pub(crate) store_failed: AtomicBool,
-    /// This member leads, alone is a quorum, and has applied everything from before its term: every acknowledged write is
-    /// in the published view, which therefore answers linearizable reads at once.
-    pub(crate) leads_alone: AtomicBool,
-    /// What may be written before the store's files are longer than they should be.
-    pub(crate) room: Room,
-    /// Payloads of the proposals that the driver keeps until there is room.
-    pub(crate) held_bytes: AtomicU64,
-    /// What this member's files allow to be released, if it leads. Taken by the driver.
-    pub(crate) release: Mutex<Option<SpaceRelease>>,
+    /// Payloads of the proposals that the driver keeps until the store's files are shorter.
+    pub(crate) waiting_bytes: AtomicU64,
 }
 
 impl Progress {

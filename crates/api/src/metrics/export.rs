@@ -87,7 +87,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     let help = "Segments that keep their space because a record in them is damaged.";
     text.gauge("bowline_reclaim_segments_damaged", help, reclaim.segments_damaged as f64);
     let help = "Bytes of writes that wait until reclaim has made room for them.";
-    text.gauge("bowline_reclaim_held_back_bytes", help, shared.node.status().held_bytes as f64);
+    text.gauge("bowline_reclaim_held_back_bytes", help, shared.node.status().waiting_bytes as f64);
     let id = format!("{:x}", shared.node.member());
     let mut alarms = text.family("etcd_debugging_server_alarms", Type::Gauge, "Alarms that are up.");
     for (kind, name) in [(AlarmKind::NoSpace, "NOSPACE"), (AlarmKind::Corrupt, "CORRUPT")] {

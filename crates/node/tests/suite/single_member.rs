@@ -3,6 +3,7 @@
 use crate::member::{block_on, config, get, put, start};
 use io::OsDisk;
 use model::{Command, Compact, KeyRange, LeaseGrant, LeaseId, Range, Revision};
+use node::Node;
 use sim::SimDisk;
 use std::sync::Arc;
 
@@ -30,22 +31,28 @@ fn acknowledged_writes_survive_a_stop_and_a_start() {
     }
 }
 
+/// Milliseconds that lease 7 has left.
+fn left_ms(node: &Node) -> u64 {
+    let left = node.handle().lease_remaining_ms(LeaseId(7)).expect("it leads");
+    left.expect("there is a lease")
+}
+
 #[test]
 fn what_was_left_of_a_lease_survives_a_restart() {
     let disk = SimDisk::new();
     let node = start(Arc::new(disk.clone()), config("/data"));
     let grant = Command::LeaseGrant(LeaseGrant { id: LeaseId(7), ttl_s: 600 });
     block_on(node.handle().propose(grant)).expect("the lease is granted").answer.expect("it is new");
-    let granted = node.handle().lease_remaining_ms(LeaseId(7)).expect("there is a lease");
+    let granted = left_ms(&node);
     // Every write carries the leader's time into the log.
-    while node.handle().lease_remaining_ms(LeaseId(7)).is_some_and(|left| left + 300 > granted) {
+    while left_ms(&node) + 300 > granted {
         put(node.handle(), "k", "v").expect("a put succeeds");
     }
     put(node.handle(), "k", "v").expect("a put succeeds");
-    let left = node.handle().lease_remaining_ms(LeaseId(7)).expect("there is a lease");
+    let left = left_ms(&node);
     node.stop();
     let node = start(Arc::new(disk.after_kill()), config("/data"));
-    let after = node.handle().lease_remaining_ms(LeaseId(7)).expect("the lease is there");
+    let after = left_ms(&node);
     assert!(after <= left + 200, "{after} ms after the restart, {left} ms before");
     node.stop();
 }

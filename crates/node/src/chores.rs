@@ -1,0 +1,127 @@
+//! What a member does by itself with its time: figures go in, commands come out.
+//!
+//! Five chores, each a rule of its own: leases that ran out are revoked and renewals written down, history is compacted by the
+//! clock (`auto_compaction`) and under pressure (`governor`), what compactions dropped is settled once the files have followed,
+//! and who is over a budget is named in the log (`budget_watch`). Commands come only from a member in office; the rules go on
+//! looking without one, so that they know what was when it takes office.
+
+use crate::auto_compaction::{AutoCompaction, AutoCompactor};
+use crate::budget_watch::{BudgetWatch, Warning};
+use crate::governor::{self, Governor};
+use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::office::Office;
+use crate::status::Metrics;
+use crate::{AccountOrder, StateView};
+use model::{Command, Compact, LeaseCheckpoint, Revision, SpaceRelease};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the chores look at.
+pub(crate) struct Figures<'a> {
+    pub(crate) view: Arc<StateView>,
+    pub(crate) settleable: Option<SpaceRelease>,
+    /// The office of a member whose log can be written.
+    pub(crate) office: Option<&'a Office>,
+    pub(crate) leader_time_ms: u64,
+}
+
+pub(crate) struct Chores {
+    lease_check_due: Duration,
+    lease_checkpoint_due: Duration,
+    auto_compactor: Option<AutoCompactor>,
+    governor: Governor,
+    budget_watch: BudgetWatch,
+}
+
+impl Chores {
+    pub(crate) fn new(
+        auto_compaction: Option<AutoCompaction>,
+        pressure_retention: Option<Duration>,
+        now: Duration,
+        revision: Revision,
+    ) -> Chores {
+        Chores {
+            lease_check_due: now,
+            lease_checkpoint_due: now + LEASE_CHECKPOINT_INTERVAL,
+            auto_compactor: auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
+            governor: Governor::new(pressure_retention, now),
+            budget_watch: BudgetWatch::default(),
+        }
+    }
+
+    /// What is to be proposed now. To be asked with every tick.
+    pub(crate) fn look(&mut self, now: Duration, figures: &Figures<'_>, metrics: &Metrics) -> Vec<Command> {
+        let mut commands = Vec::new();
+        if let Some(office) = figures.office {
+            self.keep_leases(now, office, metrics, &mut commands);
+        }
+        self.compact(now, figures, metrics, &mut commands);
+        commands.extend(figures.office.and(figures.settleable).map(Command::SpaceRelease));
+        if self.budget_watch.is_due(now) {
+            let budgets = figures.view.budgets().list(figures.leader_time_ms);
+            self.budget_watch.look(now, budgets).iter().for_each(Warning::log);
+        }
+        commands
+    }
+
+    /// Revokes what ran out, and writes down what was renewed.
+    fn keep_leases(&mut self, now: Duration, office: &Office, metrics: &Metrics, commands: &mut Vec<Command>) {
+        let now_ms = office.clock.now_ms();
+        if now >= self.lease_check_due {
+            self.lease_check_due = now + LEASE_CHECK_INTERVAL;
+            let expired = office.with_leases(|leases| leases.expired(now_ms, LEASE_REVOKES_MAX));
+            metrics.leases_expired.add(expired.len() as u64);
+            commands.extend(expired.into_iter().map(Command::LeaseRevoke));
+        }
+        if now >= self.lease_checkpoint_due {
+            self.lease_checkpoint_due = now + LEASE_CHECKPOINT_INTERVAL;
+            let remaining = office.with_leases(|leases| leases.to_checkpoint(now_ms));
+            commands.extend(remaining.map(|remaining| Command::LeaseCheckpoint(LeaseCheckpoint { remaining })));
+        }
+    }
+
+    /// By the clock, and because space is short.
+    fn compact(&mut self, now: Duration, figures: &Figures<'_>, metrics: &Metrics, commands: &mut Vec<Command>) {
+        let view = &figures.view;
+        let (revision, compacted) = (view.revision(), view.compacted_revision());
+        let leads = figures.office.is_some();
+        let due = self.auto_compactor.as_mut().and_then(|auto| auto.due(now, revision, compacted, leads));
+        let figures = governor::Figures {
+            revision,
+            compacted,
+            retained_bytes: view.retained_bytes(),
+            quota_bytes: view.quota_bytes(),
+            alarm: view.alarms().by_quota().is_some(),
+        };
+        let advice = self.governor.look(now, figures);
+        if advice.looked {
+            metrics.full_in_s.set(advice.full_in.map_or(-1, |full_in| full_in.as_secs() as i64));
+        }
+        if advice.warn {
+            warn_of_pressure(view, advice.full_in);
+        }
+        let pressed = advice.compact.filter(|_| leads);
+        if let Some(revision) = pressed {
+            metrics.pressure_compactions.increment();
+            tracing::warn!(revision = revision.0, "space is short: history is compacted");
+        }
+        let revisions = pressed.into_iter().chain(due);
+        commands.extend(revisions.map(|revision| Command::Compact(Compact { revision, physical: false })));
+    }
+}
+
+/// Says how full the store is, when it will be, and who fills it.
+fn warn_of_pressure(view: &StateView, full_in: Option<Duration>) {
+    let (retained, quota) = (view.retained_bytes(), view.quota_bytes().unwrap_or_default());
+    let largest = view.accounts().top(1, AccountOrder::RetainedBytes).pop().unwrap_or_default();
+    let percent = |part: u64, whole: u64| u128::from(part) * 100 / u128::from(whole.max(1));
+    tracing::warn!(
+        "retained-size-bytes" = retained,
+        "quota-size-bytes" = quota,
+        "percent-used" = percent(retained, quota),
+        "full-in" = full_in.map_or_else(|| "not at this rate".to_owned(), |full_in| format!("{}s", full_in.as_secs())),
+        "largest-prefix" = %String::from_utf8_lossy(&largest.prefix),
+        "largest-prefix-percent" = percent(largest.retained_bytes(), retained),
+        "the space quota is nearly used up"
+    );
+}

@@ -1,0 +1,119 @@
+//! The log's side of a member: writes what the driver asks for, one sync for all that waits, and says when it is durable.
+//!
+//! Stepped by whoever may wait for the disk. Invariants: a failed write or sync is never retried on the same file; what cannot be
+//! written is kept, in order, and tried again with the next step. Lack of space leaves the log as it was; after anything else it
+//! fails over to another file, and if that fails for another reason than space this process cannot go on.
+
+use crate::messages::{LogReport, LogRequest, LogWork};
+use crate::shared::Shared;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use wal::Wal;
+
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    wal: Wal,
+    /// Asked for and not durable, oldest first.
+    waiting: VecDeque<LogWork>,
+    /// So many of them the log has taken; a sync is missing.
+    appended: usize,
+    /// The log's file failed: it must fail over to another before it is written again.
+    failed: bool,
+    stalled: bool,
+}
+
+impl Log {
+    pub(crate) fn new(shared: Arc<Shared>, wal: Wal) -> Log {
+        Log { shared, wal, waiting: VecDeque::new(), appended: 0, failed: false, stalled: false }
+    }
+
+    /// True if there is something to try again.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Does what is asked for, and what could not be done before. Returns a report if there was something to make durable.
+    /// `requests` is left empty.
+    pub(crate) fn step(&mut self, requests: &mut Vec<LogRequest>) -> Option<LogReport> {
+        let mut prove = false;
+        for request in requests.drain(..) {
+            match request {
+                LogRequest::Write(work) => self.waiting.push_back(work),
+                LogRequest::Trim(index) => self.wal.trim(index),
+                LogRequest::Prove => prove = true,
+            }
+        }
+        let Some(newest) = self.waiting.back().map(|work| work.number) else {
+            if prove {
+                self.prove();
+            }
+            return None;
+        };
+        match self.write() {
+            Ok(()) => {
+                self.waiting.clear();
+                self.appended = 0;
+                if std::mem::take(&mut self.stalled) {
+                    tracing::warn!("the raft log can be written again, writes go on");
+                }
+                Some(LogReport { durable: Some(newest), stalled: false })
+            }
+            Err(fault) => {
+                self.failed |= !fault.is_no_space();
+                if !std::mem::replace(&mut self.stalled, true) {
+                    tracing::error!(error = %fault, "write raft log: writes are refused until it succeeds, reads go on");
+                }
+                Some(LogReport { durable: None, stalled: true })
+            }
+        }
+    }
+
+    fn write(&mut self) -> wal::Result<()> {
+        if self.failed {
+            self.wal.fail_over().inspect_err(|fault| self.give_up(fault))?;
+            self.failed = false;
+        }
+        let started = self.shared.clock.monotonic();
+        let appends = self.appended < self.waiting.len();
+        while let Some(work) = self.waiting.get(self.appended) {
+            self.wal.append(&work.entries, work.hard_state)?;
+            self.appended += 1;
+        }
+        if appends {
+            self.shared.metrics.wal_write.observe(self.since(started));
+        }
+        let started = self.shared.clock.monotonic();
+        let bytes = self.wal.sync()?;
+        self.shared.metrics.wal_bytes.add(bytes as u64);
+        self.shared.metrics.wal_sync.observe(self.since(started));
+        Ok(())
+    }
+
+    fn since(&self, started: Duration) -> Duration {
+        self.shared.clock.monotonic().saturating_sub(started)
+    }
+
+    /// Neither the log's file nor another can be written, for a reason other than space.
+    fn give_up(&self, fault: &wal::Fault) {
+        if !fault.is_no_space() {
+            self.shared.end_process(fault.to_string());
+        }
+    }
+
+    fn prove(&mut self) {
+        if !self.failed
+            && let Err(fault) = self.wal.write()
+        {
+            self.failed = !fault.is_no_space();
+            tracing::warn!(error = %fault, "write raft log");
+        }
+    }
+
+    /// Makes the end of the log known to be its end, for a clean stop.
+    pub(crate) fn close(self) {
+        if let Err(fault) = self.wal.close() {
+            tracing::warn!(error = %fault, "close raft log");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the parts of a member and all handles share: what is published, each by one part, and the driver's inbox.
+//!
+//! ```text
+//! published by apply     view, events, `applied`, `store_full`, `store_failed`
+//! published by driver    office, leader, term, committed, `log_stalled`, `waiting_bytes`
+//! ```
+//! Nothing here decides what apply does: it reads what others publish only through messages.
+
+use crate::StateView;
+use crate::inbox::Inbox;
+use crate::messages::DriverMessage;
+use crate::office::Office;
+use crate::pinned_views::PinnedViews;
+use crate::signal::EventSignals;
+use crate::status::{Metrics, Progress};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
+use model::{ClusterId, Command, Entry, MemberId, RequestId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) struct Shared {
+    pub(crate) cluster: ClusterId,
+    pub(crate) member: MemberId,
+    pub(crate) clock: Arc<dyn io::Clock>,
+    pub(crate) inbox: Inbox<DriverMessage>,
+    pub(crate) view: ArcSwap<StateView>,
+    /// While this member leads.
+    pub(crate) office: ArcSwapOption<Office>,
+    pub(crate) pinned_views: PinnedViews,
+    pub(crate) events: Arc<watch::EventLog>,
+    pub(crate) event_signals: EventSignals,
+    pub(crate) progress: Progress,
+    pub(crate) metrics: Metrics,
+    pub(crate) next_request: AtomicU64,
+    pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,
+}
+
+impl Shared {
+    /// The part that writes the store cannot go on. If the disk failed, what is published is still right and is served; writes
+    /// wait for a new start, which finds out from the log what the store has lost. Anything else ends the member.
+    pub(crate) fn store_faulted(&self, fault: &state::Fault) {
+        if !fault.is_io() {
+            self.end_process(fault.to_string());
+        } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
+            tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
+        }
+    }
+
+    /// The member cannot go on.
+    pub(crate) fn end_process(&self, fault: String) {
+        (self.on_fault)(fault);
+    }
+
+    /// Leader time as this member knows it: by its own clock while it leads, else as of the last entry that it applied.
+    pub(crate) fn leader_time_ms(&self) -> u64 {
+        match &*self.office.load() {
+            Some(office) => office.clock.now_ms(),
+            None => self.view.load().applied().leader_time_ms,
+        }
+    }
+
+    /// Encodes `command` as the payload of a log entry.
+    pub(crate) fn payload(&self, command: Command) -> Bytes {
+        let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
+        let leader_time_ms = self.leader_time_ms();
+        model::encode_entry(&Entry { request, leader_time_ms, command }).into()
+    }
+}
