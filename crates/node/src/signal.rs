@@ -1,10 +1,10 @@
 //! Tells the watch hub of a rim that there are new events. A batch of events wakes a rim at most once, together with the
 //! answers that go there, and not at all if nobody on that rim has asked.
 
-use crate::reply::{Mailbox, Outbox, lock};
+use crate::reply::{Mailbox, Outbox};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, lock};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 /// One rim's side: `changed` resolves once there may be events that came after the call before.
@@ -20,6 +20,17 @@ struct Signal {
 }
 
 impl Signal {
+    /// True if it was raised. Then it is armed again before the caller reads the log, so that what is pushed from there on raises
+    /// it anew; not before it is lowered, or a push in between would take the arming and be lowered with it. While it is not armed
+    /// a raise is on its way.
+    fn take(&self) -> bool {
+        let was_raised = self.raised.swap(false, Ordering::AcqRel);
+        if was_raised {
+            self.armed.store(true, Ordering::Release);
+        }
+        was_raised
+    }
+
     fn raise(&self) {
         self.raised.store(true, Ordering::Release);
         let waker = lock(&self.waker).take();
@@ -34,14 +45,13 @@ impl EventSignal {
     /// next call at once.
     pub fn changed(&mut self) -> impl Future<Output = ()> + '_ {
         std::future::poll_fn(|context| {
-            // Armed first: events pushed from here on raise the signal.
-            self.shared.armed.store(true, Ordering::Release);
-            if self.shared.raised.swap(false, Ordering::AcqRel) {
+            let signal = &*self.shared;
+            if signal.take() {
                 return Poll::Ready(());
             }
-            *lock(&self.shared.waker) = Some(context.waker().clone());
+            *lock(&signal.waker) = Some(context.waker().clone());
             // Raised between the look and the waker.
-            if self.shared.raised.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+            if signal.take() { Poll::Ready(()) } else { Poll::Pending }
         })
     }
 }
@@ -56,7 +66,8 @@ impl EventSignals {
     pub(crate) fn subscribe(&self, mailbox: Option<Arc<Mailbox>>) -> EventSignal {
         let shared = Arc::new(Signal {
             mailbox,
-            armed: AtomicBool::new(false),
+            // Who subscribes has read nothing yet.
+            armed: AtomicBool::new(true),
             raised: AtomicBool::new(false),
             waker: Mutex::new(None),
         });
