@@ -16,15 +16,14 @@ use crate::limits::{
     LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, WINDOW_BYTES_MIN,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
-use crate::reply::{Outbox, Slot, lock};
+use crate::reply::{Outbox, Slot};
 use crate::room::{record_bytes, room_for};
 use crate::shared::Shared;
+use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
 use crate::{Outcome, Reply, StateView, Timings};
 use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
 use state::{LeaseClock, NoSpace, State};
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// When another step is due.

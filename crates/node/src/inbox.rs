@@ -4,8 +4,7 @@
 //! `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise, and `leave` for one that
 //! looks after the message itself, or does not care when it is read.
 
-use crate::reply::lock;
-use std::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::time::Duration;
 
 pub(crate) struct Inbox<T> {
@@ -75,15 +74,12 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Waits up to `timeout` until there is a message. False once the inbox is closed and empty.
+    /// Waits up to `timeout` until there is a message; may return before. False once the inbox is closed and empty.
     pub(crate) fn wait(&self, timeout: Duration) -> bool {
         let mut state = lock(&self.state);
         if state.messages.is_empty() && !state.closed && !timeout.is_zero() {
             state.receiver_sleeps = true;
-            state = match self.arrived.wait_timeout_while(state, timeout, |s| s.receiver_sleeps && !s.closed) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            state = wait(&self.arrived, state, timeout);
             state.receiver_sleeps = false;
         }
         !(state.messages.is_empty() && state.closed)

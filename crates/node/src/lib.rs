@@ -47,7 +47,9 @@ mod signal;
 mod start;
 mod status;
 mod stepped;
+mod sync;
 mod threads;
+mod workplace;
 
 pub use auto_compaction::AutoCompaction;
 pub use handle::{Handle, RangeAnswer, ReadError, Reply, Timings};

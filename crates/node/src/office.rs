@@ -8,11 +8,10 @@
 
 use crate::leader_clock::LeaderClock;
 use crate::messages::TermBegun;
-use crate::reply::lock;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, lock};
 use model::{LeaseId, Term};
 use state::LeaseClock;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// How a linearizable read is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! answered from the history, slower and just as exact.
 
 use crate::limits::{PINNED_VIEW_AGE_MAX, PINNED_VIEWS_MAX};
-use crate::reply::lock;
+use crate::sync::lock;
 use model::Revision;
 use state::StateView;
 use std::collections::VecDeque;

@@ -7,8 +7,7 @@
 //!
 //! Invariant: the value is in one place: with one thread, or put down here.
 
-use crate::reply::lock;
-use std::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, lock, wait};
 use std::time::Duration;
 
 pub(crate) struct Relay<T> {
@@ -20,6 +19,15 @@ struct State<T> {
     /// With the time at which it was put down.
     down: Option<(T, Duration)>,
     has_ended: bool,
+}
+
+/// What the other thread finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Looked<T> {
+    Taken(T),
+    /// It is held, or does not lie for long.
+    Nothing,
+    Ended,
 }
 
 impl<T> Relay<T> {
@@ -41,17 +49,29 @@ impl<T> Relay<T> {
 
     /// Waits until the value has lain for as long as `patience`, and takes it. `None` once the relay has ended.
     pub(crate) fn take_over(&self, patience: Duration, now: impl Fn() -> Duration) -> Option<T> {
-        let mut state = lock(&self.state);
-        while !state.has_ended {
-            if let Some((value, _)) = state.down.take_if(|(_, since)| now().saturating_sub(*since) >= patience) {
-                return Some(value);
+        loop {
+            match self.take_now(patience, &now) {
+                Looked::Taken(value) => return Some(value),
+                Looked::Ended => return None,
+                Looked::Nothing => {}
             }
-            state = match self.ended.wait_timeout(state, patience) {
-                Ok((state, _)) => state,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            let state = lock(&self.state);
+            if !state.has_ended {
+                drop(wait(&self.ended, state, patience));
+            }
         }
-        None
+    }
+
+    /// Takes the value if it has lain for as long as `patience`.
+    pub(crate) fn take_now(&self, patience: Duration, now: impl Fn() -> Duration) -> Looked<T> {
+        let mut state = lock(&self.state);
+        if state.has_ended {
+            return Looked::Ended;
+        }
+        match state.down.take_if(|(_, since)| now().saturating_sub(*since) >= patience) {
+            Some((value, _)) => Looked::Taken(value),
+            None => Looked::Nothing,
+        }
     }
 
     /// Nobody needs the value any more.

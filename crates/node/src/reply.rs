@@ -6,9 +6,9 @@
 //! Invariant: a cell is answered exactly once, also when its request is dropped unanswered (`Slot::drop` says stopped).
 
 use crate::Refused;
+use crate::sync::{Arc, Mutex, lock};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 /// Result of one request as the answering thread produces it.
@@ -22,20 +22,6 @@ enum CellState<T> {
     Waiting(Option<Waker>),
     Answered(Answer<T>),
     Taken,
-}
-
-/// Locks that hold no invariant across a panic: a poisoned one is used as it is.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// The same if nobody has it.
-pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
 }
 
 impl<T> Cell<T> {

@@ -17,9 +17,10 @@ use crate::limits::{BACKGROUND_INTERVAL, DISK_RETRY_INTERVAL, STOP_THREADS_MAX};
 use crate::messages::{ApplyMessage, DriverMessage};
 use crate::parts::{ApplySeat, BackgroundSeat, DriverSeat, LogSeat, Parts, Queues};
 use crate::relay::Relay;
-use crate::reply::{lock, try_lock};
 use crate::shared::Shared;
 use crate::start::StartError;
+use crate::sync::lock;
+use crate::workplace::Workplace;
 use state::State;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -35,10 +36,8 @@ struct Shell {
     relay: Relay<Box<DriverSeat>>,
     /// How long the driver may lie while whoever put it down waits for a disk.
     patience: Duration,
-    /// `None` once it was closed.
-    log: Mutex<Option<LogSeat>>,
-    /// `None` once it failed.
-    apply: Mutex<Option<ApplySeat>>,
+    log: Workplace<LogSeat>,
+    apply: Workplace<ApplySeat>,
     running: Running,
 }
 
@@ -49,8 +48,8 @@ impl Threads {
             queues,
             relay: Relay::new(),
             patience: tick / 2,
-            log: Mutex::new(Some(log)),
-            apply: Mutex::new(Some(apply)),
+            log: Workplace::new(log),
+            apply: Workplace::new(apply),
             running: Running::default(),
         });
         let mut threads = Threads { shell, joins: Vec::new() };
@@ -79,14 +78,14 @@ impl Threads {
         let Threads { shell, joins } = self;
         shell.shared().inbox.push_always(DriverMessage::Stop);
         if !shell.running.wait_for_end(STOP_THREADS_MAX) {
-            tracing::warn!("stop: a disk does not answer; the next start applies the log instead of a last checkpoint");
+            tracing::warn!("stop: a disk does not return; the next start applies the log instead of a last checkpoint");
             return None;
         }
         for thread in joins {
             // A thread that died has said why.
             let _ = thread.join();
         }
-        let seat = lock(&shell.apply).take();
+        let seat = shell.apply.with(Option::take);
         seat.map(|seat| seat.part.into_state())
     }
 }
@@ -139,24 +138,14 @@ impl Shell {
         }
     }
 
-    /// Does what the log is asked for, unless somebody is at it: who is looks again when done.
+    /// Does what the log is asked for, unless somebody is at it. While it is stalled, trying again is for later.
     fn run_log(&self) {
-        loop {
-            let Some(mut log) = try_lock(&self.log) else { return };
-            let Some(seat) = &mut *log else { return };
-            let stalled = self.queues.step_log(seat);
-            drop(log);
-            if stalled || self.queues.log.is_empty() {
-                return;
-            }
-        }
+        self.log.work_off(|| !self.queues.log.is_empty(), |seat| !self.queues.step_log(seat));
     }
 
     /// Applies a lone small entry, and leaves everything else to the apply thread.
     fn run_apply(&self) {
-        if let Some(mut apply) = try_lock(&self.apply) {
-            self.queues.step_apply_lone(&mut apply);
-        }
+        self.apply.try_with(|cell| self.queues.step_apply_lone(cell));
         self.queues.apply.wake();
     }
 
@@ -167,9 +156,9 @@ impl Shell {
         self.relay.end();
         // What was not committed is answered.
         drop(seat);
-        // Who is at it is kept by the disk.
-        if let Some(log) = try_lock(&self.log).and_then(|mut log| log.take()) {
-            log.part.close();
+        match self.log.try_with(Option::take) {
+            Some(log) => log.into_iter().for_each(|log| log.part.close()),
+            None => self.running.leave_one(),
         }
     }
 
@@ -184,7 +173,7 @@ impl Shell {
             };
             self.queues.apply.wait(wait);
             // Taken from the queue only with the part in hand, so that nobody steps it with what came later.
-            next = self.queues.step_apply(&mut lock(&self.apply));
+            next = self.apply.with(|cell| self.queues.step_apply(cell));
         }
         self.queues.jobs.abandon();
     }
@@ -211,23 +200,36 @@ enum Pumped {
 /// Counts threads that have not ended.
 #[derive(Default)]
 struct Running {
-    count: Mutex<usize>,
-    ended: Condvar,
+    count: Mutex<Count>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Count {
+    running: usize,
+    /// A disk keeps the other thread of the driver: it ends with the process.
+    leaves_one: bool,
 }
 
 impl Running {
     fn add(&self) {
-        *lock(&self.count) += 1;
+        lock(&self.count).running += 1;
     }
 
     fn remove(&self) {
-        *lock(&self.count) -= 1;
-        self.ended.notify_all();
+        lock(&self.count).running -= 1;
+        self.changed.notify_all();
     }
 
-    /// False if some still run after `timeout`.
+    fn leave_one(&self) {
+        lock(&self.count).leaves_one = true;
+        self.changed.notify_all();
+    }
+
+    /// True once all threads have ended, false when one is to be left or after `timeout`.
     fn wait_for_end(&self, timeout: Duration) -> bool {
-        let waited = self.ended.wait_timeout_while(lock(&self.count), timeout, |count| *count > 0);
-        waited.map_or_else(|poisoned| *poisoned.into_inner().0, |(count, _)| *count) == 0
+        let is_waiting = |count: &mut Count| count.running > usize::from(count.leaves_one);
+        let waited = self.changed.wait_timeout_while(lock(&self.count), timeout, is_waiting);
+        waited.map_or_else(|poisoned| poisoned.into_inner().0.running, |(count, _)| count.running) == 0
     }
 }

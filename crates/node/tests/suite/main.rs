@@ -4,3 +4,4 @@ mod known_bugs;
 mod member;
 mod reclaim;
 mod single_member;
+mod stuck_disk;

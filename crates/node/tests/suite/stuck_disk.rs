@@ -1,0 +1,173 @@
+//! A disk that does not return from a sync of the log: whoever waits is answered in time, reads go on, and the member can be
+//! stopped. When the disk returns, the member goes on.
+
+use crate::member::{block_on, config, get, propose_put, put, start};
+use io::{Disk, File, LockGuard, Open};
+use node::{Config, Refused};
+use sim::SimDisk;
+use std::io::Result;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A disk of which syncs of data wait while it is stuck.
+#[derive(Debug, Clone)]
+struct StuckDisk {
+    below: SimDisk,
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    is_stuck: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, is_stuck: bool) {
+        *self.lock() = is_stuck;
+        self.changed.notify_all();
+    }
+
+    fn pass(&self) {
+        drop(self.changed.wait_while(self.lock(), |is_stuck| *is_stuck));
+    }
+}
+
+#[derive(Debug)]
+struct StuckFile {
+    below: Arc<dyn File>,
+    gate: Arc<Gate>,
+}
+
+impl StuckDisk {
+    fn new() -> StuckDisk {
+        StuckDisk { below: SimDisk::new(), gate: Arc::default() }
+    }
+}
+
+impl Disk for StuckDisk {
+    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
+        let below = self.below.open(path, how)?;
+        Ok(Arc::new(StuckFile { below, gate: self.gate.clone() }))
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        self.below.create_dir(path)
+    }
+
+    fn list(&self, directory: &Path) -> Result<Vec<String>> {
+        self.below.list(directory)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool> {
+        self.below.exists(path)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.below.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.below.rename(from, to)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> Result<()> {
+        self.below.sync_dir(directory)
+    }
+
+    fn lock(&self, path: &Path) -> Result<LockGuard> {
+        self.below.lock(path)
+    }
+
+    fn free_space(&self, directory: &Path) -> Result<u64> {
+        self.below.free_space(directory)
+    }
+
+    fn mode(&self, path: &Path) -> Result<u32> {
+        self.below.mode(path)
+    }
+}
+
+impl File for StuckFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.below.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.below.write_at(data, offset)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.gate.pass();
+        self.below.sync_data()
+    }
+
+    fn sync_all(&self) -> Result<()> {
+        self.gate.pass();
+        self.below.sync_all()
+    }
+
+    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
+        self.below.allocate(offset, length)
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.below.set_len(length)
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.below.len()
+    }
+}
+
+fn short() -> Config {
+    Config { request_timeout: Duration::from_millis(200), ..config("/data") }
+}
+
+#[test]
+fn requests_are_answered_in_time_and_the_member_goes_on_when_the_disk_returns() {
+    let disk = StuckDisk::new();
+    let node = start(Arc::new(disk.clone()), short());
+    put(node.handle(), "before", "1").expect("the disk is sound");
+    for round in 0..3 {
+        disk.gate.set(true);
+        // The first is on its way to the disk, the others gather behind it.
+        for n in 0..3 {
+            let refused = put(node.handle(), &format!("k{n}"), &round.to_string()).err();
+            assert_eq!(refused, Some(Refused::TimedOut));
+            assert_eq!(get(node.handle(), "before").as_deref(), Some("1"), "reads go on");
+        }
+        disk.gate.set(false);
+        while put(node.handle(), "after", &round.to_string()).is_err() {}
+        for n in 0..3 {
+            let value = get(node.handle(), &format!("k{n}"));
+            assert_eq!(value, Some(round.to_string()), "what was taken is applied");
+        }
+    }
+    // Three times three that were told nothing certain, and as often something after; each at most once.
+    let revision = node.handle().view().revision().0;
+    assert!(revision >= 1 + 1 + 9 + 3, "revision {revision}");
+    node.stop();
+}
+
+#[test]
+fn a_member_stops_while_its_disk_does_not_return() {
+    let disk = StuckDisk::new();
+    let node = start(Arc::new(disk.clone()), short());
+    put(node.handle(), "before", "1").expect("the disk is sound");
+    disk.gate.set(true);
+    let pending = propose_put(node.handle(), "stuck", "1".into());
+    let started = Instant::now();
+    node.stop();
+    assert!(started.elapsed() < Duration::from_secs(60), "it waited for the disk");
+    assert!(matches!(block_on(pending), Err(Refused::Stopped | Refused::TimedOut)));
+    let survivor = start(Arc::new(disk.below.after_kill()), config("/data"));
+    assert_eq!(get(survivor.handle(), "before").as_deref(), Some("1"));
+    survivor.stop();
+    disk.gate.set(false);
+}
