@@ -46,7 +46,7 @@ pub struct Config {
     pub quota_bytes: i64,
 }
 
-/// What a message may be longer than a proposal: room for the rest of a request (etcd's figure).
+/// What a message may be longer than a proposal: space for the rest of a request (etcd's figure).
 pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 
 impl Default for Config {

@@ -33,7 +33,7 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         accounts_total,
         accounts: accounts.into_iter().map(account).collect(),
         over_budget: over_budget(rim, &view),
-        unreleased_bytes: view.unreleased_bytes(),
+        unsettled_bytes: view.unsettled_bytes(),
     };
     Ok(Answer::Message(wire::message(&response)))
 }

@@ -46,10 +46,10 @@ pub(crate) fn control(identity: &Identity, stamp: Stamp, fields: Fields<'_>) -> 
     head(identity, stamp, fields, 0, 0).into()
 }
 
-/// The prefix and everything in front of `events_len` bytes of events; `room` more bytes are reserved.
-fn head(identity: &Identity, stamp: Stamp, fields: Fields<'_>, events_len: usize, room: usize) -> Vec<u8> {
+/// The prefix and everything in front of `events_len` bytes of events; `spare` more bytes are reserved.
+fn head(identity: &Identity, stamp: Stamp, fields: Fields<'_>, events_len: usize, spare: usize) -> Vec<u8> {
     let own = identity.header_len(stamp) + fields.len();
-    let mut out = Vec::with_capacity(wire::PREFIX_BYTES + own + room);
+    let mut out = Vec::with_capacity(wire::PREFIX_BYTES + own + spare);
     wire::put_prefix(&mut out, own + events_len);
     identity.put_header(&mut out, stamp);
     fields.put(&mut out);

@@ -140,7 +140,7 @@ fn sequence(matches: &ArgMatches) -> Result<u8, String> {
     let mut source = live(matches)?;
     if source.info().kind == SourceKind::Bowline {
         return show(
-            "Bowline needs none of this: it gives space back by itself, and the alarm goes when there is room. If it is full, \
+            "Bowline needs none of this: it gives space back by itself, and the alarm goes when there is space. If it is full, \
              delete: bowline doctor space free\n",
         );
     }

@@ -127,8 +127,8 @@ impl Answer {
             let _ = write!(out, " of {} ({percent:.1} %)", bytes(quota));
         }
         let _ = write!(out, ", on disk {}", bytes(top.physical_bytes));
-        if top.unreleased_bytes > 0 {
-            let _ = write!(out, ", being given back {}", bytes(top.unreleased_bytes));
+        if top.unsettled_bytes > 0 {
+            let _ = write!(out, ", being given back {}", bytes(top.unsettled_bytes));
         }
         if let Some(seconds) = top.full_in_s {
             let _ = write!(out, ", full in {}", duration(seconds));
@@ -179,7 +179,7 @@ impl Answer {
         let answer = json!({
             "retained_bytes": top.retained_bytes,
             "physical_bytes": top.physical_bytes,
-            "unreleased_bytes": top.unreleased_bytes,
+            "unsettled_bytes": top.unsettled_bytes,
             "quota_bytes": top.quota_bytes,
             "full_in_s": top.full_in_s,
             "alarm": top.alarm,
@@ -258,7 +258,7 @@ mod tests {
             accounts_total: 5,
             accounts,
             over_budget: vec![over],
-            unreleased_bytes: 50 << 20,
+            unsettled_bytes: 50 << 20,
         };
         Answer { at, top }
     }

@@ -33,7 +33,7 @@ pub enum Command {
     BudgetSet(Budget),
     /// The prefix of the one to go.
     BudgetRemove(Bytes),
-    SpaceRelease(SpaceRelease),
+    SpaceSettle(SpaceSettle),
 }
 
 /// Reads keys. `limit` 0 means all; `revision` 0 means the current one.
@@ -180,7 +180,7 @@ pub enum CompareTarget {
     Lease(LeaseId),
 }
 
-/// Drops history below `revision`. `physical` asks that the answer waits until the bytes are released.
+/// Drops history below `revision`. `physical` asks that the answer waits until the bytes are settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compact {
     pub revision: Revision,
@@ -189,11 +189,11 @@ pub struct Compact {
 
 /// Bytes that compactions dropped stop being counted, because the leader's files have followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SpaceRelease {
+pub struct SpaceSettle {
     /// The compacted revision that the leader knew: after a later compaction this does nothing.
     pub compacted: Revision,
     /// At most so many dropped bytes are counted from now on.
-    pub unreleased_bytes: u64,
+    pub unsettled_bytes: u64,
 }
 
 /// `id` was chosen by the client or by the proposing member; `ttl_s` is the effective time to live.

@@ -70,7 +70,7 @@ const CLUSTER_VERSION_SET: u8 = 10;
 const RANGE: u8 = 11;
 const BUDGET_SET: u8 = 12;
 const BUDGET_REMOVE: u8 = 13;
-const SPACE_RELEASE: u8 = 14;
+const SPACE_SETTLE: u8 = 14;
 
 fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
@@ -142,10 +142,10 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(BUDGET_REMOVE);
             put_bytes(out, prefix);
         }
-        Command::SpaceRelease(release) => {
-            out.push(SPACE_RELEASE);
-            put_signed(out, release.compacted.0);
-            put_varint(out, release.unreleased_bytes);
+        Command::SpaceSettle(settle) => {
+            out.push(SPACE_SETTLE);
+            put_signed(out, settle.compacted.0);
+            put_varint(out, settle.unsettled_bytes);
         }
     }
 }
@@ -180,9 +180,9 @@ fn command(reader: &mut Reader) -> Result<Command, DecodeError> {
         CLUSTER_VERSION_SET => Command::ClusterVersionSet(reader.text("cluster version")?),
         BUDGET_SET => Command::BudgetSet(budget(reader)?),
         BUDGET_REMOVE => Command::BudgetRemove(reader.bytes()?),
-        SPACE_RELEASE => Command::SpaceRelease(SpaceRelease {
+        SPACE_SETTLE => Command::SpaceSettle(SpaceSettle {
             compacted: Revision(reader.signed()?),
-            unreleased_bytes: reader.varint()?,
+            unsettled_bytes: reader.varint()?,
         }),
         tag => return Err(DecodeError::UnknownTag { what: "command", tag: u64::from(tag) }),
     })

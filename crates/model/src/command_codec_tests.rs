@@ -113,8 +113,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             hard
         })),
         bytes().prop_map(Command::BudgetRemove),
-        (any::<i64>(), any::<u64>()).prop_map(|(compacted, unreleased_bytes)| {
-            Command::SpaceRelease(SpaceRelease { compacted: Revision(compacted), unreleased_bytes })
+        (any::<i64>(), any::<u64>()).prop_map(|(compacted, unsettled_bytes)| {
+            Command::SpaceSettle(SpaceSettle { compacted: Revision(compacted), unsettled_bytes })
         }),
     ]
 }

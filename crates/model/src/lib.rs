@@ -17,7 +17,7 @@ pub use budget::{Budget, BudgetFigure, Limits, OverBudget};
 pub use command::{
     Alarm, AlarmAction, AlarmKind, Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, Entry,
     LeaseCheckpoint, LeaseGrant, MemberPublish, Operation, Put, PutLease, PutValue, Range, RevisionBounds, Sort,
-    SortOrder, SortTarget, SpaceRelease, Txn,
+    SortOrder, SortTarget, SpaceSettle, Txn,
 };
 pub use command_codec::{
     TXN_DEPTH_MAX, budget as decode_budget, decode_entry, encode_entry, put_budget as encode_budget,

@@ -212,7 +212,7 @@ impl Accounts {
     }
 
     /// These bytes of history are compacted.
-    pub(crate) fn release(&mut self, id: AccountId, bytes: u64) {
+    pub(crate) fn drop_history(&mut self, id: AccountId, bytes: u64) {
         self.change(id, |stat| stat.history_bytes -= bytes);
         let account = &mut self.accounts[id.0 as usize];
         if account.stat.is_empty() {
@@ -415,9 +415,9 @@ mod tests {
         let pods = accounts.of(b"/registry/pods/a");
         assert_eq!(accounts.of(b"/registry/pods/b"), pods);
         accounts.change(pods, |stat| stat.history_bytes = 10);
-        accounts.release(pods, 4);
+        accounts.drop_history(pods, 4);
         assert_eq!(accounts.of(b"/registry/pods/a"), pods);
-        accounts.release(pods, 6);
+        accounts.drop_history(pods, 6);
         let jobs = accounts.of(b"/registry/jobs/a");
         assert_eq!(jobs, pods);
         accounts.change(jobs, |stat| stat.keys = 1);
@@ -472,7 +472,7 @@ mod tests {
         assert_eq!((usage(&accounts, below), usage(&accounts, all)), ((1, 1), (4, 1111)));
         accounts.change(pods, |stat| (stat.keys, stat.live_bytes, stat.history_bytes) = (0, 0, 3));
         assert_eq!((usage(&accounts, below), usage(&accounts, all)), ((0, 3), (3, 1113)));
-        accounts.release(pods, 3);
+        accounts.drop_history(pods, 3);
         let mut seen = Vec::new();
         accounts.each_meter_of(b"/registry/pods/b", |id, usage| seen.push((Some(id), usage.keys)));
         assert_eq!(seen, [(all, 3), (below, 0)], "also of an account that is not there");

@@ -8,6 +8,7 @@ use crate::entry::{Entry, KeySummary};
 use crate::fault::{Fault, Result};
 use crate::index::Index;
 use crate::run::BlockWriter;
+use crate::space::limits::DELTA_BYTES_MIN;
 use crate::tree::Iter;
 use crate::version::Version;
 use bytes::Bytes;
@@ -20,9 +21,6 @@ use stdx::codec::{DecodeError, Reader, put_varint};
 use store::{CheckpointWriter, Mode, Run};
 
 const FORMAT: u8 = 1;
-/// Runs are folded into a full one when they are longer than two full ones and this; above the store's target (see `reclaim`),
-/// than one and a quarter and a quarter of this.
-const DELTA_BYTES_MIN: u64 = 4 << 20;
 /// The most runs that a start merges.
 const RUNS_MAX: usize = if cfg!(test) { 4 } else { 128 };
 
@@ -108,12 +106,13 @@ impl<T> Noted<T> {
     }
 }
 
-/// What the owner knows of its space when a checkpoint is taken.
-pub(crate) struct Room {
-    pub(crate) is_over: bool,
+/// How the store's space stands when a checkpoint is taken.
+pub(crate) struct Occupancy {
+    /// The files are longer than they should be.
+    pub(crate) is_over_target: bool,
     pub(crate) live_bytes: u64,
     /// A run may not be longer, on a full disk.
-    pub(crate) bytes_max: Option<u64>,
+    pub(crate) run_bytes_max: Option<u64>,
 }
 
 impl Checkpoints {
@@ -144,8 +143,8 @@ impl Checkpoints {
     }
 
     /// What the next checkpoint would give back by folding the runs; 0 if it would not fold them.
-    pub(crate) fn fold_frees(&self, room: &Room) -> u64 {
-        if self.folds(room) { self.excess_bytes(room.live_bytes) } else { 0 }
+    pub(crate) fn fold_frees(&self, occupancy: &Occupancy) -> u64 {
+        if self.folds(occupancy) { self.excess_bytes(occupancy.live_bytes) } else { 0 }
     }
 
     fn excess_bytes(&self, live_bytes: u64) -> u64 {
@@ -153,11 +152,13 @@ impl Checkpoints {
         (self.full_bytes + self.delta_bytes).saturating_sub(expected + expected / 4 + DELTA_BYTES_MIN / 4)
     }
 
-    fn folds(&self, room: &Room) -> bool {
-        let expected = self.full_bytes_expected(room.live_bytes);
+    fn folds(&self, occupancy: &Occupancy) -> bool {
+        let expected = self.full_bytes_expected(occupancy.live_bytes);
         let too_long = self.full_bytes + self.delta_bytes > 2 * expected + DELTA_BYTES_MIN;
-        let due = self.runs >= RUNS_MAX || too_long || (room.is_over && self.excess_bytes(room.live_bytes) > 0);
-        self.runs == 0 || (due && room.bytes_max.is_none_or(|bytes_max| expected <= bytes_max))
+        let due = self.runs >= RUNS_MAX
+            || too_long
+            || (occupancy.is_over_target && self.excess_bytes(occupancy.live_bytes) > 0);
+        self.runs == 0 || (due && occupancy.run_bytes_max.is_none_or(|run_bytes_max| expected <= run_bytes_max))
     }
 
     pub(crate) fn note_hiding(&mut self, key: &[u8], version: &Version) {
@@ -179,13 +180,13 @@ impl Checkpoints {
         index: Index,
         revision: Revision,
         compacted: Revision,
-        room: Room,
+        occupancy: Occupancy,
     ) -> CheckpointJob {
         self.captured = revision;
         let (hiding, moved) = (self.hiding.take(), self.moved.take());
         let meta = CheckpointMeta { revision, compacted };
-        let live_bytes = room.live_bytes;
-        let (mode, since, notes) = if self.folds(&room) {
+        let live_bytes = occupancy.live_bytes;
+        let (mode, since, notes) = if self.folds(&occupancy) {
             // What a full run holds hides nothing older, and is where it lies now.
             (Mode::Full, Revision(0), Notes::default())
         } else {

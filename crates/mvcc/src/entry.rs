@@ -82,7 +82,7 @@ impl<'a> Entry<'a> {
         self.has(DEEP)
     }
 
-    /// The versions held here, newest first.
+    /// The versions packed here, newest first.
     pub(crate) fn versions(self) -> Versions<'a> {
         Versions(self.0)
     }

@@ -5,7 +5,7 @@
 //!     │  index: Tree of entries (versions of a key, newest first) + deep history          values: records in `store`
 //!     ├─ view() ─▶ View: range, count, events, hash_kv, load        any thread, any time, no locks
 //!     ├─ compact() at once for readers, compaction_step() for memory and disk
-//!     ├─ begin_reclaim() ─▶ ReclaimJob: live records of worn segments to new ones ─▶ relocation_step()
+//!     ├─ begin_clean() ─▶ CleanJob: live records of worn segments to new ones ─▶ relocation_step()
 //!     └─ take_checkpoint() ─▶ CheckpointJob: sorted runs of versions  ─▶  open() merges them
 //! ```
 //! Invariants:
@@ -32,10 +32,8 @@ mod index;
 mod load;
 mod owner;
 mod range;
-mod reclaim;
-mod release;
-mod relocation;
 mod run;
+mod space;
 mod superseded;
 #[cfg(test)]
 mod tests;
@@ -52,9 +50,8 @@ pub use fault::{Fault, ReadError, Result};
 pub use hash::KvHash;
 pub use owner::Mvcc;
 pub use range::{RangeItem, RangeResult};
-pub use reclaim::ReclaimStats;
-pub use relocation::{ReclaimJob, Relocated};
 pub use run::recode_run;
+pub use space::{CleanJob, Cleaned, ReclaimStats, WRITE_WINDOW_BYTES_MIN};
 pub use store::Location;
 pub use tree::Key;
 pub use txn::{PutResult, Txn};

@@ -8,8 +8,7 @@ use crate::hash::CompactionHashes;
 use crate::index::Index;
 use crate::load::{self, Loaded};
 use crate::range::live_at;
-use crate::reclaim::Reclaim;
-use crate::release::Unreleased;
+use crate::space::{Reclaim, Unsettled};
 use crate::superseded::Superseded;
 use crate::txn::Txn;
 use crate::version::Version;
@@ -31,9 +30,9 @@ pub struct Mvcc {
     pub(crate) index: Index,
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
-    /// Without what is unreleased.
+    /// Without what is unsettled.
     pub(crate) retained: u64,
-    pub(crate) unreleased: Unreleased,
+    pub(crate) unsettled: Unsettled,
     pub(crate) superseded: Superseded,
     pub(crate) accounts: AccountsReader,
     compaction: Compaction,
@@ -77,7 +76,7 @@ impl Mvcc {
             revision,
             compacted,
             retained,
-            unreleased: Unreleased::default(),
+            unsettled: Unsettled::default(),
             superseded,
             accounts: AccountsReader::new(accounts),
             compaction: Compaction::default(),
@@ -106,9 +105,9 @@ impl Mvcc {
     }
 
     /// Bytes of the records of all versions that may still be read, deletions counted as records of their key, and what is
-    /// unreleased. The same on every member after the same commands, whatever was removed already.
+    /// unsettled. The same on every member after the same commands, whatever was removed already.
     pub fn retained_bytes(&self) -> u64 {
-        self.retained.saturating_add(self.unreleased.bytes())
+        self.retained.saturating_add(self.unsettled.bytes())
     }
 
     /// Keys and retained bytes by prefix.
@@ -133,8 +132,8 @@ impl Mvcc {
     }
 
     /// True if records of so many bytes can be written without asking the disk for space.
-    pub fn has_room(&self, bytes: u64) -> bool {
-        self.store.has_room(bytes)
+    pub fn is_allocated(&self, bytes: u64) -> bool {
+        self.store.is_allocated(bytes)
     }
 
     /// Live and all bytes of each segment.
@@ -173,7 +172,7 @@ impl Mvcc {
     }
 
     /// Drops history below `at`: for readers and in the accounts at once, in memory and in the store by `compaction_step`, in
-    /// the retained bytes at once if it is not much (see `release`). Fails if `at` is compacted already or lies in the future.
+    /// the retained bytes at once if it is not much (see `space::settle`). Fails if `at` is compacted already or lies in the future.
     pub fn compact(&mut self, at: Revision) -> std::result::Result<(), Rejection> {
         if at <= self.compacted {
             return Err(Rejection::Compacted);
@@ -187,11 +186,11 @@ impl Mvcc {
         let mut accounts = self.accounts.lock();
         self.superseded.compact(at, |account, bytes| {
             dropped += bytes;
-            accounts.release(account, bytes);
+            accounts.drop_history(account, bytes);
         });
         drop(accounts);
         self.retained -= dropped;
-        self.unreleased.add(dropped);
+        self.unsettled.add(dropped);
         self.compaction.schedule();
         Ok(())
     }
@@ -200,7 +199,7 @@ impl Mvcc {
     /// false. A thousand keys take less than half a millisecond.
     pub fn compaction_step(&mut self, budget_keys: usize) -> bool {
         let Mvcc { index, store, compaction, checkpoints, compacted, .. } = self;
-        compaction.step(index, *compacted, budget_keys, &mut Release { store, checkpoints });
+        compaction.step(index, *compacted, budget_keys, &mut Discard { store, checkpoints });
         compaction.is_pending()
     }
 
@@ -214,18 +213,18 @@ impl Mvcc {
         meta.map_or(0, |meta| meta.location.record_bytes())
     }
 
-    /// Makes room for records whose payloads have `bytes` together, so that writing them will not wait for space. Fails if the
+    /// Allocates space for records whose payloads have `bytes` together, so that writing them will not wait for space. Fails if the
     /// disk is full: then nothing of them may be applied yet.
-    pub fn make_room(&mut self, bytes: u64) -> Result<()> {
-        Ok(self.store.make_room(bytes)?)
+    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
+        Ok(self.store.allocate(bytes)?)
     }
 
     /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
     /// next may be taken after `finish_checkpoint`, or after the job was dropped.
     pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
-        let room = self.room();
+        let occupancy = self.occupancy();
         let writer = self.store.begin_checkpoint()?;
-        Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, room))
+        Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, occupancy))
     }
 
     /// The job's checkpoint is durable: what only the one before named is to go.
@@ -235,15 +234,15 @@ impl Mvcc {
     }
 }
 
-struct Release<'a> {
+struct Discard<'a> {
     store: &'a mut Store,
     checkpoints: &'a mut Checkpoints,
 }
 
-impl Removed for Release<'_> {
+impl Removed for Discard<'_> {
     fn version(&mut self, version: &Version) {
         if let Some(location) = version.location() {
-            self.store.release(location);
+            self.store.mark_garbage(location);
         }
     }
 

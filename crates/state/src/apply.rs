@@ -77,11 +77,11 @@ impl State {
     }
 
     fn carry_out_in_budget(&mut self, command: &Command, cost: u64, change: &mut Option<Change>) -> Result<Answer> {
-        if (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.has_room(self.mvcc.retained_bytes(), cost) {
+        if (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.admits(self.mvcc.retained_bytes(), cost) {
             self.raise_no_space();
             let demand =
                 if self.strict_latch { Demand { grows: true, record_bytes: 0 } } else { self.demand(command)? };
-            if demand.grows || !self.quota.reserve_has_room(self.mvcc.retained_bytes(), demand.record_bytes) {
+            if demand.grows || !self.quota.reserve_admits(self.mvcc.retained_bytes(), demand.record_bytes) {
                 return Ok(Err(Rejection::NoSpace));
             }
         }
@@ -107,9 +107,9 @@ impl State {
             }
             Command::BudgetSet(budget) => self.budget_set(budget),
             Command::BudgetRemove(prefix) => Ok(self.budget_remove(prefix)),
-            Command::SpaceRelease(release) => {
-                self.mvcc.release_space(release);
-                Ok(Ok(Outcome::SpaceRelease))
+            Command::SpaceSettle(settle) => {
+                self.mvcc.settle_space(settle);
+                Ok(Ok(Outcome::SpaceSettle))
             }
         }
     }
@@ -132,7 +132,7 @@ impl State {
             | Command::ClusterVersionSet(_)
             | Command::BudgetSet(_)
             | Command::BudgetRemove(_)
-            | Command::SpaceRelease(_) => false,
+            | Command::SpaceSettle(_) => false,
         };
         if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
             return Err(Rejection::Corrupt);
@@ -152,7 +152,7 @@ impl State {
         }
     }
 
-    /// Clears the alarm that the quota raised once there is room again. Not with the entry that raised it: a large put may meet a
+    /// Clears the alarm that the quota raised once it admits growth again. Not with the entry that raised it: a large put may meet a
     /// small quota from below the mark, and the alarm is to be seen.
     fn relieve(&mut self) -> bool {
         let full = self.alarms.by_quota().is_some() && !self.strict_latch;
@@ -291,7 +291,7 @@ fn cost(command: &Command) -> u64 {
         | Command::ClusterVersionSet(_)
         | Command::BudgetSet(_)
         | Command::BudgetRemove(_)
-        | Command::SpaceRelease(_) => 0,
+        | Command::SpaceSettle(_) => 0,
     }
 }
 
@@ -323,7 +323,7 @@ impl ApplyTxn<'_> {
         Ok(before.filter(|_| put.prev_kv).map(|before| before.location))
     }
 
-    /// Deletes a range; answers how many keys it held, and their pairs if that was asked for.
+    /// Deletes a range; answers how many keys were in it, and their pairs if that was asked for.
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> (u64, Vec<Location>) {
         let deleted = self.txn.delete_range(&delete.range);
         if deleted.iter().any(|(_, meta)| !meta.lease.is_none()) {

@@ -8,9 +8,9 @@
 //! ```
 //! Deletions, leases' ends and compactions are always served, and so are rewrites that do not grow (by the quota's measure: a kilobyte
 //! of metadata more does not count): who is over a budget can be dug out, by graceful deletion too. What such rewrites leave as
-//! history counts and is not held back; a limit of writes/s is what holds back rewriting.
+//! history counts and is not refused; a limit of writes/s is what slows rewriting down.
 //! A txn is judged by the puts of the branch that is carried out, for each prefix by itself, and refused whole. Its deletions make no
-//! room for its own puts. A prefix below another counts for both.
+//! space for its own puts. A prefix below another counts for both.
 //!
 //! Invariants: all that decides is the same on every member at the same entry: accounts, the leader's time in the entry, and what
 //! the checkpoint's tables hold. That time moves by the leader's ticks, a tenth of a second each, and not while nobody leads.

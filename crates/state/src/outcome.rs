@@ -22,7 +22,7 @@ pub struct Applied {
 pub enum NoSpace {
     /// The command met the quota.
     Raised,
-    /// After the command there is room again.
+    /// After the command the quota admits growth again.
     Cleared,
 }
 
@@ -53,7 +53,7 @@ pub enum Outcome {
     ClusterVersionSet,
     BudgetSet,
     BudgetRemove,
-    SpaceRelease,
+    SpaceSettle,
 }
 
 /// The answer to a txn: which branch was taken, and one outcome for each of its operations.

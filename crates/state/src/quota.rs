@@ -1,4 +1,4 @@
-//! What a command would add to the store, and whether the quota has room for it. etcd's figures: a put costs its key, its
+//! What a command would add to the store, and whether the quota admits it. etcd's figures: a put costs its key, its
 //! value and 256 bytes; a txn the dearer of its branches, nested txns included; a lease 64 bytes.
 //!
 //! ```text
@@ -37,12 +37,12 @@ pub struct Quota(pub Option<u64>);
 
 impl Quota {
     /// True if a command of this cost may be carried out while `retained_bytes` are in use. What costs nothing always may.
-    pub(crate) fn has_room(self, retained_bytes: u64, cost: u64) -> bool {
+    pub(crate) fn admits(self, retained_bytes: u64, cost: u64) -> bool {
         cost == 0 || self.0.is_none_or(|limit| retained_bytes.saturating_add(cost) < limit)
     }
 
-    /// True if the reserve has room for so many bytes of records.
-    pub(crate) fn reserve_has_room(self, retained_bytes: u64, record_bytes: u64) -> bool {
+    /// True if the reserve admits so many bytes of records.
+    pub(crate) fn reserve_admits(self, retained_bytes: u64, record_bytes: u64) -> bool {
         self.0.is_none_or(|limit| {
             retained_bytes.saturating_add(record_bytes) <= limit.saturating_add(limit / RESERVE_DIVISOR)
         })
@@ -121,23 +121,23 @@ mod tests {
     }
 
     #[test]
-    fn room_ends_below_the_quota() {
+    fn the_quota_admits_what_stays_below_it() {
         let quota = Quota(Some(100));
-        assert!(quota.has_room(90, 9));
-        assert!(!quota.has_room(90, 10));
-        assert!(quota.has_room(1000, 0));
-        assert!(Quota(None).has_room(u64::MAX, u64::MAX));
+        assert!(quota.admits(90, 9));
+        assert!(!quota.admits(90, 10));
+        assert!(quota.admits(1000, 0));
+        assert!(Quota(None).admits(u64::MAX, u64::MAX));
     }
 
     #[test]
     fn the_reserve_is_above_the_quota_and_relief_below() {
         let quota = Quota(Some(1000));
-        assert!(quota.reserve_has_room(1000, 50));
-        assert!(!quota.reserve_has_room(1000, 51));
+        assert!(quota.reserve_admits(1000, 50));
+        assert!(!quota.reserve_admits(1000, 51));
         assert!(!quota.is_relieved(950));
         assert!(quota.is_relieved(949));
-        assert!(Quota(None).reserve_has_room(u64::MAX, u64::MAX) && Quota(None).is_relieved(u64::MAX));
-        assert!(Quota(Some(u64::MAX)).reserve_has_room(u64::MAX, u64::MAX));
+        assert!(Quota(None).reserve_admits(u64::MAX, u64::MAX) && Quota(None).is_relieved(u64::MAX));
+        assert!(Quota(Some(u64::MAX)).reserve_admits(u64::MAX, u64::MAX));
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl State {
             alarms: AlarmTable::default(),
             leases: TermsTree::default(),
             budgets: Vec::new(),
-            unreleased_bytes: 0,
+            unsettled_bytes: 0,
         };
         let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
         State::new(mvcc, tables, options)
@@ -80,7 +80,7 @@ impl State {
             let meter = mvcc.meter(&prefix).ok_or(Fault::BudgetTooDeep { prefix })?;
             budgets.restore(meter, kept);
         }
-        mvcc.restore_unreleased(tables.unreleased_bytes);
+        mvcc.restore_unsettled(tables.unsettled_bytes);
         Ok(State {
             has_budgets: !budgets.is_empty(),
             budgets: BudgetReader::new(budgets, mvcc.accounts().clone()),
@@ -139,8 +139,8 @@ impl State {
     }
 
     /// True if records of so many bytes can be written without asking the disk for space.
-    pub fn has_room(&self, bytes: u64) -> bool {
-        self.mvcc.has_room(bytes)
+    pub fn is_allocated(&self, bytes: u64) -> bool {
+        self.mvcc.is_allocated(bytes)
     }
 
     /// An image of what was flushed.
@@ -155,7 +155,7 @@ impl State {
             budgets: self.budgets.clone(),
             has_budgets: self.has_budgets,
             retained_bytes: self.mvcc.retained_bytes(),
-            unreleased_bytes: self.mvcc.unreleased_bytes(),
+            unsettled_bytes: self.mvcc.unsettled_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),
             quota: self.quota,
@@ -175,7 +175,7 @@ impl State {
             alarms: AlarmTable::clone(&self.alarms),
             leases: self.leases().terms().clone(),
             budgets: self.budgets.lock().kept(),
-            unreleased_bytes: self.mvcc.unreleased_bytes(),
+            unsettled_bytes: self.mvcc.unsettled_bytes(),
         };
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }

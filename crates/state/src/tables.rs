@@ -16,8 +16,8 @@ use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_vari
 const FORMAT: u8 = 1;
 /// The same with a list of budgets, which is not empty.
 const FORMAT_BUDGETS: u8 = 2;
-/// The same with a list of budgets, which may be empty, and unreleased bytes, which are not 0.
-const FORMAT_UNRELEASED: u8 = 3;
+/// The same with a list of budgets, which may be empty, and unsettled bytes, which are not 0.
+const FORMAT_UNSETTLED: u8 = 3;
 
 /// How far the log is in state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,7 +40,7 @@ pub struct Tables {
     /// In order of their prefixes.
     pub(crate) budgets: Vec<Kept>,
     /// What compactions dropped and is counted still.
-    pub(crate) unreleased_bytes: u64,
+    pub(crate) unsettled_bytes: u64,
 }
 
 impl Tables {
@@ -98,10 +98,10 @@ impl From<DecodeError> for TablesError {
 type Result<T> = std::result::Result<T, TablesError>;
 
 fn encode(out: &mut Vec<u8>, tables: &Tables) {
-    let format = match (tables.unreleased_bytes, tables.budgets.is_empty()) {
+    let format = match (tables.unsettled_bytes, tables.budgets.is_empty()) {
         (0, true) => FORMAT,
         (0, false) => FORMAT_BUDGETS,
-        _ => FORMAT_UNRELEASED,
+        _ => FORMAT_UNSETTLED,
     };
     out.push(format);
     put_varint(out, tables.applied.index.0);
@@ -126,8 +126,8 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
     if format != FORMAT {
         put_budgets(out, &tables.budgets);
     }
-    if format == FORMAT_UNRELEASED {
-        put_varint(out, tables.unreleased_bytes);
+    if format == FORMAT_UNSETTLED {
+        put_varint(out, tables.unsettled_bytes);
     }
 }
 
@@ -167,7 +167,7 @@ fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
     let format = reader.u8()?;
     match format {
-        FORMAT | FORMAT_BUDGETS | FORMAT_UNRELEASED => {}
+        FORMAT | FORMAT_BUDGETS | FORMAT_UNSETTLED => {}
         tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
     }
     let applied = AppliedUpTo {
@@ -183,14 +183,14 @@ fn decode(input: Bytes) -> Result<Tables> {
         FORMAT_BUDGETS => budgets(&mut reader, 1)?,
         _ => budgets(&mut reader, 0)?,
     };
-    let unreleased_bytes = if format == FORMAT_UNRELEASED { unreleased_bytes(&mut reader)? } else { 0 };
+    let unsettled_bytes = if format == FORMAT_UNSETTLED { unsettled_bytes(&mut reader)? } else { 0 };
     reader.finish("state tables")?;
-    Ok(Tables { applied, membership, alarms, leases, budgets, unreleased_bytes })
+    Ok(Tables { applied, membership, alarms, leases, budgets, unsettled_bytes })
 }
 
-fn unreleased_bytes(reader: &mut Reader) -> Result<u64> {
+fn unsettled_bytes(reader: &mut Reader) -> Result<u64> {
     match reader.varint()? {
-        0 => Err(TablesError::OutOfBounds { what: "number of unreleased bytes", value: 0 }),
+        0 => Err(TablesError::OutOfBounds { what: "number of unsettled bytes", value: 0 }),
         bytes => Ok(bytes),
     }
 }
@@ -354,9 +354,9 @@ mod tests {
         });
         let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
         let budgets = proptest::collection::btree_map("[a-z]{1,3}", any::<(Option<u64>, Option<u64>, u64)>(), 0..4);
-        let unreleased = prop_oneof![Just(0), any::<u64>()];
-        (applied, membership, lists, budgets, unreleased).prop_map(
-            |(applied, membership, (alarm_list, lease_list), budgets, unreleased_bytes)| {
+        let unsettled = prop_oneof![Just(0), any::<u64>()];
+        (applied, membership, lists, budgets, unsettled).prop_map(
+            |(applied, membership, (alarm_list, lease_list), budgets, unsettled_bytes)| {
                 let mut alarms = AlarmTable::default();
                 for alarm in alarm_list {
                     alarms.activate(alarm);
@@ -375,7 +375,7 @@ mod tests {
                     },
                     bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
                 });
-                Tables { applied, membership, alarms, leases, budgets: budgets.collect(), unreleased_bytes }
+                Tables { applied, membership, alarms, leases, budgets: budgets.collect(), unsettled_bytes }
             },
         )
     }
@@ -425,9 +425,9 @@ mod tests {
     }
 
     #[test]
-    fn unreleased_bytes_have_a_format_of_their_own() {
+    fn unsettled_bytes_have_a_format_of_their_own() {
         let tables = decode(Bytes::from_static(&[3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 8])).expect("format 3");
-        assert_eq!((tables.unreleased_bytes, tables.budgets.len()), (8, 0));
+        assert_eq!((tables.unsettled_bytes, tables.budgets.len()), (8, 0));
         assert_eq!(tables.encode(), [3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 8]);
         assert!(decode(Bytes::from_static(&[3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0])).is_err(), "format 3 without them");
     }

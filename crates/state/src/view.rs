@@ -29,7 +29,7 @@ pub struct StateView {
     pub(crate) has_budgets: bool,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
-    pub(crate) unreleased_bytes: u64,
+    pub(crate) unsettled_bytes: u64,
     pub(crate) physical_bytes: u64,
     pub(crate) reclaim: ReclaimStats,
     pub(crate) quota: Quota,
@@ -97,14 +97,14 @@ impl StateView {
         Ok(self.budgets.lock().check(&demand, leader_time_ms).err())
     }
 
-    /// Bytes of live pairs, of history not yet compacted, and of what is unreleased: what the quota counts.
+    /// Bytes of live pairs, of history not yet compacted, and of what is unsettled: what the quota counts.
     pub fn retained_bytes(&self) -> u64 {
         self.retained_bytes
     }
 
     /// Of them, what compactions dropped and the leader's files still hold.
-    pub fn unreleased_bytes(&self) -> u64 {
-        self.unreleased_bytes
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.unsettled_bytes
     }
 
     /// Bytes of the store's files as far as they are written.

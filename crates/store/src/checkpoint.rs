@@ -65,7 +65,7 @@ impl CheckpointWriter {
         CheckpointWriter { disk, space, directory, manifest, run, run_bytes: 0, to_sync, leaving, run_is_ours: false }
     }
 
-    /// Makes room on a full disk for what a checkpoint writes, by removing the reserve. False if that is gone already.
+    /// Finds space on a full disk for what a checkpoint writes, by removing the reserve. False if that is gone already.
     pub fn give_up_reserve(&self) -> bool {
         self.space.give_up()
     }

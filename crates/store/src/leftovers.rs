@@ -16,31 +16,31 @@ pub struct Leftovers {
     pub(crate) space: Arc<Space>,
     /// With what each takes.
     pub(crate) files: Vec<(PathBuf, u64)>,
-    pub(crate) held: Held,
+    pub(crate) unlinked: Unlinked,
 }
 
 /// Removed segments that readers may still read; their space is free once the last handle is closed.
 #[derive(Debug, Default)]
-pub struct Held(pub(crate) Vec<Arc<OpenSegment>>);
+pub struct Unlinked(pub(crate) Vec<Arc<OpenSegment>>);
 
 impl Leftovers {
-    /// Removes the files, and puts the reserve aside again if it was given up and there is room. All files are tried, the first
+    /// Removes the files, and puts the reserve aside again if it was given up and there is space. All files are tried, the first
     /// fault is told.
-    pub fn remove(self) -> Result<Held> {
+    pub fn remove(self) -> Result<Unlinked> {
         let mut removed = Ok(());
         for (path, bytes) in &self.files {
             let gone = self.disk.remove(path).map_err(Fault::io("remove", path));
             self.space.take_unnamed(*bytes);
             removed = removed.and(gone);
         }
-        // If there is no room for it yet, the next checkpoint tries again.
+        // If there is no space for it yet, the next checkpoint tries again.
         let _ = self.space.reserve();
-        removed.map(|()| self.held)
+        removed.map(|()| self.unlinked)
     }
 }
 
-impl Held {
-    /// Closes the segments that nobody else holds.
+impl Unlinked {
+    /// Closes the segments that no reader has open.
     pub fn close_unused(&mut self) {
         self.0.retain(|segment| Arc::strong_count(segment) > 1);
     }
@@ -50,7 +50,7 @@ impl Held {
     }
 
     /// Takes the other's in.
-    pub fn extend(&mut self, other: Held) {
+    pub fn extend(&mut self, other: Unlinked) {
         self.0.extend(other.0);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Records at most this far apart in a segment are read in one go: about what a system call costs (`benches/store.rs`), and what
-/// lies between is held in memory as long as a payload is.
+/// lies between is kept in memory as long as a payload is.
 const GAP_BYTES_MAX: u64 = 6 << 10;
 /// Longest read in one go, unless one record is longer.
 const SPAN_BYTES_MAX: u64 = 256 << 10;

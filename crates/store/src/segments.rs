@@ -1,9 +1,9 @@
-//! The store's owner side: append, flush, release, and opening what a checkpoint left.
+//! The store's owner side: append, flush, mark garbage, and opening what a checkpoint left.
 
 use crate::checkpoint::{CheckpointWriter, Done, Run};
 use crate::cold::{ColdSegment, ColdWriter};
 use crate::fault::{Fault, Result};
-use crate::leftovers::{Held, Leftovers};
+use crate::leftovers::{Leftovers, Unlinked};
 use crate::manifest::Manifest;
 use crate::open::{FILE_HEADER_BYTES, SEGMENT_MAGIC, begin, open_segment, read_manifest, remove_unnamed, write_header};
 use crate::reader::{OpenSegment, Reader};
@@ -16,6 +16,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Defaults of `Options`, in bytes.
+const SEGMENT_BYTES: u64 = 64 << 20;
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+pub const ALLOCATE_BYTES: u64 = 4 << 20;
+pub const RESERVE_BYTES: u64 = 8 << 20;
 
 pub struct Options {
     /// A segment is sealed when the next record would make it longer. In a small store it is sealed earlier, at a sixteenth of
@@ -30,7 +36,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { segment_bytes: 64 << 20, segment_bytes_min: 4 << 20, allocate_bytes: 4 << 20, reserve_bytes: 8 << 20 }
+        Options {
+            segment_bytes: SEGMENT_BYTES,
+            segment_bytes_min: SEGMENT_BYTES_MIN,
+            allocate_bytes: ALLOCATE_BYTES,
+            reserve_bytes: RESERVE_BYTES,
+        }
     }
 }
 
@@ -54,14 +65,14 @@ pub struct SegmentStat {
     pub id: u32,
     /// Records, headers included, garbage or not.
     pub total_bytes: u64,
-    /// Records that are not released.
+    /// Records that are not garbage.
     pub live_bytes: u64,
     /// Nothing is appended to it any more.
     pub is_sealed: bool,
 }
 
 impl SegmentStat {
-    /// Records that are released.
+    /// Records that nothing needs.
     pub fn garbage_bytes(&self) -> u64 {
         self.total_bytes - self.live_bytes
     }
@@ -135,7 +146,7 @@ impl Store {
         let runs = named.runs.iter().map(|&(id, length)| Run::open(&*disk, directory, id, length));
         let runs = runs.collect::<Result<Vec<Run>>>()?;
         let space = Space::new(disk.clone(), directory, options.reserve_bytes);
-        // If there is no room for it now, the next checkpoint tries again.
+        // If there is no space for it now, the next checkpoint tries again.
         let _ = space.reserve();
         let mut store = Store {
             directory: directory.to_owned(),
@@ -180,8 +191,8 @@ impl Store {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
         let record_bytes = u64::from(length) + HEADER_BYTES as u64;
-        self.try_make_room(record_bytes)?;
-        let active = self.active.as_mut().expect("making room leaves an active segment");
+        self.try_allocate(record_bytes)?;
+        let active = self.active.as_mut().expect("allocating leaves an active segment");
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         let offset = u32::try_from(segment.length).expect("a segment that is appended to ends below 4 GiB");
         let location = Location { segment: active.id, offset, length };
@@ -204,30 +215,30 @@ impl Store {
         Fault::refused("append to", &self.directory, format!("record of {bytes} bytes, the limit is {}", u32::MAX))
     }
 
-    /// Makes room for records that take `bytes` together, a header each included, so that appending them will not lack space.
+    /// Allocates space for records that take `bytes` together, a header each included, so that appending them will not lack space.
     /// Fails if there is none, or if the disk fails.
-    pub fn make_room(&mut self, bytes: u64) -> Result<()> {
-        self.try_make_room(bytes + HEADER_BYTES as u64)
+    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
+        self.try_allocate(bytes + HEADER_BYTES as u64)
     }
 
-    /// True if the last attempt to make room found none.
+    /// True if the last attempt to allocate found none.
     pub fn is_short_of_space(&self) -> bool {
         self.short_of_space
     }
 
-    fn try_make_room(&mut self, record_bytes: u64) -> Result<()> {
+    fn try_allocate(&mut self, record_bytes: u64) -> Result<()> {
         self.check_sound()?;
-        let room = self.allocate_room(record_bytes);
-        self.short_of_space = room.as_ref().is_err_and(Fault::is_no_space);
-        self.failed |= room.is_err() && !self.short_of_space;
-        room
+        let allocated = self.allocate_records(record_bytes);
+        self.short_of_space = allocated.as_ref().is_err_and(Fault::is_no_space);
+        self.failed |= allocated.is_err() && !self.short_of_space;
+        allocated
     }
 
-    fn allocate_room(&mut self, record_bytes: u64) -> Result<()> {
+    fn allocate_records(&mut self, record_bytes: u64) -> Result<()> {
         let fits = self.active.as_ref().is_some_and(|active| {
             let Some(segment) = self.segments.get(&active.id) else { return false };
             let end = segment.length + record_bytes;
-            // Space that was made for several records is for all of them.
+            // What was allocated for several records is for all of them.
             segment.length == FILE_HEADER_BYTES || end <= self.segment_bytes_max().max(segment.file_bytes)
         });
         if !fits {
@@ -250,7 +261,7 @@ impl Store {
         Ok(())
     }
 
-    /// While the reserve is away, what room there is belongs to giving space back.
+    /// While the reserve is away, what space there is belongs to giving space back.
     fn check_reserve(&self, needed_by: &Path) -> Result<()> {
         if self.space_is_ours() {
             return self.space.reserve();
@@ -284,7 +295,7 @@ impl Store {
     }
 
     /// True if records of so many bytes, headers included, have space that is allocated already.
-    pub fn has_room(&self, bytes: u64) -> bool {
+    pub fn is_allocated(&self, bytes: u64) -> bool {
         let Some(segment) = self.active.as_ref().and_then(|active| self.segments.get(&active.id)) else { return false };
         segment.length.saturating_add(bytes) <= segment.file_bytes.min(self.segment_bytes_max())
     }
@@ -319,7 +330,7 @@ impl Store {
         ColdWriter::new(self.disk.clone(), self.space.clone(), &self.directory, id)
     }
 
-    /// Takes a cold segment in. All its records count as live: those that are not wanted are to be released.
+    /// Takes a cold segment in. All its records count as live: those that are not wanted are to be marked garbage.
     pub fn adopt(&mut self, cold: ColdSegment) {
         self.space.take_unnamed(cold.length);
         self.insert(cold.open.clone(), cold.length, cold.record_bytes());
@@ -384,10 +395,10 @@ impl Store {
     }
 
     /// This record is garbage from now on; nobody will ask a later reader for it.
-    pub fn release(&mut self, location: Location) {
+    pub fn mark_garbage(&mut self, location: Location) {
         let Some(segment) = self.segments.get_mut(&location.segment) else { return };
         let bytes = location.record_bytes();
-        assert!(segment.live_bytes >= bytes, "segment {} releases more than it holds", location.segment);
+        assert!(segment.live_bytes >= bytes, "segment {} has more garbage than records", location.segment);
         segment.live_bytes -= bytes;
         self.live_bytes -= bytes;
     }
@@ -410,7 +421,7 @@ impl Store {
         self.removed_segments
     }
 
-    /// Bytes of all records that are not released.
+    /// Bytes of all records that are not garbage.
     pub fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
@@ -473,17 +484,17 @@ impl Store {
         for (id, bytes) in before.iter().filter(|run| !self.runs.contains(run)) {
             files.push((self.directory.join(format!("run-{id:08x}")), *bytes));
         }
-        let mut held = Vec::new();
+        let mut unlinked = Vec::new();
         for segment in leaving.iter().filter_map(|id| self.segments.remove(id)) {
             self.file_bytes -= segment.file_bytes;
             self.removed_segments += 1;
             files.push((segment.open.path.clone(), segment.file_bytes));
-            held.push(segment.open);
+            unlinked.push(segment.open);
         }
         if !leaving.is_empty() {
             self.renew_reader();
         }
         self.space.add_unnamed(files.iter().map(|(_, bytes)| bytes).sum());
-        Leftovers { disk: self.disk.clone(), space: self.space.clone(), files, held: Held(held) }
+        Leftovers { disk: self.disk.clone(), space: self.space.clone(), files, unlinked: Unlinked(unlinked) }
     }
 }

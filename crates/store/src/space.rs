@@ -2,7 +2,7 @@
 //!
 //! The reserve is a file that holds nothing. Giving space back takes space first (copies of what is still live, and a
 //! checkpoint), so on a full disk the reserve is removed for that, and only for that: while it is away no space is allocated for
-//! new records. It is made again once there is room.
+//! new records. It is made again once there is space.
 
 use crate::fault::{Fault, Result};
 use io::{Disk, Open};
@@ -15,7 +15,7 @@ pub(crate) struct Space {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     reserve_bytes: u64,
-    held: AtomicBool,
+    is_reserved: AtomicBool,
     /// Of files being written.
     unnamed_bytes: AtomicU64,
 }
@@ -23,7 +23,13 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn new(disk: Arc<dyn Disk>, directory: &Path, reserve_bytes: u64) -> Arc<Space> {
         let path = directory.join("reserve");
-        Arc::new(Space { disk, path, reserve_bytes, held: AtomicBool::new(false), unnamed_bytes: AtomicU64::new(0) })
+        Arc::new(Space {
+            disk,
+            path,
+            reserve_bytes,
+            is_reserved: AtomicBool::new(false),
+            unnamed_bytes: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn reserve_bytes(&self) -> u64 {
@@ -32,7 +38,7 @@ impl Space {
 
     /// True if nothing has to be put aside before new records are taken.
     pub(crate) fn is_reserved(&self) -> bool {
-        self.reserve_bytes == 0 || self.held.load(Ordering::Acquire)
+        self.reserve_bytes == 0 || self.is_reserved.load(Ordering::Acquire)
     }
 
     /// Puts the reserve aside unless it is. Only while nobody is at work who might give it up.
@@ -46,13 +52,13 @@ impl Space {
             let _ = self.disk.remove(&self.path);
             return Err(Fault::io("allocate space for", &self.path)(error));
         }
-        self.held.store(true, Ordering::Release);
+        self.is_reserved.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Removes the reserve. False if there was none to give up.
     pub(crate) fn give_up(&self) -> bool {
-        self.reserve_bytes > 0 && self.held.swap(false, Ordering::AcqRel) && self.disk.remove(&self.path).is_ok()
+        self.reserve_bytes > 0 && self.is_reserved.swap(false, Ordering::AcqRel) && self.disk.remove(&self.path).is_ok()
     }
 
     pub(crate) fn add_unnamed(&self, bytes: u64) {
@@ -65,7 +71,7 @@ impl Space {
 
     /// Bytes of all files that are counted here.
     pub(crate) fn bytes(&self) -> u64 {
-        let reserve = if self.held.load(Ordering::Relaxed) { self.reserve_bytes } else { 0 };
+        let reserve = if self.is_reserved.load(Ordering::Relaxed) { self.reserve_bytes } else { 0 };
         reserve + self.unnamed_bytes.load(Ordering::Relaxed)
     }
 }

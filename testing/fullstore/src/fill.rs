@@ -16,7 +16,7 @@ const POLICY_REPORTS_COUNT: usize = 150;
 /// Reports in one transaction: below etcd's bound of 1.5 MiB for a request.
 const BATCH: usize = 100;
 const LEASE_S: i64 = 3600;
-/// More than any quota here has room for.
+/// More than any quota here admits.
 const REPORTS_MAX: usize = 20_000;
 
 /// All keys of a store: where each was put last, and its value.
@@ -44,7 +44,7 @@ pub async fn fill(client: &Client) -> client::Result<()> {
         let report = report("wgpolicyk8s.io/v1alpha2", "PolicyReport", number);
         put(client, &format!("{POLICY_REPORTS}default/{}", uid(number)), &report, 0).await?;
     }
-    // Where a hundred find no room, one may.
+    // Where a hundred do not fit, one may.
     let mut next = 0;
     for batch in [BATCH, 1] {
         while next < REPORTS_MAX && create(client, next..next + batch).await? {
@@ -54,7 +54,7 @@ pub async fn fill(client: &Client) -> client::Result<()> {
     Ok(())
 }
 
-/// False if there is no room for them.
+/// False if the quota does not admit them.
 async fn create(client: &Client, reports: Range<usize>) -> client::Result<bool> {
     match client.change(reports.map(ephemeral).collect()).await {
         Err(error) if error.kind() == ErrorKind::NoSpace => Ok(false),

@@ -6,7 +6,7 @@ use consensus::{Entry as LogEntry, EntryKind};
 use model::{
     Budget, Command, Compare, CompareResult, CompareTarget, Entry, KeyRange, KeyValue, Operation, Put, PutLease,
 };
-use model::{DeleteRange, LeaseCheckpoint, LeaseId, Limits, PutValue, Range, RequestId, Revision, SpaceRelease, Txn};
+use model::{DeleteRange, LeaseCheckpoint, LeaseId, Limits, PutValue, Range, RequestId, Revision, SpaceSettle, Txn};
 use prost::Message;
 use stdx::codec::Reader;
 
@@ -68,7 +68,7 @@ fn log_entry_seeds() -> Vec<Vec<u8>> {
         Command::ClusterVersionSet("3.7.0".to_owned()),
         Command::BudgetSet(budget()),
         Command::BudgetRemove("/registry/pods".into()),
-        Command::SpaceRelease(SpaceRelease { compacted: Revision(7), unreleased_bytes: 1 << 30 }),
+        Command::SpaceSettle(SpaceSettle { compacted: Revision(7), unsettled_bytes: 1 << 30 }),
     ];
     let encode = |command| model::encode_entry(&Entry { request: RequestId(1), leader_time_ms: 2, command });
     commands.into_iter().map(encode).collect()

@@ -71,10 +71,10 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_server_quota_backend_bytes", "Bytes that may be retained; 0 if there is no bound.", quota);
     let (physical, retained) = crate::maintenance::sizes(view);
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
-    let help = "Bytes retained: live pairs, history, and what is unreleased.";
+    let help = "Bytes retained: live pairs, history, and what is unsettled.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
     let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
-    text.gauge("bowline_unreleased_bytes", help, view.unreleased_bytes() as f64);
+    text.gauge("bowline_unsettled_bytes", help, view.unsettled_bytes() as f64);
     super::prefixes::prefixes(text, view.accounts());
     super::budgets::budgets(text, &shared.node.budgets(view));
     let reclaim = view.reclaim_stats();
@@ -86,8 +86,8 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.counter("bowline_reclaim_segments_removed_total", help, reclaim.segments_removed);
     let help = "Segments that keep their space because a record in them is damaged.";
     text.gauge("bowline_reclaim_segments_damaged", help, reclaim.segments_damaged as f64);
-    let help = "Bytes of writes that wait until reclaim has made room for them.";
-    text.gauge("bowline_reclaim_held_back_bytes", help, shared.node.status().waiting_bytes as f64);
+    let help = "Bytes of writes that wait until reclaim has given space back.";
+    text.gauge("bowline_reclaim_backpressure_bytes", help, shared.node.status().waiting_bytes as f64);
     let id = format!("{:x}", shared.node.member());
     let mut alarms = text.family("etcd_debugging_server_alarms", Type::Gauge, "Alarms that are up.");
     for (kind, name) in [(AlarmKind::NoSpace, "NOSPACE"), (AlarmKind::Corrupt, "CORRUPT")] {

@@ -66,7 +66,7 @@ async fn a_full_store_serves_what_does_not_grow_and_heals_by_deletion_and_compac
     let revision = deleted.header.expect("a header").revision;
     kv.compact(pb::CompactionRequest { revision, physical: false }).await.expect("compaction is served");
     assert_eq!(alarms(&mut maintenance).await, 0);
-    kv.put(put("/registry/pods/new", "v")).await.expect("there is room");
+    kv.put(put("/registry/pods/new", "v")).await.expect("the alarm is cleared");
 }
 
 fn limits(bytes: Option<u64>, keys: Option<u64>, writes_per_second: Option<u64>) -> Option<Limits> {

@@ -8,7 +8,7 @@ use super::{Flag, Kind, Section};
 const NS_PER_S: i128 = 1_000_000_000;
 const YEAR_NS: i128 = 365 * 24 * 3600 * NS_PER_S;
 
-/// Log segments hold whole entries and are 64 MiB; half of one leaves room for the rest of a batch.
+/// Log segments hold whole entries and are 64 MiB; half of one leaves space for the rest of a batch.
 pub const REQUEST_BYTES_MAX: i128 = 32 << 20;
 
 const NO_BACKEND: &str = "there is no bbolt file to tune: values live in append-only segments";

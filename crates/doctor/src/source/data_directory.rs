@@ -27,7 +27,7 @@ const HISTORY_REVISIONS: usize = 100_000;
 /// Entries applied between two writes of their records.
 const FLUSH_ENTRIES: usize = 1_000;
 /// Beside the data of an entry, for the records it makes.
-const RECORD_ROOM_BYTES: u64 = 64 << 10;
+const RECORD_OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// An opened directory.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn apply(state: &mut State, index: u64, term: u64, data: &Bytes) -> state::Resul
         return Ok(false);
     }
     let entry = model::decode_entry(data.clone()).map_err(|error| state::Fault::undecodable(index, error))?;
-    state.make_room((data.len() as u64).saturating_mul(2).saturating_add(RECORD_ROOM_BYTES))?;
+    state.allocate((data.len() as u64).saturating_mul(2).saturating_add(RECORD_OVERHEAD_BYTES_MAX))?;
     Ok(state.apply(index, term, &entry)?.no_space.is_some())
 }
 

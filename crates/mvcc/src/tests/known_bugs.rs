@@ -25,8 +25,8 @@ struct Background {
     checkpoint: Option<crate::CheckpointJob>,
     durable: Option<crate::CheckpointDone>,
     leftovers: Option<store::Leftovers>,
-    reclaim: Option<crate::ReclaimJob>,
-    relocated: Option<crate::Relocated>,
+    reclaim: Option<crate::CleanJob>,
+    relocated: Option<crate::Cleaned>,
 }
 
 impl Background {
@@ -46,10 +46,10 @@ impl Background {
         match stage {
             0 => {
                 finish_compaction(mvcc);
-                self.reclaim = mvcc.begin_reclaim().expect("begin reclaim");
+                self.reclaim = mvcc.begin_clean().expect("begin reclaim");
             }
             1 => self.relocated = self.reclaim.take().map(copied),
-            2 => self.relocated.take().into_iter().for_each(|relocated| mvcc.finish_reclaim(relocated)),
+            2 => self.relocated.take().into_iter().for_each(|relocated| mvcc.finish_clean(relocated)),
             _ => while mvcc.relocation_step(5) {},
         }
     }

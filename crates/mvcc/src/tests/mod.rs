@@ -8,7 +8,7 @@ mod reclaim;
 mod scripts;
 mod verify;
 
-use crate::{Change, Mvcc, RangeItem, ReclaimJob, Relocated, View};
+use crate::{Change, CleanJob, Cleaned, Mvcc, RangeItem, View};
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, LeaseId, Revision};
 use sim::SimDisk;
@@ -56,15 +56,15 @@ pub(crate) fn finish_compaction(mvcc: &mut Mvcc) {
 }
 
 /// Copies what is live of all segments, whether it is worth it or not.
-pub(crate) fn copy_everything(mvcc: &mut Mvcc) -> ReclaimJob {
+pub(crate) fn copy_everything(mvcc: &mut Mvcc) -> CleanJob {
     mvcc.store.seal().expect("seal");
     let segments: Vec<u32> = mvcc.segments().map(|stat| stat.id).collect();
     let scans = segments.into_iter().filter_map(|id| mvcc.store.scan(id)).collect();
     let writer = mvcc.store.begin_cold_segment();
-    ReclaimJob::new(scans, mvcc.index.clone(), writer, u64::MAX)
+    CleanJob::new(scans, mvcc.index.clone(), writer, u64::MAX)
 }
 
-pub(crate) fn copied(mut job: ReclaimJob) -> Relocated {
+pub(crate) fn copied(mut job: CleanJob) -> Cleaned {
     while job.step().expect("copy") {}
     job.finish().expect("finish copy")
 }

@@ -194,13 +194,13 @@ impl Session {
                 txns.iter().for_each(|writes| self.txn(writes));
                 self.compact(at);
                 self.mvcc.compaction_step(10);
-                self.mvcc.finish_reclaim(copied(job));
+                self.mvcc.finish_clean(copied(job));
                 self.mvcc.relocation_step(*follow);
             }
             Step::ReclaimInCheckpoint => {
                 let mut job = self.mvcc.take_checkpoint().expect("take checkpoint");
                 let copies = copied(copy_everything(&mut self.mvcc));
-                self.mvcc.finish_reclaim(copies);
+                self.mvcc.finish_clean(copies);
                 self.mvcc.relocation_step(usize::MAX);
                 let done = job.write(&job.meta()).expect("write checkpoint");
                 self.mvcc.finish_checkpoint(done).remove().expect("finish checkpoint");

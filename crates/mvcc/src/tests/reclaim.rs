@@ -11,8 +11,8 @@ pub(crate) fn pace(mvcc: &mut Mvcc) -> bool {
     loop {
         let compacts = mvcc.compaction_step(50);
         let relocates = mvcc.relocation_step(50);
-        if let Some(job) = mvcc.begin_reclaim().expect("begin reclaim") {
-            mvcc.finish_reclaim(copied(job));
+        if let Some(job) = mvcc.begin_clean().expect("begin reclaim") {
+            mvcc.finish_clean(copied(job));
         } else if mvcc.wants_checkpoint() {
             checkpoint(mvcc);
             written = true;
@@ -94,7 +94,7 @@ fn nothing_happens_below_the_target() {
         put(&mut mvcc, &format!("key/{key}"), "value");
     }
     checkpoint(&mut mvcc);
-    assert!(mvcc.begin_reclaim().expect("begin").is_none() && !mvcc.wants_checkpoint());
+    assert!(mvcc.begin_clean().expect("begin").is_none() && !mvcc.wants_checkpoint());
     assert_eq!(mvcc.reclaim_stats(), crate::ReclaimStats::default());
 }
 
@@ -144,7 +144,7 @@ fn churn(
     for _ in 0..rounds {
         let key = format!("key/{}", random.below(12));
         let value = value(&mut random);
-        while let Err(fault) = mvcc.make_room(1000) {
+        while let Err(fault) = mvcc.allocate(1000) {
             if !fault.is_no_space() {
                 return Err(fault);
             }
@@ -173,13 +173,13 @@ fn churn_reclaim(mvcc: &mut Mvcc, memory: &mut Memory) -> crate::Result<()> {
     mvcc.flush()?;
     mvcc.compaction_step(9);
     mvcc.relocation_step(3);
-    if let Some(mut job) = mvcc.begin_reclaim()? {
+    if let Some(mut job) = mvcc.begin_clean()? {
         match (|| {
             while job.step()? {}
             job.finish()
         })() {
-            Ok(relocated) => mvcc.finish_reclaim(relocated),
-            Err(fault) if fault.is_no_space() => mvcc.abandon_reclaim(),
+            Ok(relocated) => mvcc.finish_clean(relocated),
+            Err(fault) if fault.is_no_space() => mvcc.abandon_clean(),
             Err(fault) => return Err(fault),
         }
     } else if mvcc.wants_checkpoint() {
@@ -242,7 +242,7 @@ fn r04_the_power_may_go_off_at_any_step_of_reclaim() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_any_moment_gets_its_room_from_garbage() {
+fn a_disk_that_is_full_at_any_moment_gets_its_space_from_garbage() {
     let options = || Options { reserve_bytes: 24 << 10, ..options() };
     let open = |disk: &SimDisk| {
         let (store, checkpoint) =
@@ -254,7 +254,7 @@ fn a_disk_that_is_full_at_any_moment_gets_its_room_from_garbage() {
         let disk = SimDisk::new();
         let mut mvcc = open(&disk);
         let mut memory = Memory::default();
-        churn(&mut mvcc, &mut memory, 7, rounds, &mut |_| {}).expect("there is room");
+        churn(&mut mvcc, &mut memory, 7, rounds, &mut |_| {}).expect("there is space");
         // Enough for twelve keys of half a kilobyte and what is needed beside them, if garbage is given back.
         disk.set_capacity(Some(disk.used().max(40 << 10)));
         let mut waits = 0;
@@ -293,7 +293,7 @@ fn a_segment_with_a_damaged_record_stays_and_the_others_go() {
     finish_compaction(&mut mvcc);
     let relocated = copied(copy_everything(&mut mvcc));
     assert!(relocated.damaged()[0].1.to_string().contains("record fails its checksum"));
-    mvcc.finish_reclaim(relocated);
+    mvcc.finish_clean(relocated);
     mvcc.relocation_step(usize::MAX);
     checkpoint(&mut mvcc);
     pace(&mut mvcc);

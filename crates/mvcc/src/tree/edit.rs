@@ -254,7 +254,7 @@ impl<S: Summary> Inner<S> {
         }
     }
 
-    /// Joins the child at `at` with a neighbour if both together fit into one node with room to spare.
+    /// Joins the child at `at` with a neighbour if both together fit into one node with bytes to spare.
     fn join_around(&mut self, at: usize) {
         for left in [at, at.wrapping_sub(1)] {
             let (Some(one), Some(other)) = (self.children.get(left), self.children.get(left.wrapping_add(1))) else {
@@ -269,7 +269,7 @@ impl<S: Summary> Inner<S> {
     }
 }
 
-/// One node with the content of both, if that leaves room for inserts. `parting` is the separator between them.
+/// One node with the content of both, if that leaves bytes for inserts. `parting` is the separator between them.
 fn joined<S: Summary>(left: &Child<S>, right: &Child<S>, parting: impl Fn() -> Vec<u8>) -> Option<Child<S>> {
     match (left.node.as_ref(), right.node.as_ref()) {
         (Node::Leaf(one), Node::Leaf(other)) => {

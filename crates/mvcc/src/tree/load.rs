@@ -3,7 +3,7 @@
 use super::packed::{Key, Packed, separator};
 use super::{Child, INNER_CHILDREN_MAX, Inner, LEAF_BYTES_MAX, LEAF_KEYS_MAX, Summary, Tree};
 
-/// A little room for later inserts, so that the first of them does not split every leaf.
+/// Some bytes are left for later inserts, so that the first of them does not split every leaf.
 const LEAF_KEYS: usize = LEAF_KEYS_MAX * 7 / 8;
 const LEAF_BYTES: usize = LEAF_BYTES_MAX * 7 / 8;
 const INNER_CHILDREN: usize = INNER_CHILDREN_MAX - INNER_CHILDREN_MAX / 8;

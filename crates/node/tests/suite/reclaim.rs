@@ -99,7 +99,7 @@ fn files_stay_within_the_bound_while_everything_goes_at_once() {
     let compact = |revision, physical| handle.propose(Command::Compact(Compact { revision, physical }));
     let revision = handle.view().revision();
     let applied = block_on(compact(revision, false)).expect("it is applied");
-    assert!(applied.view.unreleased_bytes() > 100 * MIB, "it is not given back before the files are gone");
+    assert!(applied.view.unsettled_bytes() > 100 * MIB, "it is not given back before the files are gone");
     put(handle, "after", "1").expect("it is applied");
     let mut answer = Box::pin(compact(Revision(revision.0 + 1), true));
     until("a physical compaction is answered when all is released", || {

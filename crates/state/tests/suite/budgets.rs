@@ -231,12 +231,12 @@ fn there_are_a_thousand_budgets_at_most() {
     let hard = Limits { keys: Some(1), ..Limits::default() };
     let set = |n: usize| Command::BudgetSet(Budget { prefix: format!("/r/{n}").into(), soft: Limits::default(), hard });
     for n in 0..Budget::COUNT_MAX {
-        world.apply(set(n)).answer.expect("there is room");
+        world.apply(set(n)).answer.expect("there are few enough");
     }
     assert_eq!(world.apply(set(Budget::COUNT_MAX)).answer.err(), Some(Rejection::TooManyBudgets));
     world.apply(set(7)).answer.expect("it is set already");
     world.apply(Command::BudgetRemove("/r/8".into())).answer.expect("it is there");
-    world.apply(set(Budget::COUNT_MAX)).answer.expect("there is room again");
+    world.apply(set(Budget::COUNT_MAX)).answer.expect("there is one less");
     world.checkpoint();
     world.restart(End::Killed);
     assert_eq!(budgets(&world).len(), Budget::COUNT_MAX);

@@ -4,7 +4,7 @@ use crate::script_parser::Words;
 use crate::world::{End, RangeSaid, Said, World, range, say_txn};
 use model::{
     Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, KeyValue, LeaseCheckpoint, LeaseGrant, LeaseId, Limits,
-    MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision, SpaceRelease,
+    MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision, SpaceSettle,
 };
 use mvcc::Change;
 use state::{ActiveAlarm, Applied, BudgetState, Quota};
@@ -73,9 +73,9 @@ impl Runner {
                 let client_urls = std::iter::from_fn(|| (!words.is_empty()).then(|| words.next())).collect();
                 Command::MemberPublish(MemberPublish { member, name, client_urls })
             }
-            "release" => Command::SpaceRelease(SpaceRelease {
+            "settle" => Command::SpaceSettle(SpaceSettle {
                 compacted: Revision(words.number()),
-                unreleased_bytes: words.number(),
+                unsettled_bytes: words.number(),
             }),
             "budget" => Command::BudgetSet(budget(&mut words)),
             "no-budget" => Command::BudgetRemove(words.next().into()),
@@ -109,11 +109,11 @@ impl Runner {
             "term" => self.world.next_term(),
             "retained" => {
                 let view = self.world.view();
-                let unreleased = match view.unreleased_bytes() {
+                let unsettled = match view.unsettled_bytes() {
                     0 => String::new(),
-                    bytes => format!(", {bytes} of them unreleased"),
+                    bytes => format!(", {bytes} of them unsettled"),
                 };
-                self.line(&format!("retained {}{unreleased}", view.retained_bytes()));
+                self.line(&format!("retained {}{unsettled}", view.retained_bytes()));
             }
             "leases" => self.print_leases(),
             "budgets" => self.print_budgets(),

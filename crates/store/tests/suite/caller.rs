@@ -1,5 +1,5 @@
 //! A caller of the store as the layer above is one: an index of keys, delta and full checkpoints of it, and a memory outside
-//! the disk of what each checkpoint held, so that what is found after a crash can be compared with it.
+//! the disk of what each checkpoint named, so that what is found after a crash can be compared with it.
 //!
 //! A payload is a function of key and version; an index block is a list of changes. Nothing here knows the file formats.
 
@@ -115,14 +115,14 @@ impl Caller {
         let entry = Entry { version, location };
         self.delta.insert(key, Some(entry));
         if let Some(before) = self.index.insert(key, entry) {
-            self.store.release(before.location);
+            self.store.mark_garbage(before.location);
         }
         Ok(())
     }
 
     pub fn delete(&mut self, key: u64) {
         if let Some(before) = self.index.remove(&key) {
-            self.store.release(before.location);
+            self.store.mark_garbage(before.location);
             self.delta.insert(key, None);
         }
     }

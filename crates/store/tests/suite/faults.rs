@@ -95,7 +95,7 @@ fn a_file_that_cannot_be_removed_does_not_disturb_later_checkpoints() {
             let done = commit(&mut store, meta, mode);
             store.finish_checkpoint(done).remove().expect("nothing is removed");
         }
-        locations.iter().skip(1).for_each(|location| store.release(*location));
+        locations.iter().skip(1).for_each(|location| store.mark_garbage(*location));
         let done = commit(&mut store, "three", Mode::Full);
         disk.fail_at(disk.steps() + failures, ErrorKind::Other);
         if store.finish_checkpoint(done).remove().is_ok() {

@@ -15,11 +15,11 @@ enum Op {
     /// Picks among the live records.
     Read(usize),
     ReadMany(Vec<usize>),
-    Release(usize),
+    MarkGarbage(usize),
     /// What comes in between its two ends is not part of it.
     Checkpoint(bool, Vec<Vec<u8>>),
     Seal,
-    /// Copies what is live of a sealed segment to a cold one and releases it there; records of this share are left where they are.
+    /// Copies what is live of a sealed segment to a cold one and makes it garbage there; records of this share are left where they are.
     Reclaim(usize, usize),
     Kill,
     PowerCut(u64),
@@ -38,7 +38,7 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => Just(Op::Flush),
         3 => any::<usize>().prop_map(Op::Read),
         2 => proptest::collection::vec(any::<usize>(), 0..12).prop_map(Op::ReadMany),
-        8 => any::<usize>().prop_map(Op::Release),
+        8 => any::<usize>().prop_map(Op::MarkGarbage),
         2 => (any::<bool>(), proptest::collection::vec(payloads(), 0..3)).prop_map(|(full, meanwhile)| Op::Checkpoint(full, meanwhile)),
         1 => Just(Op::Seal),
         2 => (any::<usize>(), 1usize..4).prop_map(|(segment, share)| Op::Reclaim(segment, share)),
@@ -144,12 +144,12 @@ impl Run {
         self.model.total.insert(moves[0].1.segment, copied);
         for (at, (from, to)) in moves.into_iter().enumerate() {
             if at % share == 0 {
-                self.store.release(from);
+                self.store.mark_garbage(from);
                 let payload = self.model.live.remove(&from).expect("it was live");
                 self.model.live.insert(to, payload.clone());
                 self.flushed.insert(to, payload);
             } else {
-                self.store.release(to);
+                self.store.mark_garbage(to);
             }
         }
     }
@@ -196,9 +196,9 @@ impl Run {
                 let expected: Vec<_> = list.iter().map(|location| self.model.live[location].clone()).collect();
                 assert_eq!(out, expected);
             }
-            Op::Release(number) => {
+            Op::MarkGarbage(number) => {
                 let Some(location) = self.model.pick(number) else { return };
-                self.store.release(location);
+                self.store.mark_garbage(location);
                 self.model.live.remove(&location);
             }
             Op::Checkpoint(full, meanwhile) => {

@@ -6,7 +6,7 @@
 //!     open | kill | power-cut           the last two leave the store closed
 //!     put N TEXT | fill N BYTES         appends record N
 //!     get N... | read N...              by the store, unflushed records too | by a reader made now, as a list
-//!     release N | flush | segments | files
+//!     garbage N | flush | segments | files
 //!     keep-reader | read-kept N...      a reader of that moment
 //!     checkpoint full|delta META        with one block, its meta; the script's records that count are those of then
 //!     begin META | commit full|delta | finish | give-up
@@ -35,9 +35,9 @@ fn scripts() {
 struct Session {
     disk: SimDisk,
     store: Option<Store>,
-    /// By the script's number, released or not.
+    /// By the script's number, garbage or not.
     records: BTreeMap<u32, Location>,
-    released: BTreeSet<u32>,
+    garbage: BTreeSet<u32>,
     /// What counted in the newest checkpoint.
     durable: BTreeMap<u32, Location>,
     kept: Option<Reader>,
@@ -62,10 +62,10 @@ impl Session {
             ("put", [record, text]) => self.append(number(record), text.as_bytes(), out)?,
             ("fill", [record, bytes]) => self.append(number(record), &vec![b'x'; number(bytes) as usize], out)?,
             ("flush", []) => self.store().flush()?,
-            ("release", [record]) => {
+            ("garbage", [record]) => {
                 let location = self.records[&number(record)];
-                self.store().release(location);
-                self.released.insert(number(record));
+                self.store().mark_garbage(location);
+                self.garbage.insert(number(record));
             }
             ("get", records) => {
                 for location in self.locations(records) {
@@ -103,7 +103,7 @@ impl Session {
             ("begin", [meta]) => {
                 let writer = self.store().begin_checkpoint()?;
                 let mut counts = self.records.clone();
-                counts.retain(|record, _| !self.released.contains(record));
+                counts.retain(|record, _| !self.garbage.contains(record));
                 self.checkpoint = Some(((*meta).to_owned(), writer, counts));
             }
             ("commit", [mode]) => {
@@ -123,13 +123,13 @@ impl Session {
         Ok(())
     }
 
-    /// Copies the live records of a segment and releases them there.
+    /// Copies the live records of a segment and makes them garbage there.
     fn reclaim(&mut self, segment: u32, out: &mut String) -> Result<(), Fault> {
         let mut scan = self.store().scan(segment).expect("the segment is sealed");
         let mut cold = self.store().begin_cold_segment();
         let mut moved = Vec::new();
         while let Some((from, payload)) = scan.next_record()? {
-            let live = self.records.iter().find(|(record, at)| **at == from && !self.released.contains(record));
+            let live = self.records.iter().find(|(record, at)| **at == from && !self.garbage.contains(record));
             let Some((&record, _)) = live else { continue };
             let to = cold.append(&payload)?;
             writeln!(out, "{record}: segment {} offset {} length {}", to.segment, to.offset, to.length)
@@ -140,7 +140,7 @@ impl Session {
             self.store().adopt(segment);
         }
         for (record, from, to) in moved {
-            self.store().release(from);
+            self.store().mark_garbage(from);
             self.records.insert(record, to);
         }
         Ok(())
@@ -150,7 +150,7 @@ impl Session {
         let options = Options { segment_bytes: 200, allocate_bytes: 64, reserve_bytes: 0, ..Options::default() };
         let (mut store, checkpoint) = Store::open(Arc::new(self.disk.clone()), Path::new(DIRECTORY), options)?;
         self.records = self.durable.clone();
-        self.released.clear();
+        self.garbage.clear();
         self.records.values().for_each(|location| store.mark_live(*location));
         self.store = Some(store);
         let Some(checkpoint) = checkpoint else {
@@ -177,7 +177,7 @@ impl Session {
         writeln!(out, "{record}: segment {} offset {} length {}", location.segment, location.offset, location.length)
             .expect("strings take everything");
         self.records.insert(record, location);
-        self.released.remove(&record);
+        self.garbage.remove(&record);
         Ok(())
     }
 

@@ -1,31 +1,21 @@
-//! When space is given back, and of what: keeps the store's files within a factor of the retained bytes and a constant.
+//! Which segments are cleaned and when: keeps the store's files within a factor of the retained bytes and a constant.
 //!
 //! ```text
-//! garbage is made ─▶ begin_reclaim: live records of the worst segments are copied ─▶ relocation_step: the key index follows
+//! garbage is made ─▶ begin_clean: live records of the worst segments are copied ─▶ relocation_step: the key index follows
 //!                 ─▶ wants_checkpoint: once it is durable, the segments without a live record go
 //! ```
-//! Nothing happens below the target. Above it segments are emptied, those with the most garbage first, until what remains when
+//! Nothing happens below the target. Above it segments are cleaned, those with the most garbage first, until what remains when
 //! the empty ones are gone is below it; the distance from the target to the bound is what copies, new garbage and runs may
-//! take while that is under way. On a full disk the target is the retained bytes themselves.
+//! take while that is under way (`limits`). On a full disk the target is the retained bytes themselves.
 
-use crate::checkpoint::Room;
+use super::clean::{CleanJob, Cleaned};
+use super::limits::{COPY_BYTES_MAX, GARBAGE_BYTES_MIN, GARBAGE_SHARE_DIVISOR, TARGET, WAIT};
+use super::relocation::Move;
+use crate::checkpoint::Occupancy;
 use crate::fault::Result;
 use crate::owner::Mvcc;
-use crate::relocation::{Move, ReclaimJob, Relocated};
 use std::collections::{BTreeSet, VecDeque};
 use store::SegmentStat;
-
-/// The target: 1.2 times the retained bytes and this.
-const SLACK_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 24 << 20 };
-/// Above 1.25 times the retained bytes and this, writers wait for reclaim. What lies between here and the bound of 1.3 times the
-/// retained bytes and 64 MiB is for the copies and runs that are written meanwhile.
-const HOLD_BYTES: u64 = 40 << 20;
-/// Copied by one job, unless there is much to give back or little space.
-const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 << 20 };
-/// Reclaiming less at a time is not worth a checkpoint.
-const GARBAGE_BYTES_MIN: u64 = if cfg!(test) { 512 } else { 2 << 20 };
-/// A segment with a smaller share of garbage than one part in so many is left alone.
-const GARBAGE_SHARE: u64 = 12;
 
 /// What reclaim did since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,20 +31,10 @@ pub struct ReclaimStats {
 
 #[derive(Debug, Default)]
 pub(crate) struct Reclaim {
-    running: bool,
+    cleaning: bool,
     moves: VecDeque<Move>,
     damaged: BTreeSet<u32>,
     stats: ReclaimStats,
-}
-
-/// How long files may be before writers wait for reclaim.
-pub(crate) fn hold_bytes(retained: u64) -> u64 {
-    retained.saturating_add(retained / 4).saturating_add(HOLD_BYTES)
-}
-
-/// How much must be retained for files so long to make nobody wait: the inverse of `hold_bytes`.
-pub(crate) fn retained_needed(physical: u64) -> u64 {
-    physical.saturating_sub(HOLD_BYTES).div_ceil(5) * 4
 }
 
 /// What could be given back.
@@ -71,13 +51,13 @@ impl Mvcc {
         self.physical_bytes() > self.target_bytes()
     }
 
-    /// What may be written now: more would make the files longer than reclaim can bring back in time. O(1).
-    pub fn growth_room(&self) -> u64 {
-        hold_bytes(self.retained).saturating_sub(self.physical_bytes())
+    /// Bytes that writers may write now: more would make the files longer than reclaim can bring back in time. O(1).
+    pub fn write_window(&self) -> u64 {
+        WAIT.file_bytes(self.retained).saturating_sub(self.physical_bytes())
     }
 
     fn target_bytes(&self) -> u64 {
-        if self.store.is_short_of_space() { self.retained } else { self.retained + self.retained / 5 + SLACK_BYTES }
+        if self.store.is_short_of_space() { self.retained } else { TARGET.file_bytes(self.retained) }
     }
 
     fn garbage(&self) -> Garbage {
@@ -85,7 +65,7 @@ impl Mvcc {
         for stat in self.store.segments().filter(|stat| stat.is_sealed) {
             if stat.live_bytes == 0 {
                 garbage.empty_bytes += stat.total_bytes;
-            } else if stat.garbage_bytes() * GARBAGE_SHARE >= stat.total_bytes
+            } else if stat.garbage_bytes() * GARBAGE_SHARE_DIVISOR >= stat.total_bytes
                 && !self.reclaim.damaged.contains(&stat.id)
             {
                 garbage.worthwhile.push(stat);
@@ -97,9 +77,9 @@ impl Mvcc {
     }
 
     /// A job that empties segments, if some must be and none is under way; the rest is the job's, on another thread. It is to
-    /// be answered with `finish_reclaim` or `abandon_reclaim`. O(1) below the target.
-    pub fn begin_reclaim(&mut self) -> Result<Option<ReclaimJob>> {
-        // What a compaction dropped and its steps did not release yet would be copied for nothing.
+    /// be answered with `finish_clean` or `abandon_clean`. O(1) below the target.
+    pub fn begin_clean(&mut self) -> Result<Option<CleanJob>> {
+        // What a compaction dropped and its steps did not take out yet would be copied for nothing.
         if self.reclaim.is_busy() || self.has_compaction_to_do() || !self.is_over_target() {
             return Ok(None);
         }
@@ -107,9 +87,9 @@ impl Mvcc {
         let remaining = self.physical_bytes().saturating_sub(garbage.empty_bytes);
         let excess = remaining.saturating_sub(self.target_bytes());
         // Where much is to be given back, much at a time: each time costs a checkpoint. But copies come before what they empty
-        // goes, and must find room below the bound.
-        let room = hold_bytes(self.retained_bytes()).saturating_sub(self.physical_bytes());
-        let at_a_time = COPY_BYTES_MAX.max(room.min(excess / 4));
+        // goes, and more than `COPY_BYTES_MAX` must end below where writers wait. What is unsettled has files still.
+        let below_wait = WAIT.file_bytes(self.retained_bytes()).saturating_sub(self.physical_bytes());
+        let at_a_time = COPY_BYTES_MAX.max(below_wait.min(excess / 4));
         if excess == 0 || garbage.empty_bytes >= at_a_time.max(self.retained / 20) {
             return Ok(None);
         }
@@ -131,9 +111,9 @@ impl Mvcc {
         if found < GARBAGE_BYTES_MIN.min(wanted) || scans.is_empty() {
             return Ok(None);
         }
-        self.reclaim.running = true;
+        self.reclaim.cleaning = true;
         let writer = self.store.begin_cold_segment();
-        Ok(Some(ReclaimJob::new(scans, self.index.clone(), writer, copied_max)))
+        Ok(Some(CleanJob::new(scans, self.index.clone(), writer, copied_max)))
     }
 
     /// The segment that is appended to holds garbage that is needed back.
@@ -148,10 +128,10 @@ impl Mvcc {
     }
 
     /// Takes the copies of a job in. `relocation_step` does the rest.
-    pub fn finish_reclaim(&mut self, relocated: Relocated) {
-        let Relocated { cold, moves, damaged } = relocated;
-        let Reclaim { running, moves: waiting, damaged: known, stats } = &mut self.reclaim;
-        *running = false;
+    pub fn finish_clean(&mut self, cleaned: Cleaned) {
+        let Cleaned { cold, moves, damaged } = cleaned;
+        let Reclaim { cleaning, moves: waiting, damaged: known, stats } = &mut self.reclaim;
+        *cleaning = false;
         known.extend(damaged.iter().map(|(segment, _)| *segment));
         stats.segments_damaged = known.len() as u64;
         waiting.extend(moves);
@@ -161,8 +141,8 @@ impl Mvcc {
     }
 
     /// The job failed and was dropped.
-    pub fn abandon_reclaim(&mut self) {
-        self.reclaim.running = false;
+    pub fn abandon_clean(&mut self) {
+        self.reclaim.cleaning = false;
     }
 
     /// Makes the key index follow up to `budget` of the copied records; to be called between batches until it answers false.
@@ -172,12 +152,12 @@ impl Mvcc {
         let count = budget.min(reclaim.moves.len());
         for moved in reclaim.moves.drain(..count) {
             if index.relocate(&moved, packed) {
-                store.release(moved.from);
+                store.mark_garbage(moved.from);
                 reclaim.stats.relocated_records += 1;
                 reclaim.stats.relocated_bytes += moved.to.record_bytes();
                 checkpoints.note_moved(moved.key, moved.at);
             } else {
-                store.release(moved.to);
+                store.mark_garbage(moved.to);
             }
         }
         !reclaim.moves.is_empty()
@@ -190,14 +170,14 @@ impl Mvcc {
         }
         let empty_bytes = self.garbage().empty_bytes;
         let enough = if self.has_compaction_to_do() { COPY_BYTES_MAX } else { 1 };
-        empty_bytes >= enough || self.checkpoints.fold_frees(&self.room()) >= GARBAGE_BYTES_MIN.max(enough)
+        empty_bytes >= enough || self.checkpoints.fold_frees(&self.occupancy()) >= GARBAGE_BYTES_MIN.max(enough)
     }
 
-    pub(crate) fn room(&self) -> Room {
-        Room {
-            is_over: self.is_over_target(),
+    pub(crate) fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            is_over_target: self.is_over_target(),
             live_bytes: self.store.live_bytes(),
-            bytes_max: self.store.cold_bytes_max(),
+            run_bytes_max: self.store.cold_bytes_max(),
         }
     }
 
@@ -208,6 +188,6 @@ impl Mvcc {
 
 impl Reclaim {
     fn is_busy(&self) -> bool {
-        self.running || !self.moves.is_empty()
+        self.cleaning || !self.moves.is_empty()
     }
 }

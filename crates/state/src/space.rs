@@ -1,0 +1,66 @@
+//! Space, as `mvcc` gives it back: nothing in it is state, so that members may differ in when they do it.
+
+use crate::fault::Result;
+use crate::state::State;
+use model::SpaceSettle;
+use mvcc::{CleanJob, Cleaned};
+
+impl State {
+    /// A job that empties segments, for another thread, if files are longer than they should be. To be answered with
+    /// `finish_clean` or `abandon_clean`.
+    pub fn begin_clean(&mut self) -> Result<Option<CleanJob>> {
+        Ok(self.mvcc.begin_clean()?)
+    }
+
+    /// Takes the job's copies in; `relocation_step` makes the key index follow.
+    pub fn finish_clean(&mut self, cleaned: Cleaned) {
+        self.mvcc.finish_clean(cleaned);
+    }
+
+    /// The job failed and was dropped.
+    pub fn abandon_clean(&mut self) {
+        self.mvcc.abandon_clean();
+    }
+
+    /// Follows up to so many copied records. True if there are more.
+    pub fn relocation_step(&mut self, records: usize) -> bool {
+        self.mvcc.relocation_step(records)
+    }
+
+    /// A checkpoint would give back space that is needed.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.mvcc.wants_checkpoint()
+    }
+
+    /// The files are longer than they should be. O(1).
+    pub fn is_over_target(&self) -> bool {
+        self.mvcc.is_over_target()
+    }
+
+    /// Bytes that writers may write before the files are too long for reclaim to keep up. O(1).
+    pub fn write_window(&self) -> u64 {
+        self.mvcc.write_window()
+    }
+
+    /// Of the retained bytes, what compactions dropped and what is not settled yet.
+    pub fn unsettled_bytes(&self) -> u64 {
+        self.mvcc.unsettled_bytes()
+    }
+
+    /// What the files allow to be settled, if it is worth a log entry: to be proposed by the member that leads. O(1).
+    /// `gives_back`: something is under way that makes the files shorter; without that all is settled, as waiting would not help.
+    pub fn settleable(&self, gives_back: bool) -> Option<SpaceSettle> {
+        self.mvcc.settleable(gives_back)
+    }
+
+    /// What the record of a key's pair takes now; 0 if there is no such key.
+    pub fn record_bytes(&self, key: &[u8]) -> u64 {
+        self.mvcc.record_bytes(key)
+    }
+
+    /// Allocates space for records whose payloads have `bytes` together, so that applying what writes them will not wait for
+    /// space. Fails with a lack of space if the disk is full: then it must not be applied yet.
+    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
+        Ok(self.mvcc.allocate(bytes)?)
+    }
+}
