@@ -4,7 +4,7 @@ use crate::fault::{Fault, Result};
 use io::{Disk, File};
 use std::path::{Path, PathBuf};
 
-/// Room in the first segment; each later one has four times as much, up to the configured size. A fresh start waits for the
+/// Space of the first segment; each later one has four times as much, up to the configured size. A fresh start waits for the
 /// first one to be written.
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 

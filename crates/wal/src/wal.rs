@@ -210,7 +210,7 @@ impl Wal {
     /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be repeated.
     pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
         self.check_append(entries);
-        self.ensure_room(room_for(entries))?;
+        self.ensure_space(append_bytes_max(entries))?;
         if let Some(state) = hard_state {
             let binding = (state.term, state.vote) != (self.tip.hard_state.term, self.tip.hard_state.vote);
             self.state_pending |= state != self.tip.hard_state;
@@ -229,7 +229,7 @@ impl Wal {
     /// Makes sure that `entries_bytes` of entries, `count` of them, can be appended without running out of space, so that
     /// proposals can be refused instead.
     pub fn reserve(&mut self, count: usize, entries_bytes: u64) -> Result<()> {
-        self.ensure_room(entries_bytes + (count as u64 + 1) * 128)
+        self.ensure_space(entries_bytes + (count as u64 + 1) * 128)
     }
 
     /// Hands everything to the operating system without waiting for the disk, a commit index that came without entries too.
@@ -238,7 +238,7 @@ impl Wal {
     pub fn write(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending || (self.unproven && self.buffer.is_empty()) {
-            self.ensure_room(room_for(&[]))?;
+            self.ensure_space(append_bytes_max(&[]))?;
             self.push_record(&[]);
         }
         self.write_buffer()
@@ -248,7 +248,7 @@ impl Wal {
     pub fn sync(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending {
-            self.ensure_room(room_for(&[]))?;
+            self.ensure_space(append_bytes_max(&[]))?;
             self.push_record(&[]);
         }
         self.sync_buffer()
@@ -331,8 +331,8 @@ impl Wal {
         }
     }
 
-    /// Finds room for `bytes` in the active segment, or begins the next one.
-    fn ensure_room(&mut self, bytes: u64) -> Result<()> {
+    /// Finds space for `bytes` in the active segment, or begins the next one.
+    fn ensure_space(&mut self, bytes: u64) -> Result<()> {
         self.check_health()?;
         if self.tip.end + bytes <= self.active.file.bytes {
             return Ok(());
@@ -528,7 +528,7 @@ fn record_entries(entries: &[Entry]) -> usize {
 }
 
 /// An upper bound of the bytes that `append` adds for `entries` and a hard state.
-fn room_for(entries: &[Entry]) -> u64 {
+fn append_bytes_max(entries: &[Entry]) -> u64 {
     const RECORD_OVERHEAD_MAX: u64 = 256;
     let batch = batch_bytes_max(entries);
     batch + (batch / RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX

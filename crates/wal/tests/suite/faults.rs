@@ -227,9 +227,9 @@ fn r14_every_step_of_the_first_start_may_fail_once() {
 
 #[test]
 fn r14_a_first_start_on_a_full_disk_succeeds_once_there_is_space() {
-    for room in [0, 100, 4095] {
+    for left in [0, 100, 4095] {
         let disk = SimDisk::new();
-        disk.set_capacity(Some(room));
+        disk.set_capacity(Some(left));
         let fault = open(&disk).err().expect("a segment does not fit");
         assert!(fault.is_no_space(), "{fault}");
         disk.set_capacity(None);
@@ -449,8 +449,8 @@ fn a_reservation_is_refused_while_the_disk_is_full() {
     let Ok(mut member) = Member::new(&disk) else { panic!("nothing fails yet") };
     drive(&mut member, &disk, 0).expect("nothing fails");
     fill(&disk);
-    member.wal.reserve(1, 100).expect("the segment has room");
-    let fault = member.wal.reserve(10, 10_000).expect_err("no segment with so much room can be made");
+    member.wal.reserve(1, 100).expect("the segment has space");
+    let fault = member.wal.reserve(10, 10_000).expect_err("no segment with so much space can be made");
     assert!(fault.is_no_space(), "{fault}");
     assert!(fault.to_string().ends_with("/next.tmp: no storage space"), "{fault}");
     disk.set_capacity(None);
