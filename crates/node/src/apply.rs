@@ -13,16 +13,15 @@
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
-    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, WINDOW_BYTES_MIN,
+    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
 use crate::reply::{Outbox, Slot};
-use crate::room::{record_bytes, room_for};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
 use crate::{Outcome, Reply, StateView, Timings};
-use model::{Command, Entry, LogIndex, Rejection, Revision, Term};
-use state::{LeaseClock, NoSpace, State};
+use model::{Command, LogIndex, Rejection, Revision, Term};
+use state::{LeaseClock, MeasuredEntry, NoSpace, State};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -177,9 +176,9 @@ impl Apply {
             return false;
         }
         let Ok(decoded) = decode(&committed.entry) else { return false };
-        let bytes = record_bytes(&decoded.command);
+        let bytes = decoded.footprint().bounded_record_bytes();
         committed.decoded = Some(decoded);
-        bytes.is_some_and(|bytes| self.state.has_room(bytes))
+        bytes.is_some_and(|bytes| self.state.is_allocated(bytes))
     }
 
     /// As `step`, for messages of which `is_lone` is true, without upkeep; whether some is due is in the output.
@@ -187,7 +186,7 @@ impl Apply {
         self.work_off(taken)?;
         let since = self.shared.clock.monotonic().saturating_sub(self.reclaim.looked_at);
         let is_over = self.state.is_over_target();
-        let is_due = is_over && (since >= RECLAIM_LOOK_INTERVAL || self.state.growth_room() == 0);
+        let is_due = is_over && (since >= RECLAIM_LOOK_INTERVAL || self.state.write_window() == 0);
         Ok(self.output(is_due || self.checkpoint_is_due() || self.is_short()))
     }
 
@@ -196,13 +195,13 @@ impl Apply {
     }
 
     fn output(&mut self, wants_upkeep: bool) -> ApplyOutput {
-        let window_bytes = self.state.growth_room();
+        let window_bytes = self.state.write_window();
         // Only after everything was begun that could be is it certain that waiting would not help.
         let is_stuck = window_bytes == 0 && !self.gives_back() && !wants_upkeep;
         let report = ApplyReport {
             applied: self.applied,
-            window_bytes: if is_stuck { WINDOW_BYTES_MIN } else { window_bytes },
-            settleable: if wants_upkeep { None } else { self.state.releasable(self.gives_back()) },
+            window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes },
+            settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
             checkpoint_durable: self.checkpoint_durable.take(),
             term_begun: self.term_begun.take(),
             failed: false,
@@ -258,7 +257,7 @@ impl Apply {
     fn take_done(&mut self, done: JobDone) -> Result<(), state::Fault> {
         match done {
             JobDone::Checkpoint(done) => self.finish_checkpoint(done),
-            JobDone::Cleaned(relocated) => self.finish_reclaim(relocated),
+            JobDone::Cleaned(cleaned) => self.finish_clean(cleaned),
             JobDone::FilesRemoved => {
                 self.removing = false;
                 self.renew_view();
@@ -321,7 +320,7 @@ impl Apply {
             Some(decoded) => decoded,
             None => decode(&entry)?,
         };
-        if !self.makes_room(&decoded.command)? {
+        if !self.allocates_for(&decoded)? {
             return Ok(Some(Committed { entry, decoded: Some(decoded), in_flight }));
         }
         self.reach(&entry);
@@ -329,12 +328,8 @@ impl Apply {
         Ok(None)
     }
 
-    fn makes_room(&mut self, command: &Command) -> Result<bool, state::Fault> {
-        let bytes = room_for(command, &|key| self.state.record_bytes(key));
-        if bytes == 0 {
-            return Ok(true);
-        }
-        match self.state.make_room(bytes) {
+    fn allocates_for(&mut self, entry: &MeasuredEntry) -> Result<bool, state::Fault> {
+        match self.state.allocate_for(entry) {
             Ok(()) => Ok(true),
             Err(fault) if fault.is_no_space() => {
                 self.begin_shortage(&fault);
@@ -369,14 +364,14 @@ impl Apply {
     fn apply_decoded(
         &mut self,
         entry: &consensus::Entry,
-        decoded: &Entry,
+        decoded: &MeasuredEntry,
         in_flight: Option<InFlight>,
         synced_at: Duration,
     ) -> Result<(), state::Fault> {
         let (index, term) = (LogIndex(entry.index), Term(entry.term));
         let started = self.shared.clock.monotonic();
         let applied = self.state.apply(index, term, decoded)?;
-        self.observe(&decoded.command, &applied, started);
+        self.observe(decoded.command(), &applied, started);
         if let Some(no_space) = applied.no_space {
             self.report_no_space(no_space);
         }
@@ -395,7 +390,7 @@ impl Apply {
             taken_at: in_flight.taken_at,
             synced_at,
         };
-        if matches!(&decoded.command, Command::Compact(compact) if compact.physical) && answer.answer.is_ok() {
+        if matches!(decoded.command(), Command::Compact(compact) if compact.physical) && answer.answer.is_ok() {
             self.physical.push(answer);
         } else {
             self.answers.push(answer);
@@ -550,7 +545,7 @@ impl Apply {
     }
 
     fn answer_physical(&mut self) {
-        if self.physical.is_empty() || self.compaction_started.is_some() || self.state.unreleased_bytes() > 0 {
+        if self.physical.is_empty() || self.compaction_started.is_some() || self.state.unsettled_bytes() > 0 {
             return;
         }
         let now = self.shared.clock.monotonic();
@@ -575,24 +570,24 @@ impl Apply {
         if busy || now < self.reclaim.not_before {
             return Ok(());
         }
-        if let Some(job) = self.state.begin_reclaim()? {
+        if let Some(job) = self.state.begin_clean()? {
             self.reclaim.running = true;
             self.jobs.push(Job::Clean(Box::new(job)));
         }
         Ok(())
     }
 
-    fn finish_reclaim(&mut self, relocated: Option<Box<state::Relocated>>) {
+    fn finish_clean(&mut self, cleaned: Option<Box<state::Cleaned>>) {
         self.reclaim.running = false;
-        let Some(relocated) = relocated else {
+        let Some(cleaned) = cleaned else {
             self.reclaim.not_before = self.shared.clock.monotonic() + RECLAIM_RETRY_INTERVAL;
-            self.state.abandon_reclaim();
+            self.state.abandon_clean();
             return;
         };
-        for (segment, fault) in relocated.damaged() {
+        for (segment, fault) in cleaned.damaged() {
             tracing::error!(segment, error = %fault, "reclaim space: the segment keeps its space");
         }
-        self.state.finish_reclaim(*relocated);
+        self.state.finish_clean(*cleaned);
         self.reclaim.follows = true;
     }
 
@@ -643,8 +638,8 @@ impl Apply {
     }
 }
 
-fn decode(entry: &consensus::Entry) -> Result<Entry, state::Fault> {
-    model::decode_entry(entry.data.clone()).map_err(|error| state::Fault::undecodable(LogIndex(entry.index), error))
+fn decode(entry: &consensus::Entry) -> Result<MeasuredEntry, state::Fault> {
+    MeasuredEntry::decode(LogIndex(entry.index), entry.data.clone())
 }
 
 /// Leaves an answer for its rim.

@@ -9,11 +9,11 @@ use crate::limits::REMOVED_FILES_HELD_MAX;
 use crate::messages::{Job, JobDone};
 use crate::shared::Shared;
 use model::{LogIndex, Revision};
-use state::{CheckpointJob, ReclaimJob};
+use state::{CheckpointJob, CleanJob};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Held, Leftovers};
+use store::{Leftovers, Unlinked};
 
 pub(crate) struct Background {
     shared: Arc<Shared>,
@@ -25,7 +25,7 @@ pub(crate) struct Background {
 /// Removed files that readers may still read: their space is free once the last handle is closed.
 #[derive(Default)]
 struct Removed {
-    held: Held,
+    unlinked: Unlinked,
     /// Since when, and the newest event then: older ones are read with views that may hold the files.
     since: Option<(Duration, Revision)>,
 }
@@ -60,8 +60,8 @@ impl Background {
 
     fn remove(&mut self, leftovers: Leftovers) -> JobDone {
         match leftovers.remove() {
-            Ok(held) => {
-                self.removed.held.extend(held);
+            Ok(unlinked) => {
+                self.removed.unlinked.extend(unlinked);
                 JobDone::FilesRemoved
             }
             Err(fault) => JobDone::Failed(mvcc::Fault::from(fault).into()),
@@ -70,9 +70,9 @@ impl Background {
 
     /// Watchers that keep up have read the events by then; the others go on from the store.
     fn close_removed(&mut self) {
-        let Removed { held, since } = &mut self.removed;
-        held.close_unused();
-        if held.is_empty() {
+        let Removed { unlinked, since } = &mut self.removed;
+        unlinked.close_unused();
+        if unlinked.is_empty() {
             *since = None;
             return;
         }
@@ -91,7 +91,7 @@ impl Background {
     }
 
     /// A full disk ends the job, and its copies go: the next one may be smaller.
-    fn clean(&mut self, mut job: Box<ReclaimJob>) -> Option<JobDone> {
+    fn clean(&mut self, mut job: Box<CleanJob>) -> Option<JobDone> {
         match job.step() {
             Ok(true) => {
                 self.jobs.push_front(Job::Clean(job));
@@ -120,7 +120,7 @@ impl Background {
     }
 }
 
-fn cleaned(copied: mvcc::Result<Option<Box<state::Relocated>>>) -> JobDone {
+fn cleaned(copied: mvcc::Result<Option<Box<state::Cleaned>>>) -> JobDone {
     match copied {
         Ok(relocated) => JobDone::Cleaned(relocated),
         Err(fault) if fault.is_no_space() => {

@@ -12,14 +12,14 @@ use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOK
 use crate::office::Office;
 use crate::status::Metrics;
 use crate::{AccountOrder, StateView};
-use model::{Command, Compact, LeaseCheckpoint, Revision, SpaceRelease};
+use model::{Command, Compact, LeaseCheckpoint, Revision, SpaceSettle};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What the chores look at.
 pub(crate) struct Figures<'a> {
     pub(crate) view: Arc<StateView>,
-    pub(crate) settleable: Option<SpaceRelease>,
+    pub(crate) settleable: Option<SpaceSettle>,
     /// The office of a member whose log can be written.
     pub(crate) office: Option<&'a Office>,
     pub(crate) leader_time_ms: u64,
@@ -56,7 +56,7 @@ impl Chores {
             self.keep_leases(now, office, metrics, &mut commands);
         }
         self.compact(now, figures, metrics, &mut commands);
-        commands.extend(figures.office.and(figures.settleable).map(Command::SpaceRelease));
+        commands.extend(figures.office.and(figures.settleable).map(Command::SpaceSettle));
         if self.budget_watch.is_due(now) {
             let budgets = figures.view.budgets().list(figures.leader_time_ms);
             self.budget_watch.look(now, budgets).iter().for_each(Warning::log);

@@ -21,7 +21,7 @@ use crate::reply::Slot;
 use crate::shared::Shared;
 use crate::{AutoCompaction, Refused, StateView};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
-use model::{Command, LogIndex, SpaceRelease, Term};
+use model::{Command, LogIndex, SpaceSettle, Term};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ pub(crate) struct Driver {
     chores: Chores,
     applied: LogIndex,
     window_bytes: u64,
-    settleable: Option<SpaceRelease>,
+    settleable: Option<SpaceSettle>,
     store_failed: bool,
     /// What apply was told last.
     told: Told,

@@ -41,7 +41,6 @@ mod parts;
 mod pinned_views;
 mod relay;
 mod reply;
-mod room;
 mod shared;
 mod signal;
 mod start;

@@ -42,8 +42,6 @@ pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(3);
 pub(crate) const STOP_THREADS_MAX: Duration = Duration::from_secs(10);
 /// A longer entry is for the apply thread, however short its work is told to be.
 pub(crate) const LONE_ENTRY_BYTES_MAX: usize = 64 << 10;
-/// What may be written when the store's files are too long and nothing can be done about it.
-pub(crate) const WINDOW_BYTES_MIN: u64 = 8 << 20;
 /// How often the log's next segment, and removed files, are looked after.
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.

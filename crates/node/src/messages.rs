@@ -17,8 +17,8 @@ use crate::reply::Slot;
 use crate::{Reply, StateView};
 use bytes::Bytes;
 use consensus::HardState;
-use model::{Entry, LogIndex, SpaceRelease, Term};
-use state::{CheckpointDone, CheckpointJob, LeaseClock, ReclaimJob, Relocated};
+use model::{LogIndex, SpaceSettle, Term};
+use state::{CheckpointDone, CheckpointJob, CleanJob, Cleaned, LeaseClock, MeasuredEntry};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Leftovers;
@@ -94,7 +94,7 @@ pub(crate) struct Turn {
 pub(crate) struct Committed {
     pub(crate) entry: consensus::Entry,
     /// Once it was looked at.
-    pub(crate) decoded: Option<Entry>,
+    pub(crate) decoded: Option<MeasuredEntry>,
     pub(crate) in_flight: Option<InFlight>,
 }
 
@@ -120,7 +120,7 @@ pub(crate) struct ApplyReport {
     /// Bytes that may be written, of what is applied, before the store's files are too long.
     pub(crate) window_bytes: u64,
     /// What this member's files allow to be settled, if it leads.
-    pub(crate) settleable: Option<SpaceRelease>,
+    pub(crate) settleable: Option<SpaceSettle>,
     /// A checkpoint up to this entry is durable: the log behind it may go.
     pub(crate) checkpoint_durable: Option<LogIndex>,
     /// The first entry of a term that this member leads was applied.
@@ -145,7 +145,7 @@ pub(crate) enum Job {
         job: Box<CheckpointJob>,
         index: LogIndex,
     },
-    Clean(Box<ReclaimJob>),
+    Clean(Box<CleanJob>),
     /// Files that no checkpoint names any more.
     Remove(Leftovers),
     /// A compaction was applied: hash what it drops before the history goes.
@@ -157,7 +157,7 @@ pub(crate) enum JobDone {
     /// `None` if the disk was full.
     Checkpoint(Option<Box<CheckpointDone>>),
     /// Copies are written; `None` if the disk was full.
-    Cleaned(Option<Box<Relocated>>),
+    Cleaned(Option<Box<Cleaned>>),
     FilesRemoved,
     Failed(state::Fault),
 }

@@ -182,7 +182,7 @@ pub(crate) fn assemble(
         warning_apply_duration: config.warning_apply_duration,
     };
     let background = Background::new(shared.clone(), wal.preparer());
-    let driver = Driver::new(driver_config, shared.clone(), consensus, state.growth_room());
+    let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());
     let parts = Parts {
         driver: Seat::new(driver),
         log: Seat::new(Log::new(shared.clone(), wal)),

@@ -106,7 +106,7 @@ impl Applies {
         "ClusterVersionSet",
         "BudgetSet",
         "BudgetRemove",
-        "SpaceRelease",
+        "SpaceSettle",
     ];
 
     pub(crate) fn observe(&self, command: &Command, succeeded: bool, took: Duration) {
@@ -123,7 +123,7 @@ impl Applies {
             Command::ClusterVersionSet(_) => 9,
             Command::BudgetSet(_) => 10,
             Command::BudgetRemove(_) => 11,
-            Command::SpaceRelease(_) => 12,
+            Command::SpaceSettle(_) => 12,
         };
         self.0[operation][usize::from(succeeded)].observe(took);
     }

@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use model::{
     Budget, Command, Compare, CompareResult, CompareTarget, DeleteRange, Entry, KeyRange, LeaseGrant, LeaseId, Limits,
-    LogIndex, Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Term, Txn, decode_entry, encode_entry,
+    LogIndex, Operation, Put, PutLease, PutValue, Range, RequestId, Revision, Term, Txn, encode_entry,
 };
-use state::{AccountDepth, Membership, OperationOutcome, Options, Outcome, Quota, State};
+use state::{AccountDepth, MeasuredEntry, Membership, OperationOutcome, Options, Outcome, Quota, State};
 use std::sync::Arc;
 use std::time::Instant;
 use store::Store;
@@ -98,8 +98,8 @@ impl Fixture {
     }
 
     fn apply(&mut self, bytes: &Bytes) -> Option<Outcome> {
-        let entry = decode_entry(bytes.clone()).expect("an entry");
         let index = LogIndex(self.state.applied().index.0 + 1);
+        let entry = MeasuredEntry::decode(index, bytes.clone()).expect("an entry");
         self.state.apply(index, Term(1), &entry).expect("applies").answer.ok()
     }
 }

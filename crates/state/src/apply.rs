@@ -7,16 +7,16 @@
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
 use crate::alarm::ActiveAlarm;
-use crate::budget;
+use crate::demand::{AskedBy, Demand};
 use crate::fault::{Fault, Result};
+use crate::footprint::MeasuredEntry;
 use crate::outcome::{Applied, NoSpace, Outcome};
-use crate::quota::{Demand, LEASE_BYTES, put_cost, txn_cost};
 use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
 use model::{
-    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, Entry, KeyRange, KeyValue, LeaseGrant,
-    LeaseId, LogIndex, Operation, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, KeyRange, LeaseGrant, LeaseId, LogIndex, Put,
+    PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
 use mvcc::{AccountDepth, Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;
@@ -27,11 +27,11 @@ type Answer = std::result::Result<Outcome, Rejection>;
 
 impl State {
     /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any more.
-    pub fn apply(&mut self, index: LogIndex, term: Term, entry: &Entry) -> Result<Applied> {
-        self.reach(index, term, entry.leader_time_ms);
+    pub fn apply(&mut self, index: LogIndex, term: Term, entry: &MeasuredEntry) -> Result<Applied> {
+        self.reach(index, term, entry.entry.leader_time_ms);
         let mut change = None;
         let was_full = self.alarms.by_quota().is_some();
-        let answer = self.carry_out(&entry.command, &mut change)?;
+        let answer = self.carry_out(entry, &mut change)?;
         let no_space = if was_full {
             self.relieve().then_some(NoSpace::Cleared)
         } else {
@@ -55,36 +55,34 @@ impl State {
         self.applied.leader_time_ms = self.applied.leader_time_ms.max(leader_time_ms);
     }
 
-    fn carry_out(&mut self, command: &Command, change: &mut Option<Change>) -> Result<Answer> {
-        let cost = cost(command);
+    fn carry_out(&mut self, entry: &MeasuredEntry, change: &mut Option<Change>) -> Result<Answer> {
+        let (command, cost) = (entry.command(), entry.footprint().cost_bytes());
         if let Err(rejection) = self.check_alarms(command, cost) {
             return Ok(Err(rejection));
         }
-        if !self.has_budgets || cost == 0 {
-            return self.carry_out_in_budget(command, cost, change);
-        }
-        let accounts = self.mvcc.accounts().clone();
-        let demand = budget::demand(&self.begin(), &accounts, command)?;
+        let meets_quota =
+            (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.admits(self.mvcc.retained_bytes(), cost);
+        let in_budgets = self.has_budgets && cost > 0;
+        let demand = self.demand(command, AskedBy { quota: meets_quota && !self.strict_latch, budgets: in_budgets })?;
         let now_ms = self.applied.leader_time_ms;
-        if let Err(rejection) = self.budgets.lock().check(&demand, now_ms) {
+        if in_budgets && let Err(rejection) = self.budgets.lock().check(&demand.budgets, now_ms) {
             return Ok(Err(rejection));
         }
-        let answer = self.carry_out_in_budget(command, cost, change)?;
-        if answer.is_ok() {
-            self.budgets.lock().charge(&demand, now_ms);
+        if meets_quota {
+            self.raise_no_space();
+            let grows = self.strict_latch || demand.quota.grows;
+            if grows || !self.quota.reserve_admits(self.mvcc.retained_bytes(), demand.quota.record_bytes) {
+                return Ok(Err(Rejection::NoSpace));
+            }
+        }
+        let answer = self.execute(command, change)?;
+        if in_budgets && answer.is_ok() {
+            self.budgets.lock().charge(&demand.budgets, now_ms);
         }
         Ok(answer)
     }
 
-    fn carry_out_in_budget(&mut self, command: &Command, cost: u64, change: &mut Option<Change>) -> Result<Answer> {
-        if (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.admits(self.mvcc.retained_bytes(), cost) {
-            self.raise_no_space();
-            let demand =
-                if self.strict_latch { Demand { grows: true, record_bytes: 0 } } else { self.demand(command)? };
-            if demand.grows || !self.quota.reserve_admits(self.mvcc.retained_bytes(), demand.record_bytes) {
-                return Ok(Err(Rejection::NoSpace));
-            }
-        }
+    fn execute(&mut self, command: &Command, change: &mut Option<Change>) -> Result<Answer> {
         match command {
             Command::Put(put) => self.put(put, change),
             Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, change))),
@@ -163,23 +161,13 @@ impl State {
         relieved
     }
 
-    /// What the puts that would be carried out do to the store.
-    fn demand(&mut self, command: &Command) -> Result<Demand> {
-        let txn = self.begin();
-        let mut demand = Demand::default();
-        match command {
-            Command::Put(put) => txn.add_demand(put, &mut demand),
-            Command::Txn(command) => {
-                let path = txn::choose(&txn, command)?;
-                path.each(command, &mut |operation| {
-                    if let Operation::Put(put) = operation {
-                        txn.add_demand(put, &mut demand);
-                    }
-                });
-            }
-            _ => {}
+    /// What the puts that would be carried out do to the store, for those who ask.
+    fn demand(&mut self, command: &Command, asked_by: AskedBy) -> Result<Demand> {
+        if !asked_by.any() {
+            return Ok(Demand::default());
         }
-        Ok(demand)
+        let accounts = self.mvcc.accounts().clone();
+        Demand::of(&self.begin(), &accounts, command, asked_by)
     }
 
     fn budget_set(&mut self, budget: &Budget) -> Result<Answer> {
@@ -276,25 +264,6 @@ impl State {
     }
 }
 
-/// What the command counts against the quota, in bytes; 0 for whatever does not make the store grow.
-fn cost(command: &Command) -> u64 {
-    match command {
-        Command::Put(put) => put_cost(put),
-        Command::Txn(txn) => txn_cost(txn),
-        Command::LeaseGrant(_) => LEASE_BYTES,
-        Command::DeleteRange(_)
-        | Command::Compact(_)
-        | Command::LeaseRevoke(_)
-        | Command::LeaseCheckpoint(_)
-        | Command::Alarm(_)
-        | Command::MemberPublish(_)
-        | Command::ClusterVersionSet(_)
-        | Command::BudgetSet(_)
-        | Command::BudgetRemove(_)
-        | Command::SpaceSettle(_) => 0,
-    }
-}
-
 /// The keys while one command changes them, with the leases that hang on them. Dropped without a write, it did nothing.
 pub(crate) struct ApplyTxn<'a> {
     txn: mvcc::Txn<'a>,
@@ -334,24 +303,6 @@ impl ApplyTxn<'_> {
         }
         let prev = deleted.iter().filter(|_| delete.prev_kv).map(|(_, meta)| meta.location).collect();
         (deleted.len() as u64, prev)
-    }
-
-    fn add_demand(&self, put: &Put, demand: &mut Demand) {
-        let current = self.txn.get(&put.key);
-        let current_bytes = current.map(|meta| u64::from(meta.location.length));
-        let new_bytes = match &put.value {
-            PutValue::Set(value) => KeyValue {
-                key: put.key.clone(),
-                create_revision: current.map_or(Revision(i64::MAX), |meta| meta.create_revision),
-                mod_revision: Revision(self.txn.revision().0 + 1),
-                version: current.map_or(1, |meta| meta.version + 1),
-                value: value.clone(),
-                lease: LeaseId(i64::MAX),
-            }
-            .encoded_len() as u64,
-            PutValue::Keep => current_bytes.unwrap_or(0),
-        };
-        demand.add(current_bytes, new_bytes);
     }
 
     fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {

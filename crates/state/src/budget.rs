@@ -19,15 +19,10 @@
 //! Without budgets nothing of this is looked at. Usage is a sum that the keys' accounts keep, see `mvcc::AccountsReader`.
 //! Not here: whether accounts are deep enough for a prefix, which the edge asks first; warnings (`node`).
 
-use crate::fault::Result;
-use crate::quota::REWRITE_GROWTH_BYTES_MAX;
-use crate::txn::{self, Keys};
+use crate::quota::grows;
 use bytes::Bytes;
-use model::{
-    Budget, BudgetFigure, Command, KeyValue, LeaseId, Operation, OverBudget, Put, PutLease, PutValue, Rejection,
-    Revision,
-};
-use mvcc::{AccountsReader, Meta, MeterId, Usage};
+use model::{Budget, BudgetFigure, OverBudget, Rejection};
+use mvcc::{AccountsReader, MeterId, Usage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::RECORD_OVERHEAD_BYTES;
@@ -155,65 +150,6 @@ struct Share {
     grows: bool,
 }
 
-/// What a command's puts would do to the budgets above their keys.
-pub(crate) fn demand(keys: &impl Keys, accounts: &AccountsReader, command: &Command) -> Result<BudgetDemand> {
-    let mut demand = BudgetDemand::default();
-    match command {
-        Command::Put(put) => demand_of_put(keys, accounts, put, &mut demand),
-        // Compares are not evaluated for those who put nothing below a budget.
-        Command::Txn(command) if txn::any_put(command, &mut |put| accounts.has_meter(&put.key)) => {
-            let path = txn::choose(keys, command)?;
-            path.each(command, &mut |operation| {
-                if let Operation::Put(put) = operation {
-                    demand_of_put(keys, accounts, put, &mut demand);
-                }
-            });
-        }
-        _ => {}
-    }
-    Ok(demand)
-}
-
-fn demand_of_put(keys: &impl Keys, accounts: &AccountsReader, put: &Put, demand: &mut BudgetDemand) {
-    let mut meters = Vec::new();
-    accounts.each_meter_of(&put.key, |meter, usage| meters.push((meter, usage)));
-    if meters.is_empty() {
-        return;
-    }
-    let current = keys.get(&put.key);
-    let current_bytes = current.map(|meta| u64::from(meta.location.length));
-    demand.add(&meters, current_bytes, record_bytes(keys, put, current));
-}
-
-/// What the put's record will take, exactly.
-fn record_bytes(keys: &impl Keys, put: &Put, current: Option<Meta>) -> u64 {
-    let next = Revision(keys.revision().0 + 1);
-    let lease = match put.lease {
-        PutLease::Set(lease) => lease,
-        PutLease::Keep => current.map_or(LeaseId::NONE, |current| current.lease),
-    };
-    let pair = |create_revision, mod_revision, version, lease, value| KeyValue {
-        key: put.key.clone(),
-        create_revision,
-        mod_revision,
-        version,
-        value,
-        lease,
-    };
-    let created = current.map_or(next, |meta| meta.create_revision);
-    let version = current.map_or(1, |meta| meta.version + 1);
-    match (&put.value, current) {
-        (PutValue::Set(value), _) => pair(created, next, version, lease, value.clone()).encoded_len() as u64,
-        // All but the value, which is as long as it is.
-        (PutValue::Keep, Some(meta)) => {
-            let before = pair(created, meta.mod_revision(), meta.version, meta.lease, Bytes::new()).encoded_len();
-            let after = pair(created, next, version, lease, Bytes::new()).encoded_len();
-            u64::from(meta.location.length) - before as u64 + after as u64
-        }
-        (PutValue::Keep, None) => 0,
-    }
-}
-
 impl BudgetDemand {
     pub(crate) fn is_empty(&self) -> bool {
         self.shares.is_empty()
@@ -230,7 +166,7 @@ impl BudgetDemand {
             share.puts += 1;
             share.creates += u64::from(current.is_none());
             share.bytes = share.bytes.saturating_add(RECORD_OVERHEAD_BYTES + new);
-            share.grows |= current.is_none_or(|current| new > current.saturating_add(REWRITE_GROWTH_BYTES_MAX));
+            share.grows |= grows(current, new);
         }
     }
 }

@@ -25,11 +25,6 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The log entry at `index` cannot be decoded.
-    pub fn undecodable(index: LogIndex, error: DecodeError) -> Fault {
-        Fault::Entry { index, error }
-    }
-
     /// The disk is full: the same may succeed later.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Fault::Keys(fault) if fault.is_no_space())

@@ -18,7 +18,9 @@
 mod alarm;
 mod apply;
 mod budget;
+mod demand;
 mod fault;
+mod footprint;
 mod lease;
 mod lease_clock;
 mod lease_reader;
@@ -35,6 +37,7 @@ mod view;
 pub use alarm::{ActiveAlarm, AlarmTable};
 pub use budget::{BudgetReader, BudgetState};
 pub use fault::{Fault, Result};
+pub use footprint::{Footprint, MeasuredEntry};
 pub use lease::LEASE_TTL_S_MAX;
 pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;

@@ -1,5 +1,5 @@
 //! What a command would add to the store, and whether the quota admits it. etcd's figures: a put costs its key, its
-//! value and 256 bytes; a txn the dearer of its branches, nested txns included; a lease 64 bytes.
+//! value and 256 bytes; a txn the dearer of its branches, nested txns included (`footprint`); a lease 64 bytes.
 //!
 //! ```text
 //!              95 %                    100 %                        105 %
@@ -15,7 +15,7 @@
 //! The measure is retained bytes (live values and history not yet compacted), which is the same number on every member at the
 //! same applied index. So apply decides, and every member decides alike; it requires that all members have the same quota.
 
-use model::{Operation, Put, PutValue, Txn};
+use model::{Put, PutValue};
 
 /// Bytes that a put costs beside its key and value.
 const PUT_OVERHEAD_BYTES: u64 = 256;
@@ -26,7 +26,7 @@ const RESERVE_DIVISOR: u64 = 20;
 /// A rewrite may be so much larger than what it replaces and not count as growth. A graceful deletion adds two fields of
 /// metadata, a status update a condition, and any of them the entry of a further field manager, which is the largest: a few
 /// hundred bytes. That nobody grows the store in such steps is seen to by the reserve.
-pub(crate) const REWRITE_GROWTH_BYTES_MAX: u64 = 1024;
+const REWRITE_GROWTH_BYTES_MAX: u64 = 1024;
 
 /// Bytes that a lease costs.
 pub(crate) const LEASE_BYTES: u64 = 64;
@@ -56,19 +56,24 @@ impl Quota {
 
 /// What a command's puts would do, when the quota is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Demand {
+pub(crate) struct QuotaDemand {
     /// A key is created, or one grows by more than `REWRITE_GROWTH_BYTES_MAX`.
     pub(crate) grows: bool,
     /// Of all new records; those they replace become history of the same size.
     pub(crate) record_bytes: u64,
 }
 
-impl Demand {
+impl QuotaDemand {
     /// Adds a put whose record takes `new` bytes and replaces one of `current` bytes, if the key exists.
     pub(crate) fn add(&mut self, current: Option<u64>, new: u64) {
-        self.grows |= current.is_none_or(|current| new > current.saturating_add(REWRITE_GROWTH_BYTES_MAX));
+        self.grows |= grows(current, new);
         self.record_bytes = self.record_bytes.saturating_add(new);
     }
+}
+
+/// True if a record of `new` bytes in the place of one of `current` bytes, if there is one, is growth.
+pub(crate) fn grows(current: Option<u64>, new: u64) -> bool {
+    current.is_none_or(|current| new > current.saturating_add(REWRITE_GROWTH_BYTES_MAX))
 }
 
 /// Cost of one put.
@@ -80,45 +85,9 @@ pub(crate) fn put_cost(put: &Put) -> u64 {
     PUT_OVERHEAD_BYTES + put.key.len() as u64 + value_bytes
 }
 
-/// Cost of the branch that costs more; 0 if the txn puts nothing.
-pub(crate) fn txn_cost(txn: &Txn) -> u64 {
-    let branch = |operations: &[Operation]| operations.iter().map(operation_cost).fold(0, u64::saturating_add);
-    branch(&txn.success).max(branch(&txn.failure))
-}
-
-fn operation_cost(operation: &Operation) -> u64 {
-    match operation {
-        Operation::Put(put) => put_cost(put),
-        Operation::Txn(txn) => txn_cost(txn),
-        Operation::Range(_) | Operation::DeleteRange(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{KeyRange, LeaseId, PutLease, Range};
-
-    fn put(key: &'static str, value: &'static str) -> Operation {
-        Operation::Put(Put {
-            key: key.into(),
-            value: PutValue::Set(value.into()),
-            lease: PutLease::Set(LeaseId::NONE),
-            prev_kv: false,
-        })
-    }
-
-    #[test]
-    fn a_txn_costs_its_dearer_branch_with_nested_txns() {
-        let nested = Txn { compares: vec![], success: vec![put("k", "12345")], failure: vec![] };
-        let txn = Txn {
-            compares: vec![],
-            success: vec![put("k", "v"), Operation::Range(Range::new(KeyRange::all()))],
-            failure: vec![Operation::Txn(nested), put("long", "")],
-        };
-        assert_eq!(txn_cost(&txn), 256 + 1 + 5 + 256 + 4);
-        assert_eq!(txn_cost(&Txn::default()), 0);
-    }
 
     #[test]
     fn the_quota_admits_what_stays_below_it() {
@@ -143,11 +112,11 @@ mod tests {
     #[test]
     fn rewrites_do_not_grow_unless_by_more_than_metadata() {
         let demand = |puts: &[(Option<u64>, u64)]| {
-            let mut demand = Demand::default();
+            let mut demand = QuotaDemand::default();
             puts.iter().for_each(|(current, new)| demand.add(*current, *new));
             demand
         };
-        assert_eq!(demand(&[(Some(10), 10), (Some(10), 1034)]), Demand { grows: false, record_bytes: 1044 });
+        assert_eq!(demand(&[(Some(10), 10), (Some(10), 1034)]), QuotaDemand { grows: false, record_bytes: 1044 });
         assert!(demand(&[(Some(10), 1035)]).grows);
         assert!(demand(&[(Some(10), 10), (None, 1)]).grows);
         assert!(!demand(&[]).grows);

@@ -1,6 +1,7 @@
 //! Space, as `mvcc` gives it back: nothing in it is state, so that members may differ in when they do it.
 
 use crate::fault::Result;
+use crate::footprint::MeasuredEntry;
 use crate::state::State;
 use model::SpaceSettle;
 use mvcc::{CleanJob, Cleaned};
@@ -53,14 +54,17 @@ impl State {
         self.mvcc.settleable(gives_back)
     }
 
-    /// What the record of a key's pair takes now; 0 if there is no such key.
-    pub fn record_bytes(&self, key: &[u8]) -> u64 {
-        self.mvcc.record_bytes(key)
+    /// Allocates space for the records of an entry, so that applying it will not wait for space. Fails with a lack of space if
+    /// the disk is full: then it must not be applied yet.
+    pub fn allocate_for(&mut self, entry: &MeasuredEntry) -> Result<()> {
+        match entry.record_bytes_max(&|key| self.mvcc.record_bytes(key)) {
+            0 => Ok(()),
+            bytes => Ok(self.mvcc.allocate(bytes)?),
+        }
     }
 
-    /// Allocates space for records whose payloads have `bytes` together, so that applying what writes them will not wait for
-    /// space. Fails with a lack of space if the disk is full: then it must not be applied yet.
-    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
-        Ok(self.mvcc.allocate(bytes)?)
+    /// True if records of so many bytes, headers included, have space that is allocated already.
+    pub fn is_allocated(&self, record_bytes: u64) -> bool {
+        self.mvcc.is_allocated(record_bytes)
     }
 }

@@ -138,11 +138,6 @@ impl State {
         Ok(self.mvcc.flush()?)
     }
 
-    /// True if records of so many bytes can be written without asking the disk for space.
-    pub fn is_allocated(&self, bytes: u64) -> bool {
-        self.mvcc.is_allocated(bytes)
-    }
-
     /// An image of what was flushed.
     pub fn view(&self) -> StateView {
         StateView {

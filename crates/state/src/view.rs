@@ -4,7 +4,8 @@
 //! see `LeaseReader`, `AccountsReader` and `BudgetReader`.
 
 use crate::alarm::AlarmTable;
-use crate::budget::{self, BudgetReader};
+use crate::budget::BudgetReader;
+use crate::demand::{AskedBy, Demand};
 use crate::fault::Result;
 use crate::lease_reader::LeaseReader;
 use crate::membership::Membership;
@@ -90,7 +91,8 @@ impl StateView {
         if !self.has_budgets || alarms {
             return Ok(None);
         }
-        let demand = budget::demand(&self.kv, &self.accounts, command)?;
+        let asked_by = AskedBy { quota: false, budgets: true };
+        let demand = Demand::of(&self.kv, &self.accounts, command, asked_by)?.budgets;
         if demand.is_empty() {
             return Ok(None);
         }

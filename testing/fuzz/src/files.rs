@@ -104,7 +104,7 @@ fn member() -> &'static [(String, Vec<u8>)] {
             grants.into_iter().chain(puts).chain([Command::Alarm(alarm), Command::BudgetSet(crate::targets::budget())]);
         for (index, command) in (1..).zip(commands) {
             let entry = Entry { request: RequestId(index), leader_time_ms: 10 * index, command };
-            state.apply(LogIndex(index), Term(1), &entry).expect("the disk is sound");
+            state.apply(LogIndex(index), Term(1), &entry.into()).expect("the disk is sound");
         }
         let done = state.begin_checkpoint().and_then(|mut job| job.write()).expect("the disk is sound");
         state.finish_checkpoint(done).remove().expect("the disk is sound");

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use io::{Disk, OsDisk, Overlay};
 use model::{KeyRange, KeyValue, LogIndex, Range, Revision, Term};
 use mvcc::{Event, RangeItem, RangeResult};
-use state::{Quota, State, StateView};
+use state::{MeasuredEntry, Quota, State, StateView};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,6 @@ const LOAD_MAX: usize = 256;
 const HISTORY_REVISIONS: usize = 100_000;
 /// Entries applied between two writes of their records.
 const FLUSH_ENTRIES: usize = 1_000;
-/// Beside the data of an entry, for the records it makes.
-const RECORD_OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// An opened directory.
 #[derive(Debug)]
@@ -110,8 +108,8 @@ fn apply(state: &mut State, index: u64, term: u64, data: &Bytes) -> state::Resul
         state.apply_empty(index, term);
         return Ok(false);
     }
-    let entry = model::decode_entry(data.clone()).map_err(|error| state::Fault::undecodable(index, error))?;
-    state.allocate((data.len() as u64).saturating_mul(2).saturating_add(RECORD_OVERHEAD_BYTES_MAX))?;
+    let entry = MeasuredEntry::decode(index, data.clone())?;
+    state.allocate_for(&entry)?;
     Ok(state.apply(index, term, &entry)?.no_space.is_some())
 }
 

@@ -220,7 +220,7 @@ fn a_budget_that_accounts_are_too_shallow_for_stops_the_member_and_names_the_fla
     let hard = Limits { keys: Some(1), ..Limits::default() };
     let budget = Budget { prefix: "/r/pods/ns".into(), soft: Limits::default(), hard };
     let entry = Entry { request: RequestId(1), leader_time_ms: 0, command: Command::BudgetSet(budget) };
-    let fault = world.state.apply(LogIndex(1), Term(1), &entry).expect_err("a fault");
+    let fault = world.state.apply(LogIndex(1), Term(1), &entry.into()).expect_err("a fault");
     assert!(fault.to_string().ends_with("start with --space-account-depth=3 or more"), "{fault}");
     assert!(!fault.is_io());
 }

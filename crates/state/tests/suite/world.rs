@@ -1,13 +1,11 @@
 //! A state on a simulated disk, and the log that made it.
 
-use model::{
-    Command, Entry, KeyRange, KeyValue, LogIndex, Range, Rejection, RequestId, Revision, Term, decode_entry,
-    encode_entry,
-};
+use model::{Command, Entry, KeyRange, KeyValue, LogIndex, Range, Rejection, RequestId, Revision, Term, encode_entry};
 use mvcc::{RangeItem, RangeResult};
 use sim::{Random, SimDisk};
 use state::{
-    AccountDepth, Applied, Membership, OperationOutcome, Options, Outcome, Quota, State, StateView, TxnOutcome,
+    AccountDepth, Applied, MeasuredEntry, Membership, OperationOutcome, Options, Outcome, Quota, State, StateView,
+    TxnOutcome,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -101,8 +99,8 @@ impl World {
     }
 
     fn apply_logged(&mut self, term: Term, bytes: Vec<u8>) -> Applied {
-        let entry = decode_entry(bytes.into()).expect("what was encoded");
         let index = self.next_index();
+        let entry = MeasuredEntry::decode(index, bytes.into()).expect("what was encoded");
         self.state.apply(index, term, &entry).expect("the disk works")
     }
 

@@ -1,0 +1,235 @@
+//! The footprint of a command: what it costs and how long its records may get, from one walk when it is decoded.
+//!
+//! ```text
+//! decode ──▶ MeasuredEntry { entry, footprint } ──▶ is it small and bounded?  ──▶ space for its records ──▶ apply: quota
+//!                                                  bounded_record_bytes          State::allocate_for       cost_bytes
+//! ```
+//! Figures of a txn are those of its dearer branch, nested txns included, each figure by itself: which branch is carried out is known
+//! in apply.
+//!
+//! Invariant: a pure function of the command, so that a cost is the same on every member.
+//! Not here: what the keys are now. A put that keeps its value is as long as that is, which `record_bytes_max` asks for; what puts
+//! would do exactly is `demand`.
+
+use crate::fault::{Fault, Result};
+use crate::quota::{LEASE_BYTES, put_cost};
+use bytes::Bytes;
+use model::{Command, Entry, LogIndex, Operation, Put, PutValue, Txn};
+use store::RECORD_OVERHEAD_BYTES;
+
+/// Bytes that a record takes beside the key and value of its put, at most.
+const RECORD_OVERHEAD_BYTES_MAX: u64 = 128;
+
+/// Bytes of an encoded pair beside its key and value: six tags, two lengths, four numbers.
+const PAIR_OVERHEAD_BYTES_MAX: u64 = 6 + 2 * 5 + 4 * 10;
+
+const _: () = assert!(RECORD_OVERHEAD_BYTES + PAIR_OVERHEAD_BYTES_MAX <= RECORD_OVERHEAD_BYTES_MAX);
+
+/// See the file's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    cost_bytes: u64,
+    /// Without the values that puts keep.
+    record_bytes_max: u64,
+    keeps_values: bool,
+    is_bounded: bool,
+}
+
+impl Footprint {
+    pub fn of(command: &Command) -> Footprint {
+        measure(command, &|_| 0)
+    }
+
+    /// What the command counts against the quota; 0 if it does not make the store grow.
+    pub(crate) fn cost_bytes(self) -> u64 {
+        self.cost_bytes
+    }
+
+    /// Bytes that the records of `command` take at most, headers included; 0 if it writes none. `current_bytes` is what a key's
+    /// record takes now, 0 if there is none: a put that keeps its value writes it anew.
+    fn record_bytes_max(self, command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
+        if self.keeps_values { measure(command, current_bytes).record_bytes_max } else { self.record_bytes_max }
+    }
+
+    /// The same, if it and the command's work can be told from the command's size alone.
+    pub fn bounded_record_bytes(self) -> Option<u64> {
+        self.is_bounded.then_some(self.record_bytes_max)
+    }
+
+    /// Of both, one after the other.
+    fn and(self, other: Footprint) -> Footprint {
+        Footprint {
+            cost_bytes: self.cost_bytes.saturating_add(other.cost_bytes),
+            record_bytes_max: self.record_bytes_max.saturating_add(other.record_bytes_max),
+            keeps_values: self.keeps_values || other.keeps_values,
+            is_bounded: self.is_bounded && other.is_bounded,
+        }
+    }
+
+    /// Of one of both.
+    fn or(self, other: Footprint) -> Footprint {
+        Footprint {
+            cost_bytes: self.cost_bytes.max(other.cost_bytes),
+            record_bytes_max: self.record_bytes_max.max(other.record_bytes_max),
+            keeps_values: self.keeps_values || other.keeps_values,
+            is_bounded: self.is_bounded && other.is_bounded,
+        }
+    }
+}
+
+fn measure(command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+    match command {
+        Command::Put(put) => measure_put(put, current_bytes),
+        Command::Txn(txn) => measure_txn(txn, current_bytes),
+        Command::LeaseGrant(_) => Footprint { cost_bytes: LEASE_BYTES, ..Footprint::default() },
+        Command::DeleteRange(_)
+        | Command::Compact(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseCheckpoint(_)
+        | Command::Alarm(_)
+        | Command::MemberPublish(_)
+        | Command::ClusterVersionSet(_)
+        | Command::BudgetSet(_)
+        | Command::BudgetRemove(_)
+        | Command::SpaceSettle(_) => Footprint::default(),
+    }
+}
+
+fn measure_txn(txn: &Txn, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+    let branch = |operations: &[Operation]| {
+        let nothing = Footprint { is_bounded: true, ..Footprint::default() };
+        operations.iter().fold(nothing, |sum, operation| sum.and(measure_operation(operation, current_bytes)))
+    };
+    let dearer = branch(&txn.success).or(branch(&txn.failure));
+    let is_bounded = dearer.is_bounded && txn.compares.iter().all(|compare| compare.range.is_single());
+    Footprint { is_bounded, ..dearer }
+}
+
+fn measure_operation(operation: &Operation, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+    match operation {
+        Operation::Put(put) => measure_put(put, current_bytes),
+        Operation::Txn(txn) => Footprint { is_bounded: false, ..measure_txn(txn, current_bytes) },
+        Operation::Range(range) => Footprint { is_bounded: range.range.is_single(), ..Footprint::default() },
+        Operation::DeleteRange(delete) => Footprint { is_bounded: delete.range.is_single(), ..Footprint::default() },
+    }
+}
+
+fn measure_put(put: &Put, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+    let (value_bytes, keeps_values) = match &put.value {
+        PutValue::Set(value) => (value.len() as u64, false),
+        PutValue::Keep => (current_bytes(&put.key), true),
+    };
+    Footprint {
+        cost_bytes: put_cost(put),
+        record_bytes_max: RECORD_OVERHEAD_BYTES_MAX + put.key.len() as u64 + value_bytes,
+        keeps_values,
+        is_bounded: !keeps_values,
+    }
+}
+
+/// A log entry with the footprint of its command.
+#[derive(Debug, Clone)]
+pub struct MeasuredEntry {
+    pub(crate) entry: Entry,
+    pub(crate) footprint: Footprint,
+}
+
+impl MeasuredEntry {
+    /// Decodes the payload of the log entry at `index`. Fails if it is damaged or of a newer release.
+    pub fn decode(index: LogIndex, payload: Bytes) -> Result<MeasuredEntry> {
+        let entry = model::decode_entry(payload).map_err(|error| Fault::Entry { index, error })?;
+        Ok(MeasuredEntry::from(entry))
+    }
+
+    pub fn command(&self) -> &Command {
+        &self.entry.command
+    }
+
+    pub fn footprint(&self) -> Footprint {
+        self.footprint
+    }
+
+    /// See `Footprint::record_bytes_max`.
+    pub(crate) fn record_bytes_max(&self, current_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
+        self.footprint.record_bytes_max(&self.entry.command, current_bytes)
+    }
+}
+
+impl From<Entry> for MeasuredEntry {
+    fn from(entry: Entry) -> MeasuredEntry {
+        MeasuredEntry { footprint: Footprint::of(&entry.command), entry }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseGrant, LeaseId, PutLease, Range};
+
+    fn valued(key: &'static str, value: PutValue) -> Put {
+        Put { key: key.into(), value, lease: PutLease::Set(LeaseId::NONE), prev_kv: false }
+    }
+
+    fn put(key: &'static str, value: &'static str) -> Operation {
+        Operation::Put(valued(key, PutValue::Set(value.into())))
+    }
+
+    fn txn(success: Vec<Operation>, failure: Vec<Operation>) -> Txn {
+        Txn { compares: Vec::new(), success, failure }
+    }
+
+    #[test]
+    fn a_txn_costs_its_dearer_branch_with_nested_txns() {
+        let cost = |command: &Command| Footprint::of(command).cost_bytes();
+        let nested = txn(vec![put("k", "12345")], vec![]);
+        let outer = txn(
+            vec![put("k", "v"), Operation::Range(Range::new(KeyRange::all()))],
+            vec![Operation::Txn(nested), put("long", "")],
+        );
+        assert_eq!(cost(&Command::Txn(outer)), 256 + 1 + 5 + 256 + 4);
+        assert_eq!(cost(&Command::Txn(Txn::default())), 0);
+        assert_eq!(cost(&Command::LeaseGrant(LeaseGrant { id: LeaseId(1), ttl_s: 1 })), 64);
+        assert_eq!(cost(&Command::LeaseRevoke(LeaseId(1))), 0);
+    }
+
+    #[test]
+    fn records_of_the_dearer_branch_count_however_deep() {
+        let records = |command: Command| {
+            Footprint::of(&command).record_bytes_max(&command, &|key| if key == b"key" { 1000 } else { 0 })
+        };
+        let keep = || valued("key", PutValue::Keep);
+        let value = || valued("key", PutValue::Set("value".into()));
+        let inner = txn(vec![put("key", "value"), put("key", "")], Vec::new());
+        let outer = txn(vec![put("key", "value")], vec![Operation::Txn(inner)]);
+        assert_eq!(records(Command::Put(value())), 136);
+        assert_eq!(records(Command::Put(keep())), 1131);
+        assert_eq!(records(Command::Txn(outer)), 136 + 131);
+        assert_eq!(records(Command::Txn(txn(vec![put("key", "value")], vec![Operation::Put(keep())]))), 1131);
+        assert_eq!(records(Command::LeaseRevoke(LeaseId(1))), 0);
+    }
+
+    #[test]
+    fn only_work_bounded_by_its_size_is_bounded() {
+        let bounded = |txn: Txn| Footprint::of(&Command::Txn(txn)).bounded_record_bytes();
+        let single = || KeyRange::single("key");
+        let value = || put("key", "value");
+        assert_eq!(bounded(txn(vec![value(), value()], vec![value()])), Some(2 * (128 + 3 + 5)));
+        assert_eq!(bounded(txn(vec![Operation::Put(valued("key", PutValue::Keep))], Vec::new())), None);
+        assert_eq!(bounded(txn(vec![Operation::Range(Range::new(single()))], Vec::new())), Some(0));
+        assert_eq!(bounded(txn(vec![Operation::Range(Range::new(KeyRange::all()))], Vec::new())), None);
+        let delete = |range| Operation::DeleteRange(DeleteRange { range, prev_kv: false });
+        assert_eq!(bounded(txn(Vec::new(), vec![delete(single())])), Some(0));
+        assert_eq!(bounded(txn(Vec::new(), vec![delete(KeyRange::all())])), None);
+        assert_eq!(bounded(txn(vec![Operation::Txn(Txn::default())], Vec::new())), None);
+        let compared = |range| Txn {
+            compares: vec![Compare { range, result: CompareResult::Equal, target: CompareTarget::Version(0) }],
+            ..Txn::default()
+        };
+        assert_eq!(bounded(compared(single())), Some(0));
+        assert_eq!(bounded(compared(KeyRange::all())), None);
+        let of = |command: &Command| Footprint::of(command).bounded_record_bytes();
+        assert_eq!(of(&Command::Put(valued("key", PutValue::Set("value".into())))), Some(128 + 3 + 5));
+        assert_eq!(of(&Command::Put(valued("key", PutValue::Keep))), None);
+        assert_eq!(of(&Command::LeaseRevoke(LeaseId(1))), None);
+    }
+}
