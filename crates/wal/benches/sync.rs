@@ -40,9 +40,7 @@ fn group(disk: Arc<dyn Disk>, directory: &Path, count: usize) -> Vec<Duration> {
     let mut next = 1;
     let mut spent = Vec::with_capacity(GROUPS);
     while spent.len() < GROUPS {
-        if wal.wants_preparing() {
-            preparer.run().expect("prepare");
-        }
+        preparer.run().expect("prepare");
         let group = entries(next, count, &data);
         let state = HardState { term: 1, vote: 1, commit: next - 1 };
         let start = Instant::now();
@@ -87,9 +85,7 @@ fn open(disk: Arc<dyn Disk>, directory: &Path) {
         wal.append(&entries(next, 50, &data), None).expect("append");
         wal.sync().expect("sync");
         next += 50;
-        if wal.wants_preparing() {
-            preparer.run().expect("prepare");
-        }
+        preparer.run().expect("prepare");
     }
     let bytes = next as usize * ENTRY_BYTES;
     wal.close().expect("close");

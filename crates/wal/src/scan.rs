@@ -28,7 +28,7 @@ impl Segment {
         Ok(Segment { path: path.to_path_buf(), length, file: Some(file), piece: Bytes::new(), piece_offset: 0 })
     }
 
-    pub fn in_memory(bytes: Bytes, path: &Path) -> Segment {
+    pub(crate) fn in_memory(bytes: Bytes, path: &Path) -> Segment {
         Segment { path: path.to_path_buf(), length: bytes.len() as u64, file: None, piece: bytes, piece_offset: 0 }
     }
 
@@ -65,7 +65,7 @@ impl Segment {
     }
 
     /// The length of what may be a record of this segment.
-    pub fn claimed_length(&mut self, salt: Salt, offset: u64) -> Result<Option<u32>> {
+    pub(crate) fn claimed_length(&mut self, salt: Salt, offset: u64) -> Result<Option<u32>> {
         let header = self.bytes(offset, RECORD_HEADER_BYTES as u64)?;
         Ok(header.as_ref().and_then(|header| header.first_chunk()).and_then(|header| claimed_length(header, salt)))
     }

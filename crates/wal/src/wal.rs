@@ -199,12 +199,6 @@ impl Wal {
         )
     }
 
-    /// Whether the preparer has work.
-    pub fn wants_preparing(&self) -> bool {
-        let pool = self.pool.lock();
-        !pool.retired.is_empty() || pool.spares.len() < SPARES_MAX
-    }
-
     /// Takes in entries and a new hard state. They must follow the log, or replace its end from the first one's index on. What
     /// is given stays in memory until `write` or `sync`; a full segment is synced here, and the next one begun.
     /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be repeated.
@@ -224,12 +218,6 @@ impl Wal {
             rest = later;
         }
         Ok(())
-    }
-
-    /// Makes sure that `entries_bytes` of entries, `count` of them, can be appended without running out of space, so that
-    /// proposals can be refused instead.
-    pub fn reserve(&mut self, count: usize, entries_bytes: u64) -> Result<()> {
-        self.ensure_space(entries_bytes + (count as u64 + 1) * 128)
     }
 
     /// Hands everything to the operating system without waiting for the disk, a commit index that came without entries too.

@@ -444,16 +444,19 @@ fn trimming_waits_until_the_newest_segment_is_durable() {
 }
 
 #[test]
-fn a_reservation_is_refused_while_the_disk_is_full() {
+fn entries_without_room_are_refused_while_the_disk_is_full() {
     let disk = SimDisk::new();
     let Ok(mut member) = Member::new(&disk) else { panic!("nothing fails yet") };
     drive(&mut member, &disk, 0).expect("nothing fails");
     fill(&disk);
-    member.wal.reserve(1, 100).expect("the segment has space");
-    let fault = member.wal.reserve(10, 10_000).expect_err("no segment with so much space can be made");
+    let next = member.wal.last().index + 1;
+    member.wal.append(&entries(1, next, &["small"]), None).expect("the segment has room");
+    let large = "d".repeat(1_000);
+    let many = entries(1, next + 1, &[large.as_str(); 10]);
+    let fault = member.wal.append(&many, None).expect_err("no segment with so much room can be made");
     assert!(fault.is_no_space(), "{fault}");
     assert!(fault.to_string().ends_with("/next.tmp: no storage space"), "{fault}");
     disk.set_capacity(None);
-    member.wal.reserve(10, 10_000).expect("space is back");
-    drive(&mut member, &disk, 1).expect("nothing fails");
+    member.wal.append(&many, None).expect("space is back");
+    member.wal.sync().expect("nothing fails");
 }
