@@ -17,6 +17,7 @@
 //! Not here: budgets and who may grow (`state`); rates, which need a clock.
 
 use bytes::Bytes;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -158,9 +159,11 @@ struct Account {
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     depth: AccountDepth,
+    // hash order: what goes over all accounts sums up, gives each its meters, or puts them in order.
     ids: HashMap<Bytes, AccountId>,
     accounts: Vec<Account>,
     free: Vec<AccountId>,
+    // hash order: only looked up, by prefix.
     meter_ids: HashMap<Bytes, MeterId>,
     meters: Vec<Usage>,
     free_meters: Vec<MeterId>,
@@ -343,7 +346,7 @@ impl AccountsReader {
     /// The `n` largest by `order`, largest first; equal ones by prefix.
     pub fn top(&self, n: usize, order: AccountOrder) -> Vec<AccountStat> {
         let mut all = self.all();
-        all.sort_unstable_by(|a, b| order.figure(b).cmp(&order.figure(a)).then_with(|| a.prefix.cmp(&b.prefix)));
+        all.sort_by_key(|stat| Reverse(order.figure(stat)));
         all.truncate(n);
         all
     }
@@ -366,9 +369,11 @@ impl AccountsReader {
         any
     }
 
-    /// Every account, in no order.
+    /// Every account, by prefix.
     pub fn all(&self) -> Vec<AccountStat> {
-        self.lock().open().cloned().collect()
+        let mut all: Vec<AccountStat> = self.lock().open().cloned().collect();
+        all.sort_unstable_by(|one, other| one.prefix.cmp(&other.prefix));
+        all
     }
 }
 

@@ -28,6 +28,7 @@ const TIME_STAMP_INTERVAL_MS: u64 = 10_000;
 /// See the file's head.
 #[derive(Debug, Default)]
 pub struct LeaseClock {
+    // hash order: only looked up; what is told of many leases comes from the heap or the ordered set.
     leases: HashMap<LeaseId, Timing>,
     due: BinaryHeap<Reverse<(u64, LeaseId)>>,
     /// Leases with something to write down.

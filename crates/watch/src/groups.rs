@@ -73,6 +73,7 @@ struct List {
 pub(crate) struct Groups {
     groups: Vec<Option<Group>>,
     free: Vec<u32>,
+    // hash order: only looked up, by an event's key or a watcher's range.
     singles: HashMap<Bytes, u32>,
     ranges: IntervalTree,
     /// Groups with events of the batch being delivered.
