@@ -17,11 +17,11 @@ mod webhook;
 
 pub use labels::{LabelSelector, Labels, Requirement};
 pub use policy::{Binding, BindingSpec, Judgement, Policy, PolicyKind, PolicySpec};
-pub use request::{Gvr, Operation, Request, User, labels_of};
-pub use rules::{Rule, RuleMatch, equivalents};
+pub use request::{Gvr, Operation, Request, User};
+pub use rules::{Rule, RuleMatch};
 pub use webhook::{
     Call, ClientConfig, Cluster, FailurePolicy, MatchCondition, ServiceReference, TIMEOUT_SECONDS, Webhook,
-    WebhookConfiguration, WebhookKind, exemption,
+    WebhookConfiguration, WebhookKind,
 };
 
 use serde::{Deserialize, Deserializer};

@@ -73,7 +73,7 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn is_namespace(&self) -> bool {
+    pub(crate) fn is_namespace(&self) -> bool {
         self.resource.group.is_empty() && self.resource.resource == "namespaces"
     }
 
@@ -132,7 +132,7 @@ impl Request {
 }
 
 /// Labels in an object's metadata; none if there is no object.
-pub fn labels_of(object: &Value) -> Labels {
+pub(crate) fn labels_of(object: &Value) -> Labels {
     let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
     labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -73,7 +73,7 @@ pub struct RuleMatch {
 }
 
 /// The first rule that matches: the request's own resource by any rule, before an equivalent one (`equivalents`, in order) by any.
-pub fn first_match(rules: &[Rule], request: &Request, equivalents: &[Gvr]) -> Option<RuleMatch> {
+pub(crate) fn first_match(rules: &[Rule], request: &Request, equivalents: &[Gvr]) -> Option<RuleMatch> {
     let own = rules.iter().position(|rule| rule.matches(request, &request.resource));
     if let Some(rule) = own {
         return Some(RuleMatch { rule, resource: request.resource.clone() });
@@ -101,7 +101,7 @@ const SERVED: &[(&str, &str, &[&str], u32, u32)] = &[
 ];
 
 /// The other names of a resource on an API server of release 1.`minor`: those that have the same storage.
-pub fn equivalents(resource: &Gvr, minor: u32) -> Vec<Gvr> {
+pub(crate) fn equivalents(resource: &Gvr, minor: u32) -> Vec<Gvr> {
     let storage = kube::key::storage(&resource.group, &resource.resource);
     let served = SERVED.iter().filter(|(group, plural, _, first, last)| {
         kube::key::storage(group, plural) == storage && (*first..=*last).contains(&minor)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The API server's own user, with which it writes what it needs to boot.
-pub const API_SERVER_USER: &str = "system:apiserver";
+pub(crate) const API_SERVER_USER: &str = "system:apiserver";
 /// The one-line condition that keeps every request of a boot out.
 pub const NOT_THE_API_SERVER: &str = r#"request.userInfo.username != "system:apiserver""#;
 

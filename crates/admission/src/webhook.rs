@@ -103,7 +103,7 @@ impl WebhookConfiguration {
 }
 
 /// Requests that no webhook of the API ever sees, on an API server of release 1.`minor`.
-pub fn exemption(request: &Request, minor: u32) -> Option<&'static str> {
+pub(crate) fn exemption(request: &Request, minor: u32) -> Option<&'static str> {
     const CONFIGURATIONS: &[&str] = &["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
     const POLICIES: &[&str] = &["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
     const MUTATING: &[&str] = &["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];

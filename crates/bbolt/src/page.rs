@@ -14,7 +14,7 @@ use crate::{Error, Result};
 use bytes::Bytes;
 use std::ops::Range;
 
-pub const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 16;
 const ELEMENT: usize = 16;
 /// Of a page with what overflows from it: 256 MiB. Etcd's largest request is 1.5 MiB unless it is told otherwise.
 pub const PAGE_BYTES_MAX: u64 = 256 << 20;

@@ -49,7 +49,7 @@ impl ReadAt for Vec<u8> {
 }
 
 /// Fills the buffer, or as much of it as there is.
-pub fn read_up_to(from: &(impl ReadAt + ?Sized), buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
+pub(crate) fn read_up_to(from: &(impl ReadAt + ?Sized), buffer: &mut [u8], offset: u64) -> crate::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         let at = offset.saturating_add(filled as u64);

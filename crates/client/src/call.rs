@@ -9,13 +9,13 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 /// For what works through the whole store: defragmentation, hashes, a compaction that is waited for.
-pub const WHOLE_STORE_TIMEOUT: Duration = Duration::from_secs(600);
+pub(crate) const WHOLE_STORE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Largest answer that is taken; gRPC's own bound of a message. Who wants less asks for less.
-pub const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
+pub(crate) const ANSWER_BYTES_MAX: usize = i32::MAX as usize;
 
 /// What the server gave for name and password.
 #[derive(Debug, Default)]
-pub struct Token(Mutex<Option<MetadataValue<Ascii>>>);
+pub(crate) struct Token(Mutex<Option<MetadataValue<Ascii>>>);
 
 impl Token {
     fn get(&self) -> Option<MetadataValue<Ascii>> {

@@ -10,7 +10,7 @@ const NO_END: &[u8] = &[0];
 
 /// The first key behind all that begin with `prefix`, as a range end; for an empty prefix and one of bytes 0xff alone that
 /// is the end of all keys.
-pub fn end_of_prefix(prefix: &[u8]) -> Bytes {
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

@@ -22,7 +22,7 @@ pub use bytes::Bytes;
 pub use connect::{Credentials, Options, Tls};
 pub use error::{Error, ErrorKind, Result};
 pub use guarded::{CHANGES_MAX, Change, Guarded, LeaseOfPut, To};
-pub use kv::{end_of_prefix, range_of_prefix};
+pub use kv::range_of_prefix;
 pub use proto::etcdserverpb as pb;
 pub use proto::mvccpb::KeyValue;
 

@@ -307,11 +307,6 @@ impl Consensus {
         }
     }
 
-    /// The member could not be reached: stop sending to it optimistically.
-    pub fn report_unreachable(&mut self, member: u64) {
-        self.raft.report_unreachable(member);
-    }
-
     /// Hands leadership to `member`, once its log has caught up. Proposals are refused until it leads or an election
     /// timeout has passed. On a follower the request goes to the leader. No effect if `member` is no voter.
     pub fn transfer_leader(&mut self, member: u64) {

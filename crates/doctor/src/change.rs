@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Records of changes lie here, by their ids.
-pub const UNDO_PREFIX: &str = "/bowline.io/doctor/undo/";
+pub(crate) const UNDO_PREFIX: &str = "/bowline.io/doctor/undo/";
 /// Of the record's form.
 const VERSION: u32 = 1;
 

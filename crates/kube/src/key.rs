@@ -50,7 +50,7 @@ const SCHEDULING: &str = "scheduling.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
 /// In the order of groups; of two that share their storage the newer one first.
-pub const BUILT_IN: &[BuiltIn] = &[
+pub(crate) const BUILT_IN: &[BuiltIn] = &[
     cluster("", "componentstatuses", "ComponentStatus"),
     namespaced("", "configmaps", "ConfigMap"),
     stored(namespaced("", "endpoints", "Endpoints"), "services/endpoints"),

@@ -218,25 +218,13 @@ impl Object {
         self.text("creationTimestamp")
     }
 
-    pub fn is_being_deleted(&self) -> bool {
-        self.metadata()["deletionTimestamp"].is_string()
-    }
-
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         texts(&self.metadata()["labels"])
-    }
-
-    pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        texts(&self.metadata()["annotations"])
     }
 
     /// Each with `apiVersion`, `kind`, `name` and `uid`.
     pub fn owner_references(&self) -> &[Value] {
         self.metadata()["ownerReferences"].as_array().map_or(&[], Vec::as_slice)
-    }
-
-    pub fn finalizers(&self) -> impl Iterator<Item = &str> {
-        self.metadata()["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
     fn text(&self, name: &str) -> &str {

@@ -62,7 +62,7 @@ impl BudgetFigure {
 impl Budget {
     /// How many a cluster has at most.
     pub const COUNT_MAX: usize = 1000;
-    pub const PREFIX_BYTES_MAX: usize = 512;
+    pub(crate) const PREFIX_BYTES_MAX: usize = 512;
 
     /// Refuses a budget that cannot be kept, with what is wrong.
     pub fn check(&self) -> Result<(), Rejection> {

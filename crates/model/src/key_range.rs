@@ -72,19 +72,6 @@ impl KeyRange {
             RangeEnd::Unbounded => Bound::Unbounded,
         }
     }
-
-    /// True if some key can be in both.
-    pub fn overlaps(&self, other: &KeyRange) -> bool {
-        !self.is_empty() && !other.is_empty() && self.starts_before_end_of(other) && other.starts_before_end_of(self)
-    }
-
-    fn starts_before_end_of(&self, other: &KeyRange) -> bool {
-        match other.end_bound() {
-            Bound::Included(end) => self.start.as_ref() <= end,
-            Bound::Excluded(end) => self.start.as_ref() < end,
-            Bound::Unbounded => true,
-        }
-    }
 }
 
 /// The first key after every key with this prefix; `None` if there is none (empty, or all bytes 0xff).
@@ -105,20 +92,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn overlap_means_a_common_key(a in small_key(), b in small_key(), c in small_key(), d in small_key()) {
-            let (one, two) = (KeyRange::from_wire(a, b), KeyRange::from_wire(c, d));
-            // Keys as long as four bytes over the same alphabet: enough to lie between any two bounds above.
-            let mut keys = vec![Vec::new()];
-            for length in 0..4 {
-                let longer: Vec<Vec<u8>> = keys.iter().filter(|k| k.len() == length)
-                    .flat_map(|k| [0u8, 1, 0xff].map(|byte| [k.as_slice(), &[byte]].concat())).collect();
-                keys.extend(longer);
-            }
-            let common = keys.iter().any(|key| one.contains(key) && two.contains(key));
-            prop_assert_eq!(one.overlaps(&two), common, "{:?} {:?}", one, two);
-        }
-
         #[test]
         fn prefix_selects_what_starts_with_it(prefix in small_key(), key in small_key()) {
             prop_assert_eq!(KeyRange::prefix(prefix.clone()).contains(&key), key.starts_with(&prefix));

@@ -20,7 +20,7 @@ use model::{LeaseId, Rejection};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest time to live, in seconds (etcd's figure).
-pub const LEASE_TTL_S_MAX: i64 = 9_000_000_000;
+pub(crate) const LEASE_TTL_S_MAX: i64 = 9_000_000_000;
 
 /// `ttl_s` in milliseconds; cannot overflow for a time to live within bounds.
 pub(crate) fn ttl_ms(ttl_s: i64) -> u64 {

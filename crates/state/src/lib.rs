@@ -38,7 +38,6 @@ pub use alarm::{ActiveAlarm, AlarmTable};
 pub use budget::{BudgetReader, BudgetState};
 pub use fault::{Fault, Result};
 pub use footprint::{Footprint, MeasuredEntry};
-pub use lease::LEASE_TTL_S_MAX;
 pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};

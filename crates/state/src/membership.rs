@@ -92,11 +92,6 @@ impl Membership {
         self.members.get(&id)
     }
 
-    /// True if a member of this id was once removed.
-    pub fn is_removed(&self, id: MemberId) -> bool {
-        self.removed.contains(&id)
-    }
-
     /// The cluster version as `X.Y.0`, once the leader has set it.
     pub fn cluster_version(&self) -> Option<&str> {
         (!self.cluster_version.is_empty()).then_some(self.cluster_version.as_str())

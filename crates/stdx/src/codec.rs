@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use std::fmt;
 
 /// Longest varint of a `u64`, in bytes.
-pub const VARINT_BYTES_MAX: usize = 10;
+pub(crate) const VARINT_BYTES_MAX: usize = 10;
 
 /// Why an encoded value could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -432,7 +432,7 @@ impl Store {
     }
 
     /// Bytes of the current checkpoint's runs.
-    pub fn run_bytes(&self) -> u64 {
+    pub(crate) fn run_bytes(&self) -> u64 {
         self.runs.iter().map(|(_, length)| length).sum()
     }
 

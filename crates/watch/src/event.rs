@@ -196,7 +196,7 @@ impl EventList {
         self.shared.picks.iter().filter_map(|pick| self.event(pick))
     }
 
-    pub fn first_revision(&self) -> Revision {
+    pub(crate) fn first_revision(&self) -> Revision {
         self.iter().next().map_or(Revision(0), Event::revision)
     }
 

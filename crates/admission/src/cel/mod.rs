@@ -62,7 +62,7 @@ impl<'a> Variables<'a> {
     }
 
     /// For a policy: `params` (none: they cannot be known; some null: it takes none), and its variables by name.
-    pub fn with_policy(mut self, params: Option<&'a Json>, named: BTreeMap<&'a str, &'a str>) -> Variables<'a> {
+    pub(crate) fn with_policy(mut self, params: Option<&'a Json>, named: BTreeMap<&'a str, &'a str>) -> Variables<'a> {
         self.params = Some(params);
         self.named = named;
         self

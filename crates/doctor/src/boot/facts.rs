@@ -94,7 +94,7 @@ impl BootFacts {
     }
 
     /// Newest minor release of 1.x among kubelets.
-    pub fn newest_kubelet(&self) -> Option<u32> {
+    pub(crate) fn newest_kubelet(&self) -> Option<u32> {
         self.kubelet_versions.iter().filter_map(|version| minor(version)).max()
     }
 }

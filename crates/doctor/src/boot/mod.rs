@@ -7,7 +7,8 @@ mod rules;
 
 pub use collect::collect;
 pub use facts::{BootFacts, Damaged, Encrypted, Service, Stored, minor};
-pub use rules::{NEWEST_MINOR, Releases, about_one, findings, readable_webhooks, verdicts};
+pub(crate) use rules::{NEWEST_MINOR, about_one, readable_webhooks};
+pub use rules::{Releases, findings, verdicts};
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use admission::{Binding, FailurePolicy, Policy, PolicyKind, Webhook, WebhookConf
 /// ServiceCIDR and IPAddress are written by the API server itself since this release.
 const SERVICE_CIDR_MINOR: u32 = 33;
 /// What is assumed if neither nodes nor flags say which release is run.
-pub const NEWEST_MINOR: u32 = 36;
+pub(crate) const NEWEST_MINOR: u32 = 36;
 /// Parts of names, and what is known of their makers.
 const VENDORS: &[(&str, &str)] = &[
     (
@@ -89,7 +89,7 @@ fn boot_requests(facts: &BootFacts, releases: Releases) -> Vec<BootRequest> {
 }
 
 /// Findings about one stored configuration of webhooks.
-pub fn about_one(facts: &BootFacts, stored: &Stored, releases: Releases) -> Vec<Finding> {
+pub(crate) fn about_one(facts: &BootFacts, stored: &Stored, releases: Releases) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(kind) = webhook_kind(&stored.kind) {
         of_configuration(kind, stored, facts, releases, &boot_requests(facts, releases), &mut findings);
@@ -104,7 +104,7 @@ pub fn verdicts(webhook: &Webhook, facts: &BootFacts, releases: Releases, show: 
     }
 }
 
-pub fn webhook_kind(kind: &str) -> Option<WebhookKind> {
+pub(crate) fn webhook_kind(kind: &str) -> Option<WebhookKind> {
     match kind {
         "ValidatingWebhookConfiguration" => Some(WebhookKind::Validating),
         "MutatingWebhookConfiguration" => Some(WebhookKind::Mutating),
@@ -113,7 +113,7 @@ pub fn webhook_kind(kind: &str) -> Option<WebhookKind> {
 }
 
 /// Each stored configuration with what could be read of it.
-pub fn readable_webhooks(facts: &BootFacts) -> impl Iterator<Item = (&Stored, WebhookConfiguration)> {
+pub(crate) fn readable_webhooks(facts: &BootFacts) -> impl Iterator<Item = (&Stored, WebhookConfiguration)> {
     facts.admission.iter().filter_map(|stored| {
         let kind = webhook_kind(&stored.kind)?;
         Some((stored, WebhookConfiguration::from_json(kind, &stored.object).ok()?))

@@ -16,7 +16,7 @@ const COUNTED_MAX: usize = 50_000;
 /// Objects whose uids are remembered, at 24 bytes each and their owners at as many.
 const UIDS_MAX: usize = 8_000_000;
 const IMAGES_MAX: usize = 200;
-pub const OTHER: &str = "(other)";
+pub(crate) const OTHER: &str = "(other)";
 
 /// `now` in seconds since 1970: ages are counted from it.
 pub fn census(source: &mut dyn Source, prefix: &str, now: i64) -> Result<SpaceFacts> {
@@ -137,7 +137,7 @@ impl Counting {
 }
 
 /// By group and plural, as the key has them.
-pub fn resource_name(key: Option<&kube::ResourceKey>) -> String {
+pub(crate) fn resource_name(key: Option<&kube::ResourceKey>) -> String {
     match key {
         Some(key) if key.group.is_empty() || kube::key::BuiltIn::find(&key.group, &key.resource).is_some() => {
             key.resource.clone()

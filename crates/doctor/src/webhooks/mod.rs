@@ -6,7 +6,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{AFTERWARDS, Action, CONDITION_NAME, Patch, diff, plan};
+pub use plan::{AFTERWARDS, Action, Patch, diff, plan};
 
 use crate::boot::{BootFacts, Releases, Stored, about_one, readable_webhooks, verdicts};
 use crate::finding::{Finding, Severity};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kube::{Edit, Encoding};
 
 /// Name of the match condition that `patch` adds.
-pub const CONDITION_NAME: &str = "bowline-keep-bootstrap-out";
+pub(crate) const CONDITION_NAME: &str = "bowline-keep-bootstrap-out";
 /// Match conditions are served by default since this release; before, the API server drops them unread.
 const MATCH_CONDITIONS_MINOR: u32 = 28;
 

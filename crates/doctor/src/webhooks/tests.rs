@@ -3,6 +3,7 @@
 use super::*;
 use crate::boot::Encrypted;
 use crate::change::{Plan, Record};
+use crate::webhooks::plan::CONDITION_NAME;
 use proptest::prelude::*;
 
 const RELEASES: Releases = Releases { from: Some(32), to: 34 };

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fmt;
 
 /// Kubernetes' own bound.
-pub const MATCH_CONDITIONS_MAX: usize = 64;
+pub(crate) const MATCH_CONDITIONS_MAX: usize = 64;
 /// In place of a webhook's name: all of them.
 pub const ALL_WEBHOOKS: &str = "*";
 

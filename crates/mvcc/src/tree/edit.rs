@@ -87,7 +87,7 @@ impl<S: Summary> Tree<S> {
     /// in order. Answers the key to go on from and the number of entries seen; `None` if no leaf is left.
     ///
     /// A leaf in which nothing changed is left as it is, except that its summary becomes exact.
-    pub fn rewrite_leaf(
+    pub(crate) fn rewrite_leaf(
         &mut self,
         from: &[u8],
         wanted: impl Fn(&S) -> bool,

@@ -108,7 +108,7 @@ impl<S: Summary> Tree<S> {
     }
 
     /// Of all entries.
-    pub fn summary(&self) -> S {
+    pub(crate) fn summary(&self) -> S {
         self.root.as_ref().map(|root| root.summary).unwrap_or_default()
     }
 

@@ -39,7 +39,7 @@ impl<'a> Key<'a> {
         out.extend_from_slice(self.suffix);
     }
 
-    pub fn cmp_bytes(&self, other: &[u8]) -> Ordering {
+    pub(crate) fn cmp_bytes(&self, other: &[u8]) -> Ordering {
         match other.split_at_checked(self.prefix.len()) {
             Some((head, tail)) => self.prefix.cmp(head).then_with(|| self.suffix.cmp(tail)),
             // Equal as far as `other` goes means that this key is the longer one.
