@@ -2,7 +2,7 @@
 
 use crate::cargo;
 use crate::step::{self, Report, Sum};
-use crate::tidy;
+use crate::{comments, tidy};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,14 +81,15 @@ fn conformance_scripts() -> Vec<String> {
     scripts
 }
 
-/// Rewrites formatting, simple lints and generated pages.
+/// Rewrites formatting, simple lints, wide comments and generated pages.
 pub fn fix() -> bool {
     let lints = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"];
     let reports = [
         step::run("lint", cargo().args(lints), Sum::Last),
         step::run("format", cargo().args(["fmt", "--all"]), Sum::Last),
     ];
-    let written = tidy::flags_page().and_then(|page| write(&crate::root().join(tidy::FLAGS_PAGE), &page));
+    let page = tidy::flags_page().and_then(|page| write(&crate::root().join(tidy::FLAGS_PAGE), &page));
+    let written = comments::fix().and(page);
     if let Err(error) = &written {
         println!("{error}");
     }

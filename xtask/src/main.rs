@@ -1,11 +1,16 @@
 //! All automation of the repository: `cargo xtask tidy|ci|fix`.
 //!
-//! - `tidy` checks the house rules that no compiler knows: who may import whom, how a file opens, what must not be committed.
+//! - `tidy` checks the house rules that no compiler knows: who may import whom, how a file opens, what must not be committed,
+//!   what code must not name that is driven from outside, what is public without a reader.
 //! - `ci` is all of CI; it rewrites nothing. `ci --no-tests` leaves out `cargo test`, for a caller that has run it.
-//! - `fix` rewrites what can be rewritten: formatting, simple lints, generated pages.
+//! - `fix` rewrites what can be rewritten: formatting, simple lints, wide comments, generated pages.
 #![forbid(unsafe_code)]
 
 mod ci;
+mod code;
+mod comments;
+mod dead_pub;
+mod determinism;
 mod known_bugs;
 mod layers;
 mod sources;

@@ -1,13 +1,14 @@
 //! The house rules that no compiler knows. Each breach is one line that says what to do.
 
-use crate::{known_bugs, layers, sources};
+use crate::{dead_pub, known_bugs, layers, sources};
 use std::fs;
 
 /// Whether all rules are kept; breaches are printed.
 pub fn run() -> bool {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("layers", layers::check),
         ("sources", sources::check),
+        ("dead pub", dead_pub::check),
         ("known bugs", known_bugs::check),
         ("generated pages", generated_pages),
     ];
