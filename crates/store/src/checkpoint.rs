@@ -52,6 +52,9 @@ pub struct Done {
 const WRITE_BYTES: usize = 1 << 20;
 const BLOCK_HEADER_BYTES: usize = 8;
 
+const _: () = assert!(BLOCK_HEADER_BYTES == size_of::<u32>() + size_of::<u32>(), "length and checksum");
+const _: () = assert!(BLOCK_HEADER_BYTES < WRITE_BYTES, "a write takes more than a header");
+
 impl CheckpointWriter {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
@@ -126,6 +129,7 @@ impl CheckpointWriter {
             }
         }
         let length = write(&mut buffer)?;
+        assert_eq!(length, FILE_HEADER_BYTES + self.run_bytes, "a run is its header and what was written");
         file.sync_all().map_err(Fault::io("sync", &path))?;
         Ok(length)
     }
@@ -133,6 +137,7 @@ impl CheckpointWriter {
 
 /// Writes the manifest next to the one that counts, and syncs it. Answers its length.
 pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<u64> {
+    assert!(manifest.is_sensible(), "a manifest can be read back");
     let temporary = directory.join("manifest.tmp");
     let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
     let content = manifest.encode();
@@ -177,6 +182,7 @@ impl Run {
         if found != length {
             return Err(Fault::damaged("open", &path, found, "the file has another length than the checkpoint says"));
         }
+        assert!(length >= FILE_HEADER_BYTES, "a manifest that was decoded names no run without a header");
         Ok(Run { path, file, length, at: FILE_HEADER_BYTES })
     }
 
@@ -208,6 +214,7 @@ impl Run {
             return Err(damaged("the block fails its checksum"));
         }
         self.at = start + u64::from(length);
+        assert!(self.at <= self.length, "a block ends in its file");
         Ok(Some(block.into()))
     }
 }

@@ -54,6 +54,7 @@ impl ColdWriter {
         let length = u32::try_from(payload.len()).map_err(|_| too_large())?;
         let location = Location { segment: self.id, offset, length };
         put_record(&mut self.buffer, &[payload], location);
+        assert_eq!(location.end(), self.written + self.buffer.len() as u64, "the buffer ends with the record");
         if self.buffer.len() >= WRITE_BYTES {
             self.write()?;
         }
@@ -68,6 +69,7 @@ impl ColdWriter {
     /// Ends the segment; `None` if no record was taken. Does not sync: the checkpoint that first names it does.
     pub fn finish(mut self) -> Result<Option<ColdSegment>> {
         self.write()?;
+        assert!(self.buffer.is_empty(), "a cold segment is complete in its file");
         let length = self.written;
         Ok(self.open.take().map(|open| ColdSegment { open, length }))
     }
@@ -107,6 +109,7 @@ fn with_reserve<T>(space: &Space, attempt: impl Fn() -> std::io::Result<T>) -> s
 
 impl ColdSegment {
     pub(crate) fn record_bytes(&self) -> u64 {
+        assert!(self.length >= FILE_HEADER_BYTES, "a cold segment has its header");
         self.length - FILE_HEADER_BYTES
     }
 }

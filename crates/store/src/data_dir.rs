@@ -108,9 +108,13 @@ fn sync_parents(disk: &dyn Disk, path: &Path) -> Result<()> {
     }
 }
 
+/// Read of an identity file.
+const IDENTITY_BYTES_MAX: usize = 256;
+
 fn write_identity(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<()> {
     let temporary = path.with_extension("tmp");
     let content = encode(identity);
+    assert!(content.len() <= IDENTITY_BYTES_MAX, "an identity that is written can be read");
     let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
     file.set_len(0)
         .and_then(|()| file.write_at(content.as_bytes(), 0))
@@ -127,7 +131,7 @@ fn encode(identity: Identity) -> String {
 
 fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity> {
     let file = disk.open(path, Open::READ).map_err(Fault::io("open", path))?;
-    let mut content = [0; 256];
+    let mut content = [0; IDENTITY_BYTES_MAX];
     let read = file.read_at(&mut content, 0).map_err(Fault::io("read", path))?;
     let damaged = || Fault::damaged("read", path, 0, "not an identity file");
     let text = content.get(..read).and_then(|content| std::str::from_utf8(content).ok()).ok_or_else(damaged)?;

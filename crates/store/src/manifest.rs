@@ -7,6 +7,7 @@ use stdx::codec::{DecodeError, Reader, put_bytes, put_varint};
 
 const MAGIC: &[u8; 8] = b"BWLMANI1";
 const HEADER_BYTES: usize = 16;
+const _: () = assert!(HEADER_BYTES == MAGIC.len() + size_of::<u32>() + size_of::<u32>(), "magic, length, checksum");
 /// The length of the body is a u32.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = HEADER_BYTES as u64 + u32::MAX as u64;
 
@@ -43,6 +44,7 @@ impl Manifest {
         let crc = crc32c_append(crc32c(&out), &body);
         out.extend_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&body);
+        assert!(out.len() as u64 <= MANIFEST_BYTES_MAX, "a manifest that is written can be read");
         out
     }
 
@@ -66,7 +68,7 @@ impl Manifest {
     }
 
     /// Ids ascend and are below the next one, and every file has at least its header.
-    fn is_sensible(&self) -> bool {
+    pub(crate) fn is_sensible(&self) -> bool {
         let files = |files: &[(u32, u64)], next: u32| {
             files.is_sorted_by(|(one, _), (two, _)| one < two)
                 && files.iter().all(|(id, length)| *id < next && *length >= FILE_HEADER_BYTES)

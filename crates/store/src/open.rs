@@ -14,6 +14,12 @@ pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"BWLSEGM1";
 pub(crate) const RUN_MAGIC: &[u8; 8] = b"BWLRUNF1";
 pub(crate) const FILE_HEADER_BYTES: u64 = 16;
 
+const _: () = assert!(SEGMENT_MAGIC.len() == RUN_MAGIC.len(), "all headers are equally long");
+const _: () = assert!(
+    FILE_HEADER_BYTES as usize == SEGMENT_MAGIC.len() + size_of::<u32>() + size_of::<u32>(),
+    "magic, id, checksum"
+);
+
 /// Header of segments and runs.
 pub(crate) fn put_header(out: &mut Vec<u8>, magic: &[u8; 8], id: u32) {
     let start = out.len();
@@ -21,6 +27,7 @@ pub(crate) fn put_header(out: &mut Vec<u8>, magic: &[u8; 8], id: u32) {
     out.extend_from_slice(&id.to_le_bytes());
     let crc = crc32c(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&crc.to_le_bytes());
+    assert_eq!((out.len() - start) as u64, FILE_HEADER_BYTES, "a header has its length");
 }
 
 pub(crate) fn write_header(file: &dyn File, magic: &[u8; 8], id: u32) -> std::io::Result<()> {
@@ -117,6 +124,7 @@ pub(crate) fn look_at_segment(disk: &dyn Disk, directory: &Path, id: u32, length
 
 /// Answers how long the file is.
 fn check_segment(file: &dyn File, path: &Path, id: u32, length: u64) -> Result<u64> {
+    assert!(length >= FILE_HEADER_BYTES, "a manifest that was decoded names no segment without a header");
     check_header(file, path, SEGMENT_MAGIC, id)?;
     let found = file.len().map_err(Fault::io("open", path))?;
     if found < length {

@@ -15,6 +15,8 @@ const GAP_BYTES_MAX: u64 = 6 << 10;
 /// Longest read in one go, unless one record is longer.
 const SPAN_BYTES_MAX: u64 = 256 << 10;
 
+const _: () = assert!(GAP_BYTES_MAX < SPAN_BYTES_MAX, "a read in one go may have gaps");
+
 #[derive(Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) id: u32,
@@ -92,6 +94,8 @@ impl Reader {
             order.sort_unstable_by_key(|&position| locations[position as usize]);
         }
         let groups = group(locations, &order);
+        let grouped: usize = groups.iter().map(|group| group.count).sum();
+        assert_eq!(grouped, locations.len(), "each record is read once");
         let buffer = self.read_groups(&groups)?;
         let base = out.len();
         out.resize(base + locations.len(), Bytes::new());
@@ -110,6 +114,7 @@ impl Reader {
             }
             at += (group.to - group.from) as usize;
         }
+        assert_eq!(at, buffer.len(), "the groups are what was read");
         Ok(())
     }
 

@@ -16,6 +16,8 @@ pub const RECORD_OVERHEAD_BYTES: u64 = HEADER_BYTES as u64;
 pub(crate) const HEADER_BYTES: usize = 9;
 const CODEC_PLAIN: u8 = 0;
 
+const _: () = assert!(HEADER_BYTES == size_of::<u32>() + size_of::<u32>() + size_of::<u8>(), "length, checksum, codec");
+
 impl Location {
     /// Bytes of the whole record.
     pub fn record_bytes(self) -> u64 {
@@ -39,6 +41,7 @@ fn record_crc(at: Location, codec: u8) -> u32 {
 
 /// Appends the record of `at`, whose payload is the concatenation of `parts`; `at.length` is their sum.
 pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], at: Location) {
+    let start = out.len();
     let crc = parts.iter().fold(record_crc(at, CODEC_PLAIN), |crc, part| crc32c_append(crc, part));
     out.extend_from_slice(&at.length.to_le_bytes());
     out.extend_from_slice(&crc.to_le_bytes());
@@ -46,6 +49,7 @@ pub(crate) fn put_record(out: &mut Vec<u8>, parts: &[&[u8]], at: Location) {
     for part in parts {
         out.extend_from_slice(part);
     }
+    assert_eq!((out.len() - start) as u64, at.record_bytes(), "a record is as long as its location says");
 }
 
 /// Checks a whole record, read from where its location says. The payload is what follows the header.

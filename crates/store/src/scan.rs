@@ -10,6 +10,8 @@ use std::sync::Arc;
 /// Read at a time, unless a record is longer.
 const PIECE_BYTES: u64 = 256 << 10;
 
+const _: () = assert!(PIECE_BYTES > HEADER_BYTES as u64, "a piece holds a record's header");
+
 /// Yields the records of one segment in order. Holds the file open and at most one piece, or one record, in memory.
 #[derive(Debug)]
 pub struct Scan {
@@ -26,6 +28,7 @@ pub struct Scan {
 impl Scan {
     /// Of the records up to byte `end` of the file.
     pub(crate) fn new(segment: Arc<OpenSegment>, end: u64) -> Scan {
+        assert!(end >= FILE_HEADER_BYTES, "a segment has its header");
         Scan { segment, at: FILE_HEADER_BYTES, end, piece: Bytes::new(), behind_damage: None }
     }
 
@@ -68,6 +71,8 @@ impl Scan {
     }
 
     fn advance(&mut self, to: u64) {
+        assert!(self.at < to, "a scan goes forward");
+        assert!(to <= self.end, "a scan stays where records count");
         self.piece = self.piece.slice((to - self.at) as usize..);
         self.at = to;
     }

@@ -66,7 +66,8 @@ impl Space {
     }
 
     pub(crate) fn take_unnamed(&self, bytes: u64) {
-        self.unnamed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.unnamed_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        assert!(before >= bytes, "of {before} bytes in files that no checkpoint names, {bytes} are taken off");
     }
 
     /// Bytes of all files that are counted here.
