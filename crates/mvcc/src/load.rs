@@ -98,6 +98,7 @@ impl Merge {
             out.sort_by_key(|version| Reverse(version.at));
             out.dedup_by_key(|version| version.at);
         }
+        assert!(out.is_sorted_by(|newer, older| newer.at > older.at), "a key's versions come newest first, each once");
         Ok(sources > 0)
     }
 }
@@ -122,11 +123,16 @@ impl Load {
             return Err(Fault::Checkpoint("a version has a revision that the store did not reach"));
         }
         for version in &*versions {
-            let Some(location) = version.location() else { continue };
-            if !store.holds(location) {
+            let Some(put) = &version.put else { continue };
+            if put.version < 1 || put.create_revision.0 < 1 || put.create_revision > version.at.main {
+                return Err(Fault::Checkpoint("a version counts from before its key was made"));
+            }
+            if !store.holds(put.location) {
                 return Err(Fault::Checkpoint("a version's record lies outside of the segments"));
             }
-            store.mark_live(location);
+            if !store.mark_live(put.location) {
+                return Err(Fault::Checkpoint("versions have more records than their segment"));
+            }
         }
         self.account(key, versions);
         self.push(key, versions);

@@ -74,6 +74,7 @@ pub struct SegmentStat {
 impl SegmentStat {
     /// Records that nothing needs.
     pub fn garbage_bytes(&self) -> u64 {
+        assert!(self.live_bytes <= self.total_bytes, "live records lie in their segment");
         self.total_bytes - self.live_bytes
     }
 }
@@ -124,6 +125,20 @@ struct Active {
     flushed: u64,
 }
 
+impl Segment {
+    /// Of all its records.
+    fn record_bytes(&self) -> u64 {
+        self.length - FILE_HEADER_BYTES
+    }
+}
+
+impl Active {
+    /// End of the last record taken.
+    fn end(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+}
+
 impl Store {
     /// Opens the directory, which is made if it is missing. Everything behind the newest checkpoint is cut off.
     /// The caller loads the checkpoint, calls `mark_live` for each record that counts, and appends what came later again.
@@ -169,6 +184,7 @@ impl Store {
         };
         store.renew_reader();
         store.continue_last_segment();
+        store.assert_consistent();
         let checkpoint = (named.sequence > 0).then_some(Checkpoint { meta: named.meta, runs });
         Ok((store, checkpoint))
     }
@@ -177,6 +193,25 @@ impl Store {
         let Some((&id, segment)) = self.segments.last_key_value() else { return };
         if segment.length < self.options.segment_bytes {
             self.active = Some(Active { id, buffer: Vec::new(), flushed: segment.length });
+        }
+    }
+
+    /// What holds between calls; for where all segments are looked at anyway.
+    fn assert_consistent(&self) {
+        let (mut live_bytes, mut file_bytes) = (0, 0);
+        for (id, segment) in &self.segments {
+            assert!(*id < self.next_segment, "segment {id} has an id that was given out");
+            assert!(segment.length >= FILE_HEADER_BYTES, "segment {id} has its header");
+            assert!(segment.length <= segment.file_bytes, "segment {id} has its records in its file");
+            assert!(segment.live_bytes <= segment.record_bytes(), "segment {id} has no more live records than records");
+            live_bytes += segment.live_bytes;
+            file_bytes += segment.file_bytes;
+        }
+        assert_eq!(self.live_bytes, live_bytes, "live bytes are those of all segments");
+        assert_eq!(self.file_bytes, file_bytes, "file bytes are those of all segments");
+        if let Some(active) = &self.active {
+            let length = self.segments.get(&active.id).map(|segment| segment.length);
+            assert_eq!(length, Some(active.end()), "the buffer ends where the segment does");
         }
     }
 
@@ -196,6 +231,8 @@ impl Store {
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         let offset = u32::try_from(segment.length).expect("a segment that is appended to ends below 4 GiB");
         let location = Location { segment: active.id, offset, length };
+        assert_eq!(active.end(), segment.length, "the buffer ends where the segment does");
+        assert!(location.end() <= segment.file_bytes, "space is allocated before a record is taken");
         put_record(&mut active.buffer, parts, location);
         segment.length += record_bytes;
         segment.live_bytes += record_bytes;
@@ -251,7 +288,9 @@ impl Store {
         if needed <= segment.file_bytes {
             return Ok(());
         }
+        assert!(segment.length <= segment.file_bytes, "records lie in space that is allocated");
         let ahead = (segment.length + self.options.allocate_bytes).min(self.segment_bytes_max()).max(needed);
+        assert!(ahead >= needed, "what is allocated is enough for the record");
         self.check_reserve(&segment.open.path)?;
         let file = &segment.open.file;
         file.allocate(segment.file_bytes, ahead - segment.file_bytes)
@@ -283,6 +322,7 @@ impl Store {
     pub fn seal(&mut self) -> Result<()> {
         self.flush()?;
         let Some(active) = self.active.take() else { return Ok(()) };
+        assert!(active.buffer.is_empty(), "a segment is sealed with all its records in its file");
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         if segment.file_bytes > segment.length {
             let cut = segment.open.file.set_len(segment.length);
@@ -317,9 +357,12 @@ impl Store {
     }
 
     fn insert(&mut self, open: Arc<OpenSegment>, length: u64, live_bytes: u64) {
+        let id = open.id;
+        assert!(id < self.next_segment, "a segment's id was given out");
         self.live_bytes += live_bytes;
         self.file_bytes += length;
-        self.segments.insert(open.id, Segment { open, length, file_bytes: length, live_bytes, unsynced: true });
+        let before = self.segments.insert(id, Segment { open, length, file_bytes: length, live_bytes, unsynced: true });
+        assert!(before.is_none(), "segment {id} is added once");
         self.renew_reader();
     }
 
@@ -362,8 +405,9 @@ impl Store {
             self.failed |= !fault.is_no_space();
             return Err(fault);
         }
-        active.flushed += active.buffer.len() as u64;
+        active.flushed = active.end();
         active.buffer.clear();
+        assert_eq!(active.flushed, segment.length, "all records are in the file");
         Ok(())
     }
 
@@ -386,18 +430,23 @@ impl Store {
         self.segments.get(&location.segment).is_some_and(|segment| location.end() <= segment.length)
     }
 
-    /// While loading: this record counts.
-    pub fn mark_live(&mut self, location: Location) {
-        if let Some(segment) = self.segments.get_mut(&location.segment) {
-            segment.live_bytes += location.record_bytes();
-            self.live_bytes += location.record_bytes();
-        }
+    /// While loading: this record counts. False, and nothing changes, if its segment has no room for it beside those that
+    /// count already.
+    pub fn mark_live(&mut self, location: Location) -> bool {
+        let bytes = location.record_bytes();
+        let segment = self.segments.get_mut(&location.segment);
+        let fits = |segment: &&mut Segment| segment.live_bytes + bytes <= segment.record_bytes();
+        let Some(segment) = segment.filter(fits) else { return false };
+        segment.live_bytes += bytes;
+        self.live_bytes += bytes;
+        true
     }
 
     /// This record is garbage from now on; nobody will ask a later reader for it.
     pub fn mark_garbage(&mut self, location: Location) {
         let Some(segment) = self.segments.get_mut(&location.segment) else { return };
         let bytes = location.record_bytes();
+        assert!(location.end() <= segment.length, "a record that becomes garbage lies in its segment");
         assert!(segment.live_bytes >= bytes, "segment {} has more garbage than records", location.segment);
         segment.live_bytes -= bytes;
         self.live_bytes -= bytes;
@@ -410,7 +459,7 @@ impl Store {
     pub fn segments(&self) -> impl Iterator<Item = SegmentStat> + '_ {
         self.segments.iter().map(|(&id, segment)| SegmentStat {
             id,
-            total_bytes: segment.length - FILE_HEADER_BYTES,
+            total_bytes: segment.record_bytes(),
             live_bytes: segment.live_bytes,
             is_sealed: !self.is_active(id),
         })
@@ -445,6 +494,7 @@ impl Store {
     /// on any thread; records appended meanwhile are not part of it. One at a time: `finish_checkpoint` ends it.
     pub fn begin_checkpoint(&mut self) -> Result<CheckpointWriter> {
         self.flush()?;
+        self.assert_consistent();
         let active = self.active.as_ref().map(|active| active.id);
         let kept = |(id, segment): &(&u32, &Segment)| segment.live_bytes > 0 || Some(**id) == active;
         let named: Vec<(u32, u64)> =
@@ -469,15 +519,16 @@ impl Store {
     /// Takes note of a durable checkpoint. Answers the files that it stopped naming, which are to be removed.
     pub fn finish_checkpoint(&mut self, done: Done) -> Leftovers {
         let Done { manifest, manifest_bytes, leaving, run_bytes } = done;
+        assert_eq!(manifest.sequence, self.sequence + 1, "a checkpoint follows the one before it");
+        assert!(manifest.next_segment <= self.next_segment, "a checkpoint names no segment that is not begun");
         self.space.take_unnamed(run_bytes);
         self.manifest_bytes = manifest_bytes;
         self.sequence = manifest.sequence;
         for (id, synced_to) in &manifest.segments {
-            if let Some(segment) = self.segments.get_mut(id)
-                && segment.length == *synced_to
-            {
-                segment.unsynced = false;
-            }
+            let segment =
+                self.segments.get_mut(id).expect("a segment goes only with a checkpoint that does not name it");
+            assert!(*synced_to <= segment.length, "segment {id} only gets longer");
+            segment.unsynced &= segment.length != *synced_to;
         }
         let mut files = Vec::new();
         let before = std::mem::replace(&mut self.runs, manifest.runs);
@@ -486,6 +537,7 @@ impl Store {
         }
         let mut unlinked = Vec::new();
         for segment in leaving.iter().filter_map(|id| self.segments.remove(id)) {
+            assert_eq!(segment.live_bytes, 0, "a segment that goes has no live record");
             self.file_bytes -= segment.file_bytes;
             self.removed_segments += 1;
             files.push((segment.open.path.clone(), segment.file_bytes));

@@ -88,7 +88,7 @@ impl Caller {
         assert_eq!(versions, memory.history.get(&meta).cloned().unwrap_or_default(), "checkpoint {meta}");
         for entry in index.values() {
             assert!(store.holds(entry.location));
-            store.mark_live(entry.location);
+            assert!(store.mark_live(entry.location));
         }
         let caller = Caller { disk, store, index, delta: BTreeMap::new(), next_version, memory };
         caller.check_records();

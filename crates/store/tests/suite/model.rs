@@ -163,7 +163,7 @@ impl Run {
         self.model.active = last.filter(|(_, total)| 16 + **total < options().segment_bytes).map(|(id, _)| *id);
         self.kept.clear();
         self.flushed = self.model.live.clone();
-        self.model.live.keys().for_each(|location| self.store.mark_live(*location));
+        self.model.live.keys().for_each(|location| assert!(self.store.mark_live(*location)));
         let meta = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.to_vec());
         assert_eq!(meta, (self.meta > 0).then(|| self.meta.to_le_bytes().to_vec()));
         let mut blocks = Vec::new();

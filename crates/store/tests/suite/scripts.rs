@@ -151,7 +151,7 @@ impl Session {
         let (mut store, checkpoint) = Store::open(Arc::new(self.disk.clone()), Path::new(DIRECTORY), options)?;
         self.records = self.durable.clone();
         self.garbage.clear();
-        self.records.values().for_each(|location| store.mark_live(*location));
+        self.records.values().for_each(|location| assert!(store.mark_live(*location)));
         self.store = Some(store);
         let Some(checkpoint) = checkpoint else {
             out.push_str("no checkpoint\n");
