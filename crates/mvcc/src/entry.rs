@@ -6,8 +6,8 @@
 //! An entry that would grow over `ENTRY_BYTES_MAX` moves its versions into the deep history (`history`) and starts again with
 //! the newest alone, so that a leaf stays small however often a key is written.
 
-use crate::tree::Summary;
-use crate::version::{Version, peek};
+use crate::tree::{LEAF_BYTES_MAX, Summary};
+use crate::version::{FOREIGN_BITS, Version, peek};
 use model::Revision;
 
 /// Bytes of packed versions that an entry holds before they go to the deep history; about six versions.
@@ -15,6 +15,9 @@ pub(crate) const ENTRY_BYTES_MAX: usize = if cfg!(test) { 64 } else { 128 };
 
 const OLDER: u8 = 0x40;
 const DEEP: u8 = 0x80;
+
+const _: () = assert!(OLDER | DEEP == FOREIGN_BITS, "versions leave these bits to entries");
+const _: () = assert!(ENTRY_BYTES_MAX < LEAF_BYTES_MAX, "a leaf holds several entries");
 
 /// What the key index knows of a subtree of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +45,8 @@ impl Summary for KeySummary {
     }
 
     fn exchange(&mut self, old: &KeySummary, new: &KeySummary) {
+        assert!(self.live + new.live >= old.live, "a subtree counts the live keys below it");
+        assert!(self.compactable + new.compactable >= old.compactable, "a subtree counts the entries below it");
         self.live = self.live + new.live - old.live;
         self.compactable = self.compactable + new.compactable - old.compactable;
         self.newest = self.newest.max(new.newest);
@@ -102,6 +107,7 @@ impl Iterator for Versions<'_> {
 
 /// Appends the entry of these versions, newest first; nothing if there are none.
 pub(crate) fn pack_entry(versions: &[Version], deep: bool, out: &mut Vec<u8>) {
+    assert!(versions.is_sorted_by(|newer, older| newer.at > older.at), "an entry has its newest version first");
     let start = out.len();
     versions.iter().for_each(|version| version.pack(out));
     if let Some(flags) = out.get_mut(start) {
@@ -134,7 +140,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pushed_versions_come_back_newest_first(pushed in proptest::collection::vec(version(), 1..20)) {
+        fn pushed_versions_come_back_newest_first(mut pushed in proptest::collection::vec(version(), 1..20)) {
+            pushed.sort_by_key(|version| version.at);
+            pushed.dedup_by_key(|version| version.at);
             let mut entry: Option<Vec<u8>> = None;
             let mut deep: Vec<Version> = Vec::new();
             for version in &pushed {

@@ -57,6 +57,7 @@ impl History {
     /// Adds a chunk of `versions`, newest first, all newer than what the key has here.
     pub(crate) fn push(&mut self, key: &[u8], versions: &[Version]) {
         let Some(oldest) = versions.last() else { return };
+        assert!(versions.is_sorted_by(|newer, older| newer.at > older.at), "a chunk has its newest version first");
         let mut packed = Vec::new();
         let Ok::<(), Infallible>(()) = self.chunks.upsert(&place(prefix(key), oldest.at), &mut packed, |_, out| {
             versions.iter().for_each(|version| version.pack(out));
@@ -103,10 +104,12 @@ impl History {
         let end = prefix_end(&prefix);
         let found = self.chunks.range(&place(prefix, at), Bound::Excluded(&end)).next();
         let Some((place, packed)) = found else { return false };
-        let (place, mut versions) = (place.to_vec(), Versions(packed).collect());
+        let (place, mut versions) = (place.to_vec(), Versions(packed).collect::<Vec<Version>>());
+        let oldest = versions.last().map(|version| version.at);
         if !change(&mut versions) {
             return false;
         }
+        assert_eq!(versions.last().map(|version| version.at), oldest, "a chunk keeps its place");
         let Ok::<(), Infallible>(()) = self.chunks.upsert(&place, &mut Vec::new(), |_, out| {
             versions.iter().for_each(|version| version.pack(out));
             Ok(())
@@ -151,6 +154,7 @@ impl History {
     ) -> bool {
         if let Some(chunk) = self.chunk_list(key, at, 1).pop() {
             let kept = keep(&chunk.versions);
+            assert!(kept <= chunk.versions.len(), "what is kept was there");
             if kept < chunk.versions.len() {
                 let (keep, drop) = chunk.versions.split_at(kept);
                 drop.iter().for_each(dropped);

@@ -54,6 +54,7 @@ impl Index {
         keys.upsert(key, packed, |old, out| {
             let newest = old.map(|old| Entry(old).current());
             let version = make(newest)?;
+            assert!(newest.is_none_or(|newest| newest.at < version.at), "a key's versions have ascending revisions");
             if let Some(spilled) = push_version(old, &version, out) {
                 history.push(key, &spilled.collect::<Vec<_>>());
             }
@@ -72,6 +73,7 @@ impl Index {
         }
         let mut count = Count { index: self, at, live: 0 };
         self.keys.fold(&range.start, range.end_bound(), &mut count);
+        assert!(count.live <= self.keys.len() as u64, "no more keys exist than are known");
         count.live
     }
 }

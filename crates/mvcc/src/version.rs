@@ -66,6 +66,8 @@ const HAS_LEASE: u8 = 1 << 3;
 pub(crate) const FOREIGN_BITS: u8 = 0b1100_0000;
 const KNOWN_BITS: u8 = TOMBSTONE | HAS_SUB | CREATION | HAS_LEASE | FOREIGN_BITS;
 
+const _: () = assert!((TOMBSTONE | HAS_SUB | CREATION | HAS_LEASE) & FOREIGN_BITS == 0, "each bit has one meaning");
+
 impl Version {
     /// A put whose record holds `payload`, the encoded `KeyValue`.
     pub(crate) fn of_put(at: VersionedRevision, put: Put, payload: &[u8]) -> Version {

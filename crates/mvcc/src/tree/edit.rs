@@ -46,6 +46,7 @@ impl<S: Summary> Tree<S> {
             self.len = 1;
             return Ok(result);
         };
+        assert!(self.len > 0, "a tree with a root has entries");
         let Upserted { result, inserted, split } = upsert(root, key, edit, out)?;
         self.len += usize::from(inserted);
         if let Some((parting, right)) = split {
@@ -127,9 +128,11 @@ impl<S: Summary> Tree<S> {
 
     /// `locator` is a key of the leaf as it was.
     fn replace_leaf(&mut self, locator: &[u8], rewritten: Rewritten<S>) {
+        assert!(rewritten.removed <= self.len, "a leaf loses entries that the tree has");
         self.len -= rewritten.removed;
         let Some(root) = &mut self.root else { return };
         let emptied = replace_leaf(root, locator, rewritten);
+        assert_eq!(emptied, self.len == 0, "the root goes with the last entry");
         if emptied {
             self.root = None;
             return;
@@ -211,6 +214,7 @@ fn set_leaf<S: Summary>(child: &mut Child<S>, packed: Packed, summary: S, append
     }
     let at = if appended { behind_appended(count) } else { packed.middle() };
     let (left, right) = packed.split(at);
+    assert!(left.count() > 0 && right.count() > 0, "no leaf is empty");
     let parting = separator(&left.key(left.count() - 1), &right.key(0));
     *child = Child::leaf(left);
     Some((parting, Child::leaf(right)))

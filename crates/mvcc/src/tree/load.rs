@@ -8,6 +8,10 @@ const LEAF_KEYS: usize = LEAF_KEYS_MAX * 7 / 8;
 const LEAF_BYTES: usize = LEAF_BYTES_MAX * 7 / 8;
 const INNER_CHILDREN: usize = INNER_CHILDREN_MAX - INNER_CHILDREN_MAX / 8;
 
+const _: () = assert!(LEAF_KEYS >= 1 && LEAF_KEYS <= LEAF_KEYS_MAX, "what is loaded fits into leaves");
+const _: () =
+    assert!(INNER_CHILDREN >= 2 && INNER_CHILDREN <= INNER_CHILDREN_MAX, "each level is narrower than that below");
+
 /// Takes entries in strictly ascending order, then hands out the tree.
 pub struct Loader<S> {
     /// Keys and values of the leaf being filled, one after the other, and where each of them ends.
@@ -66,6 +70,7 @@ impl<S: Summary> Loader<S> {
     }
 
     fn close_leaf(&mut self) {
+        assert!(!self.ends.is_empty(), "no leaf is empty");
         let mut items: Vec<(Key<'_>, &[u8])> = Vec::with_capacity(self.ends.len());
         let mut start = 0;
         for &(key_end, end) in &self.ends {

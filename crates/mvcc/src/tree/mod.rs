@@ -41,9 +41,11 @@ use std::sync::Arc;
 /// Keys in a leaf, at most.
 const LEAF_KEYS_MAX: usize = if cfg!(test) { 8 } else { 32 };
 /// A leaf with more bytes than this and more than one key is split: bounds what one edit copies.
-const LEAF_BYTES_MAX: usize = 4 << 10;
+pub(crate) const LEAF_BYTES_MAX: usize = 4 << 10;
 /// Children of an inner node, at most. Both are small in this crate's own tests, so that small trees are deep ones.
 const INNER_CHILDREN_MAX: usize = if cfg!(test) { 4 } else { 16 };
+
+const _: () = assert!(LEAF_KEYS_MAX >= 2 && INNER_CHILDREN_MAX >= 4, "a node that is split leaves two that may be");
 
 /// What a tree knows about all entries of a subtree without looking at them.
 ///
