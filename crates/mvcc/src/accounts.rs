@@ -144,6 +144,8 @@ impl Usage {
 
     /// Part of it was `before` and is `after`.
     fn replace(&mut self, before: Usage, after: Usage) {
+        assert!(self.keys >= before.keys, "a meter counts the keys of its accounts");
+        assert!(self.retained_bytes >= before.retained_bytes, "a meter counts the bytes of its accounts");
         self.keys = self.keys - before.keys + after.keys;
         self.retained_bytes = self.retained_bytes - before.retained_bytes + after.retained_bytes;
     }
@@ -216,13 +218,24 @@ impl Accounts {
 
     /// These bytes of history are compacted.
     pub(crate) fn drop_history(&mut self, id: AccountId, bytes: u64) {
-        self.change(id, |stat| stat.history_bytes -= bytes);
+        self.change(id, |stat| {
+            assert!(stat.history_bytes >= bytes, "an account compacts no more than it has");
+            stat.history_bytes -= bytes;
+        });
         let account = &mut self.accounts[id.0 as usize];
         if account.stat.is_empty() {
             let prefix = std::mem::take(account).stat.prefix;
-            self.ids.remove(&prefix);
+            let removed = self.ids.remove(&prefix);
+            assert_eq!(removed, Some(id), "an account is found by its prefix");
             self.free.push(id);
         }
+    }
+
+    /// Of all accounts. Looks at each.
+    pub(crate) fn total(&self) -> Usage {
+        let mut sum = Usage::default();
+        self.open().for_each(|stat| sum.add(Usage::of(stat)));
+        sum
     }
 
     fn open(&self) -> impl Iterator<Item = &AccountStat> {

@@ -70,7 +70,7 @@ impl Mvcc {
             None => (empty(), Checkpoints::default()),
         };
         let Loaded { index, revision, compacted, retained, superseded, accounts } = loaded;
-        Ok(Mvcc {
+        let mvcc = Mvcc {
             store,
             index,
             revision,
@@ -86,7 +86,19 @@ impl Mvcc {
             broken: false,
             packed: Vec::new(),
             record: Vec::new(),
-        })
+        };
+        mvcc.assert_consistent();
+        Ok(mvcc)
+    }
+
+    /// What holds between transactions; looks at every account.
+    fn assert_consistent(&self) {
+        let sum = self.accounts.lock().total();
+        let keys = self.index.keys.summary();
+        assert_eq!(sum.retained_bytes, self.retained, "what is retained is what all accounts retain");
+        assert_eq!(sum.keys, keys.live, "the keys that exist are those of all accounts");
+        assert!(self.broken || keys.newest <= self.revision, "the index holds nothing of revisions to come");
+        assert!(self.compacted <= self.revision, "a compaction is of a revision that was reached");
     }
 
     /// The revision of the last change; 1 if there was none.
@@ -162,6 +174,7 @@ impl Mvcc {
 
     /// The store as it is now. O(1).
     pub fn view(&self) -> View {
+        assert!(self.compacted <= self.revision, "a view can be read at its own revision");
         View {
             index: self.index.clone(),
             revision: self.revision,
@@ -189,6 +202,7 @@ impl Mvcc {
             accounts.drop_history(account, bytes);
         });
         drop(accounts);
+        assert!(dropped <= self.retained, "a compaction drops what is retained");
         self.retained -= dropped;
         self.unsettled.add(dropped);
         self.compaction.schedule();
@@ -222,6 +236,7 @@ impl Mvcc {
     /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
     /// next may be taken after `finish_checkpoint`, or after the job was dropped.
     pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
+        self.assert_consistent();
         let occupancy = self.occupancy();
         let writer = self.store.begin_checkpoint()?;
         Ok(self.checkpoints.take(writer, self.index.clone(), self.revision, self.compacted, occupancy))

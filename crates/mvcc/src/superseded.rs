@@ -52,6 +52,7 @@ impl Queue {
 
     /// Undoes `add` of `bytes` for the last revision.
     fn take_back(&mut self, revision: Revision, account: AccountId, mut bytes: u64) {
+        assert!(bytes > 0, "a deletion counts");
         let shares = self.pieces.iter_mut().rev().flat_map(|piece| piece.iter_mut().rev());
         for share in shares.take_while(|share| share.revision == revision) {
             if share.account == account {

@@ -83,6 +83,8 @@ impl<'a> Txn<'a> {
         let Mvcc { index, store, packed, record, .. } = &mut *self.mvcc;
         let (newest, version) = index.push(&key, packed, |newest| {
             let prev = newest.and_then(|version| version.meta());
+            assert!(prev.is_none_or(|prev| prev.version >= 1), "a key that exists was put");
+            assert!(prev.is_none_or(|prev| prev.create_revision <= at.main), "a key was made before it changes");
             let kv = KeyValue {
                 key: key.clone(),
                 create_revision: prev.map_or(at.main, |prev| prev.create_revision),
@@ -118,6 +120,7 @@ impl<'a> Txn<'a> {
         let version = Version::of_delete(self.next_place(), &key);
         let Mvcc { index, packed, .. } = &mut *self.mvcc;
         let Ok((newest, _)) = index.push(&key, packed, |_| Ok::<_, std::convert::Infallible>(version));
+        assert!(newest.is_some_and(|newest| !newest.is_tombstone()), "a key that is deleted exists");
         self.mvcc.account(&key, newest.as_ref(), &version);
         let before = self.before(&key, newest.as_ref());
         self.events.push(event(key, &version, before));
@@ -145,6 +148,8 @@ impl<'a> Txn<'a> {
             return None;
         }
         self.mvcc.revision.0 += 1;
+        assert_eq!(self.mvcc.index.keys.summary().newest, self.mvcc.revision, "the index holds what was committed");
+        assert!(events.last().is_some_and(|event| event.at.main == self.mvcc.revision), "a change has its revision");
         Some(Change { revision: self.mvcc.revision, events })
     }
 }
@@ -169,6 +174,8 @@ impl Mvcc {
                 Some(newest) if !newest.is_tombstone() => {
                     let bytes = newest.retained_bytes(key.len());
                     superseded.replaced(at, id, bytes);
+                    assert!(stat.keys >= 1, "a key that exists is counted");
+                    assert!(stat.live_bytes >= bytes, "a version that exists is counted");
                     stat.keys -= 1;
                     stat.live_bytes -= bytes;
                     stat.history_bytes += bytes;
