@@ -33,6 +33,7 @@ pub(crate) struct CheckpointMeta {
 
 impl CheckpointMeta {
     fn encode(self) -> Vec<u8> {
+        assert!(self.is_sensible(), "what is written can be read");
         let mut out = vec![FORMAT];
         put_varint(&mut out, self.revision.0 as u64);
         put_varint(&mut out, (self.compacted.0 + 1) as u64);
@@ -52,11 +53,12 @@ impl CheckpointMeta {
             Ok(CheckpointMeta { revision, compacted })
         };
         let meta = read().map_err(|_| Fault::Checkpoint("its meta is not what this release writes"))?;
-        if meta.revision.0 < 1 || meta.revision.0 == i64::MAX || meta.compacted.0 < -1 || meta.compacted > meta.revision
-        {
-            return Err(Fault::Checkpoint("its revisions are out of bounds"));
-        }
-        Ok(meta)
+        if meta.is_sensible() { Ok(meta) } else { Err(Fault::Checkpoint("its revisions are out of bounds")) }
+    }
+
+    fn is_sensible(self) -> bool {
+        let CheckpointMeta { revision, compacted } = self;
+        (1..i64::MAX).contains(&revision.0) && (-1..=revision.0).contains(&compacted.0)
     }
 }
 
@@ -182,6 +184,8 @@ impl Checkpoints {
         compacted: Revision,
         occupancy: Occupancy,
     ) -> CheckpointJob {
+        assert!(revision >= self.captured, "a checkpoint holds no less than the one taken before");
+        assert!(compacted <= revision, "a compaction is of a revision that was reached");
         self.captured = revision;
         let (hiding, moved) = (self.hiding.take(), self.moved.take());
         let meta = CheckpointMeta { revision, compacted };
@@ -198,6 +202,8 @@ impl Checkpoints {
     /// Takes note, and hands back the store's part.
     pub(crate) fn finish(&mut self, done: CheckpointDone) -> store::Done {
         let CheckpointDone { store, revision, mode, bytes, live_bytes } = done;
+        assert!(revision >= self.durable, "a checkpoint holds no less than the one before");
+        assert!(revision <= self.captured, "a checkpoint was taken before it is durable");
         self.durable = revision;
         self.hiding.taken.clear();
         self.moved.taken.clear();
@@ -208,6 +214,7 @@ impl Checkpoints {
                 self.full_live_bytes = live_bytes;
             }
             Mode::Delta => {
+                assert!(self.runs > 0, "a delta is one to a run before it");
                 self.delta_bytes += bytes;
                 self.runs += 1;
             }
@@ -271,6 +278,11 @@ impl CheckpointJob {
         moved.sort_unstable();
         let mut blocks = RunBlocks::new(&self.index, self.since, &hiding, &moved);
         let store = self.writer.commit(meta, &mut blocks, self.mode)?;
+        if self.mode == Mode::Full {
+            assert_eq!(blocks.keys, self.index.keys.len(), "a full run holds every key that was captured");
+        }
+        assert!(blocks.hiding.next().is_none(), "a run tells of every deletion that was noted");
+        assert!(blocks.moved.is_empty(), "a run tells of every version that was moved");
         let (revision, mode, live_bytes) = (self.meta.revision, self.mode, self.live_bytes);
         Ok(CheckpointDone { store, revision, mode, bytes: blocks.bytes, live_bytes })
     }
@@ -295,6 +307,8 @@ struct RunBlocks<'a> {
     writer: BlockWriter,
     ready: std::vec::IntoIter<Vec<u8>>,
     bytes: u64,
+    /// Added so far.
+    keys: usize,
     versions: Vec<Version>,
 }
 
@@ -315,6 +329,7 @@ impl<'a> RunBlocks<'a> {
             writer: BlockWriter::default(),
             ready: Vec::new().into_iter(),
             bytes: 0,
+            keys: 0,
             versions: Vec::new(),
         };
         blocks.read_ahead();
@@ -374,6 +389,7 @@ impl<'a> RunBlocks<'a> {
             self.versions.dedup_by_key(|version| version.at);
         }
         if !self.versions.is_empty() {
+            self.keys += 1;
             self.writer.add(&key, &self.versions);
         }
         true

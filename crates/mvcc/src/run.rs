@@ -26,6 +26,9 @@ pub(crate) struct BlockWriter {
 impl BlockWriter {
     /// Adds a key's versions, newest first; keys come in ascending order.
     pub(crate) fn add(&mut self, key: &[u8], versions: &[Version]) {
+        assert!(!versions.is_empty(), "a key in a run has versions");
+        assert!(self.block.is_empty() || key > self.last_key.as_slice(), "keys in a run ascend");
+        assert!(versions.is_sorted_by(|newer, older| newer.at > older.at), "versions in a run descend");
         for group in versions.chunks(GROUP_VERSIONS_MAX) {
             if self.block.is_empty() {
                 self.block.reserve(BLOCK_BYTES + BLOCK_BYTES / 8);
