@@ -59,6 +59,8 @@ const DEEP_CHUNKS: usize = if cfg!(test) { 2 } else { 16 };
 /// What removing one chunk counts as, in keys.
 const DEEP_CHUNK_KEYS: usize = 8;
 
+const _: () = assert!(DEEP_CHUNKS > 0 && DEEP_CHUNK_KEYS > 0, "a step makes progress, and costs something");
+
 impl Compaction {
     /// There is more to take out.
     pub(crate) fn schedule(&mut self) {
@@ -135,6 +137,7 @@ fn compact_entry(key: &Key<'_>, entry: Entry<'_>, at: Revision, out: &mut Vec<u8
     if let Some(deletion) = hiding(&versions, at) {
         removed.hiding_deletion(&key.to_vec(), deletion);
     }
+    assert!(entry.newest() <= at || kept > 0, "what is newer than a compaction stays");
     let (keep, drop) = versions.split_at(kept);
     drop.iter().for_each(|version| removed.version(version));
     pack_entry(keep, false, out);

@@ -77,6 +77,8 @@ impl CleanJob {
     fn copy_if_live(&mut self, from: Location, kv: &KeyValue, payload: &Bytes) -> Result<()> {
         let Some(at) = self.index.place_of(&kv.key, kv.mod_revision, from) else { return Ok(()) };
         let to = self.writer.append(payload)?;
+        assert_eq!(to.length, from.length, "a copy is as long as its record");
+        assert_ne!(to.segment, from.segment, "a copy lies in another segment");
         // Not a slice of the payload, which would keep all that was read in memory.
         let key = Bytes::copy_from_slice(&kv.key);
         self.moves.push(Move { key, at, from, to });
@@ -87,6 +89,8 @@ impl CleanJob {
     pub fn finish(mut self) -> Result<Cleaned> {
         // In order, neighbours in the key index are changed one after the other.
         self.moves.sort_unstable_by(|one, other| one.key.cmp(&other.key).then(one.at.cmp(&other.at)));
+        let in_order = |one: &Move, other: &Move| (&one.key, one.at) < (&other.key, other.at);
+        assert!(self.moves.is_sorted_by(in_order), "a version is copied once");
         Ok(Cleaned { cold: self.writer.finish()?, moves: self.moves, damaged: self.damaged })
     }
 }

@@ -22,7 +22,7 @@
 //!
 //! Tests of this crate run with segments of some kilobytes and the smaller constants that go with them; the asserts hold for both.
 
-use store::{ALLOCATE_BYTES, RESERVE_BYTES, SEGMENT_BYTES_MIN};
+use store::{ALLOCATE_BYTES, RECORD_OVERHEAD_BYTES, RESERVE_BYTES, SEGMENT_BYTES_MIN};
 
 const MIB: u64 = 1 << 20;
 
@@ -128,7 +128,7 @@ const _: () = assert!(TARGET.bytes + COPY_BYTES_MAX <= WAIT.bytes);
 
 // What is worth a job fits into one, on a full disk too, where a job may copy half of the reserve.
 const _: () = assert!(GARBAGE_BYTES_MIN <= COPY_BYTES_MAX && GARBAGE_BYTES_MIN <= RESERVE_BYTES / 2);
-const _: () = assert!(COPY_STEP_BYTES <= COPY_BYTES_MAX);
+const _: () = assert!(COPY_STEP_BYTES <= COPY_BYTES_MAX && COPY_STEP_BYTES > RECORD_OVERHEAD_BYTES);
 // What goes on counting is worth an entry when it has all gone, and before.
 const _: () = assert!(SETTLE_BYTES_MIN <= SETTLED_AT_ONCE_BYTES_MAX);
 

@@ -131,6 +131,7 @@ impl Mvcc {
     pub fn finish_clean(&mut self, cleaned: Cleaned) {
         let Cleaned { cold, moves, damaged } = cleaned;
         let Reclaim { cleaning, moves: waiting, damaged: known, stats } = &mut self.reclaim;
+        assert!(moves.is_empty() || cold.is_some(), "copies lie in a segment");
         *cleaning = false;
         known.extend(damaged.iter().map(|(segment, _)| *segment));
         stats.segments_damaged = known.len() as u64;
@@ -151,6 +152,7 @@ impl Mvcc {
         let Mvcc { reclaim, store, index, checkpoints, packed, .. } = self;
         let count = budget.min(reclaim.moves.len());
         for moved in reclaim.moves.drain(..count) {
+            assert!(store.holds(moved.to), "a copy lies in a segment that was taken in");
             if index.relocate(&moved, packed) {
                 store.mark_garbage(moved.from);
                 reclaim.stats.relocated_records += 1;

@@ -56,6 +56,7 @@ impl History {
 fn exchange(versions: &mut [Version], moved: &Move) -> bool {
     let wanted = |version: &&mut Version| version.at == moved.at && version.location() == Some(moved.from);
     let Some(put) = versions.iter_mut().find(wanted).and_then(|version| version.put.as_mut()) else { return false };
+    assert_eq!(put.location.length, moved.to.length, "a version keeps its length when it is moved");
     put.location = moved.to;
     true
 }
