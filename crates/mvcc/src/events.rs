@@ -65,6 +65,8 @@ pub(crate) fn history(
         }
     }
     page.prune();
+    assert!(page.events.first().is_none_or(|event| event.at.main >= from), "a page begins where it was asked to");
+    assert!(page.events.last().is_none_or(|event| event.at.main <= page.to), "a page ends before the next");
     EventPage { events: page.events, next: Revision(page.to.0.saturating_add(1)) }
 }
 

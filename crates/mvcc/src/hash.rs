@@ -52,10 +52,12 @@ impl CompactionHashes {
         let before = Mutex::new(Some(before));
         let added = CompactionHash { revision, compact_revision, before, hash: OnceLock::new() };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(kept.last().is_none_or(|last| last.revision < revision), "compactions come in ascending order");
         kept.push(Arc::new(added));
         if kept.len() > COMPACTION_HASHES_MAX {
             kept.remove(0);
         }
+        assert!(kept.len() <= COMPACTION_HASHES_MAX, "old hashes go");
     }
 
     pub(crate) fn at(&self, revision: Revision) -> Option<KvHash> {

@@ -56,6 +56,7 @@ pub(crate) struct Source<'a> {
 
 /// The revision that a request reads at; 0 and below mean the current one.
 pub(crate) fn read_revision(asked: Revision, current: Revision, compacted: Revision) -> Result<Revision, Rejection> {
+    assert!(compacted <= current, "a compaction is of a revision that was reached");
     if asked > current {
         return Err(Rejection::FutureRevision);
     }
@@ -103,6 +104,8 @@ impl Source<'_> {
             found.map(|(_, meta)| RangeItem::Stored(meta.location)).collect()
         };
         let count = if items.len() < limit { items.len() as u64 } else { self.index.count(&request.range, at) };
+        assert!(items.len() <= limit, "a page has no more items than asked for");
+        assert!(count >= items.len() as u64, "all keys of a page are counted");
         let more = count > items.len() as u64;
         Ok(result(items, more, count))
     }
@@ -180,6 +183,7 @@ impl Source<'_> {
         let locations: Vec<Location> = found.iter().map(|(_, meta)| meta.location).collect();
         let mut payloads = Vec::with_capacity(locations.len());
         (self.load)(&locations, &mut payloads)?;
+        assert_eq!(payloads.len(), locations.len(), "each record has its payload");
         let decoded = payloads.iter().map(KeyValue::decode).collect::<Result<_, _>>();
         Ok(decoded.map_err(|_| Fault::NotAPair)?)
     }
