@@ -50,7 +50,8 @@ impl AlarmTable {
     /// Clears what the quota raised.
     pub(crate) fn clear_by_quota(&mut self) {
         if let Some(member) = self.by_quota {
-            self.deactivate(no_space(member));
+            let cleared = self.deactivate(no_space(member));
+            assert!(cleared.is_some(), "what the quota raised is up until it is cleared");
         }
     }
 

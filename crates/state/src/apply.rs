@@ -31,7 +31,12 @@ impl State {
         self.reach(index, term, entry.entry.leader_time_ms);
         let mut change = None;
         let was_full = self.alarms.by_quota().is_some();
+        let before = self.mvcc.current_revision();
         let answer = self.carry_out(entry, &mut change)?;
+        let written = change.as_ref().map_or(before, |change| change.revision);
+        assert_eq!(self.mvcc.current_revision(), written, "a revision comes with its change");
+        assert!(change.is_none() || written.0 == before.0 + 1, "a command makes one revision");
+        assert!(change.is_none() || answer.is_ok(), "what is refused changes nothing");
         let no_space = if was_full {
             self.relieve().then_some(NoSpace::Cleared)
         } else {

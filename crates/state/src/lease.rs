@@ -71,6 +71,7 @@ impl LeaseTable {
     /// Takes a lease away; answers its keys in byte order.
     pub(crate) fn remove(&mut self, id: LeaseId) -> Option<BTreeSet<Box<[u8]>>> {
         self.renewing.remove(&id);
+        assert!(self.contains(id) || !self.keys.contains_key(&id), "keys hang on leases that exist");
         self.terms.remove(id).then(|| self.keys.remove(&id).unwrap_or_default())
     }
 

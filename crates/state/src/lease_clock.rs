@@ -65,6 +65,7 @@ impl LeaseClock {
         let mut clock = LeaseClock { due: due.into(), stamped_at_ms: now_ms, ..LeaseClock::default() };
         clock.leases.reserve(leases.len());
         clock.leases.extend(timings);
+        assert_eq!(clock.leases.len(), clock.due.len(), "each lease comes due once");
         clock
     }
 
@@ -187,6 +188,7 @@ impl LeaseClock {
             Some((*id, remaining_ms))
         });
         let listed: Vec<_> = listed.collect();
+        assert!(listed.len() <= CHECKPOINT_LEASES_MAX, "a command lists no more than fits");
         (!listed.is_empty()).then_some(listed)
     }
 }

@@ -23,6 +23,8 @@ const PUT_OVERHEAD_BYTES: u64 = 256;
 /// The reserve is this part of the quota, above it; and so far below it the alarm clears: 5 %.
 const RESERVE_DIVISOR: u64 = 20;
 
+const _: () = assert!(RESERVE_DIVISOR > 1, "the reserve is a part of the quota, and so is what clears the alarm");
+
 /// A rewrite may be so much larger than what it replaces and not count as growth. A graceful deletion adds two fields of
 /// metadata, a status update a condition, and any of them the entry of a further field manager, which is the largest: a few
 /// hundred bytes. That nobody grows the store in such steps is seen to by the reserve.
