@@ -114,6 +114,8 @@ pub(crate) struct Batch {
 impl Batch {
     /// `events` is not empty and in order.
     pub(crate) fn new(events: Vec<Event>, view: View) -> Batch {
+        let ends = events.first().zip(events.last());
+        assert!(ends.is_some_and(|(first, last)| first.revision() <= last.revision()), "a batch has events in order");
         let weight = events.iter().map(Event::weight).sum();
         Batch { events: events.into(), view, weight }
     }

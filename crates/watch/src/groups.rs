@@ -93,6 +93,7 @@ impl Groups {
     pub(crate) fn remove(&mut self, place: Place) -> Option<WatcherId> {
         let group = slot(&mut self.groups, place.group);
         let list = &mut group.lists[place.filter.position()];
+        assert!(list.picked.is_empty(), "nobody leaves while a batch is delivered");
         list.members.swap_remove(place.at as usize);
         let moved = list.members.get(place.at as usize).map(|member| member.watcher);
         if group.lists.iter().all(|list| list.members.is_empty()) {

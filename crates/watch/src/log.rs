@@ -112,6 +112,7 @@ impl EventLog {
     /// Up to `limit` batches from number `next` on.
     pub(crate) fn since(&self, next: u64, limit: usize) -> News {
         let ring = self.lock();
+        assert!(next <= ring.next(), "no reader is ahead of the log");
         match next.checked_sub(ring.first) {
             Some(skipped) => News::Batches(ring.batches.iter().skip(skipped as usize).take(limit).cloned().collect()),
             None => News::Overrun { next: ring.next(), newest: ring.newest },
@@ -166,6 +167,8 @@ impl Ring {
         self.first += 1;
         self.events -= oldest.events.len();
         self.bytes -= oldest.weight;
+        assert!(oldest.last_revision() > self.floor, "batches leave in order of revision");
+        assert!(!self.batches.is_empty() || (self.events, self.bytes) == (0, 0), "an empty log holds nothing");
         self.floor = oldest.last_revision();
         Some(oldest)
     }

@@ -236,6 +236,8 @@ impl Registry {
                 }
             }
             News::Overrun { next, newest } => {
+                assert!(next > self.next_batch, "only who is behind is overrun");
+                assert!(newest >= self.revision, "revisions do not go back");
                 self.fall_behind(newest);
                 self.next_batch = next;
                 self.revision = newest;
@@ -245,6 +247,7 @@ impl Registry {
     }
 
     fn deliver(&mut self, batch: &Arc<Batch>, deliveries: &mut Vec<Delivery>) {
+        assert!(batch.first_revision() > self.revision, "batches are delivered in order of revision");
         for (position, event) in batch.events.iter().enumerate() {
             self.groups.pick(event, Pick { batch: 0, event: position as u32 });
         }
