@@ -257,9 +257,9 @@ fn who_tries_again_when_there_is_space_notices_nothing_else() {
     assert!(refused_in_all > 100, "space lacked too seldom to say something: {refused_in_all}");
 }
 
-/// Nothing may lack space once room was made for all of it, however the records lie in segments.
+/// Nothing may lack space once it was allocated for all of it, however the records lie in segments.
 #[test]
-fn room_that_was_made_is_enough_for_all_that_it_was_made_for() {
+fn what_was_allocated_is_enough_for_all_that_it_was_allocated_for() {
     for already in 0..12 {
         for records in [1, 2, 7, 40] {
             let disk = SimDisk::new();
@@ -268,7 +268,7 @@ fn room_that_was_made_is_enough_for_all_that_it_was_made_for() {
             for _ in 0..already {
                 store.append(&[&[1; 90]]).expect("there is space");
             }
-            store.make_room(records * (RECORD_OVERHEAD_BYTES + 100)).expect("there is space");
+            store.allocate(records * (RECORD_OVERHEAD_BYTES + 100)).expect("there is space");
             disk.set_capacity(Some(disk.used()));
             for record in 0..records {
                 store.append(&[&[2; 100]]).unwrap_or_else(|fault| panic!("{already}, {record} of {records}: {fault}"));
