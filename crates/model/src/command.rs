@@ -9,7 +9,8 @@ use bytes::Bytes;
 /// One entry of the raft log as state sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which proposal this answers; unique per member and run.
+    /// Which proposal this is: unique per member and run. Nobody reads it as long as the member that proposes an entry is the
+    /// one that took the request; one that forwards requests to the leader finds its own among the entries it applies by this.
     pub request: RequestId,
     /// The proposing leader's clock: milliseconds of leadership time since the cluster was born. It never runs backwards
     /// (apply keeps the maximum) and does not run while no member leads. Lease deadlines are in it.
@@ -34,6 +35,36 @@ pub enum Command {
     /// The prefix of the one to go.
     BudgetRemove(Bytes),
     SpaceSettle(SpaceSettle),
+}
+
+impl From<Put> for Command {
+    fn from(put: Put) -> Command {
+        Command::Put(put)
+    }
+}
+
+impl From<DeleteRange> for Command {
+    fn from(delete: DeleteRange) -> Command {
+        Command::DeleteRange(delete)
+    }
+}
+
+impl From<Txn> for Command {
+    fn from(txn: Txn) -> Command {
+        Command::Txn(txn)
+    }
+}
+
+impl From<LeaseGrant> for Command {
+    fn from(grant: LeaseGrant) -> Command {
+        Command::LeaseGrant(grant)
+    }
+}
+
+impl From<Alarm> for Command {
+    fn from(alarm: Alarm) -> Command {
+        Command::Alarm(alarm)
+    }
 }
 
 /// Reads keys. `limit` 0 means all; `revision` 0 means the current one.

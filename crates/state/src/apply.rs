@@ -7,6 +7,7 @@
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
 use crate::alarm::ActiveAlarm;
+use crate::budget::BudgetDemand;
 use crate::demand::{AskedBy, Demand};
 use crate::fault::{Fault, Result};
 use crate::footprint::MeasuredEntry;
@@ -15,8 +16,8 @@ use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
 use model::{
-    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, KeyRange, LeaseGrant, LeaseId, LogIndex, Put,
-    PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, KeyRange, LeaseGrant, LeaseId, LogIndex,
+    OverBudget, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
 use mvcc::{AccountDepth, Change, Meta, RangeResult, ReadError};
 use std::sync::Arc;
@@ -37,6 +38,8 @@ impl State {
         assert_eq!(self.mvcc.current_revision(), written, "a revision comes with its change");
         assert!(change.is_none() || written.0 == before.0 + 1, "a command makes one revision");
         assert!(change.is_none() || answer.is_ok(), "what is refused changes nothing");
+        let fits = answer.as_ref().map_or(true, |outcome| outcome.is_of(entry.command()));
+        assert!(fits, "each command has the outcome of its own name");
         let no_space = if was_full {
             self.relieve().then_some(NoSpace::Cleared)
         } else {
@@ -70,8 +73,8 @@ impl State {
         let in_budgets = self.has_budgets && cost > 0;
         let demand = self.demand(command, AskedBy { quota: meets_quota && !self.strict_latch, budgets: in_budgets })?;
         let now_ms = self.applied.leader_time_ms;
-        if in_budgets && let Err(rejection) = self.budgets.lock().check(&demand.budgets, now_ms) {
-            return Ok(Err(rejection));
+        if in_budgets && let Some(over) = self.refuse_over_budget(&demand.budgets, now_ms) {
+            return Ok(Err(Rejection::OverBudget(over)));
         }
         if meets_quota {
             self.raise_no_space();
@@ -85,6 +88,13 @@ impl State {
             self.budgets.lock().charge(&demand.budgets, now_ms);
         }
         Ok(answer)
+    }
+
+    fn refuse_over_budget(&self, demand: &BudgetDemand, now_ms: u64) -> Option<Box<OverBudget>> {
+        let budgets = self.budgets.lock();
+        let over = budgets.over(demand, now_ms)?;
+        budgets.count_refused(&over);
+        Some(over)
     }
 
     fn execute(&mut self, command: &Command, change: &mut Option<Change>) -> Result<Answer> {

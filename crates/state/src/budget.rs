@@ -14,17 +14,18 @@
 //!
 //! Invariants: all that decides is the same on every member at the same entry: accounts, the leader's time in the entry, and what
 //! the checkpoint's tables hold. That time moves by the leader's ticks, a tenth of a second each, and not while nobody leads.
-//! A leader may ask a view beforehand (`StateView::over_budget`), so that a flood that is refused anyway does not fill the log; what
-//! it lets through is decided in apply.
+//! A leader may ask beforehand (`LiveTables::over_budget`), so that a flood that is refused anyway does not fill the log; what it lets
+//! through is decided in apply. The question changes nothing; refusals are counted by a metric, which apply and leader share.
 //! Without budgets nothing of this is looked at. Usage is a sum that the keys' accounts keep, see `mvcc::AccountsReader`.
 //! Not here: whether accounts are deep enough for a prefix, which the edge asks first; warnings (`node`).
 
 use crate::quota::grows;
 use bytes::Bytes;
-use model::{Budget, BudgetFigure, OverBudget, Rejection};
+use model::{Budget, BudgetFigure, OverBudget};
 use mvcc::{AccountsReader, MeterId, Usage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stdx::metrics::Counter;
 use store::RECORD_OVERHEAD_BYTES;
 
 /// A put takes so many tokens.
@@ -100,7 +101,8 @@ struct Entry {
     kept: Kept,
     meter: MeterId,
     puts: Puts,
-    refused: u64,
+    /// A metric: nothing is decided by it, and no checkpoint holds it.
+    refused: Counter,
 }
 
 /// How a prefix stands to its budget.
@@ -112,7 +114,7 @@ pub struct BudgetState {
     pub writes_per_second: u64,
     /// Puts that the hard limit leaves for now; `None` if there is none.
     pub writes_left: Option<u64>,
-    /// Writes that were refused since this process met the budget.
+    /// Writes that were refused since this process met the budget, ahead of the log and in apply.
     pub refused: u64,
 }
 
@@ -207,7 +209,7 @@ impl BudgetTable {
             self.entries.resize_with(meter.place() + 1, || None);
         }
         self.meters.insert(kept.budget.prefix.clone(), meter);
-        self.entries[meter.place()] = Some(Entry { kept, meter, puts: Puts::default(), refused: 0 });
+        self.entries[meter.place()] = Some(Entry { kept, meter, puts: Puts::default(), refused: Counter::default() });
     }
 
     /// False if there is none.
@@ -223,23 +225,27 @@ impl BudgetTable {
 
     /// In order of their prefixes.
     fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.meters.values().filter_map(|meter| self.entries.get(meter.place())?.as_ref())
+        self.meters.values().filter_map(|meter| self.entry(*meter))
+    }
+
+    fn entry(&self, meter: MeterId) -> Option<&Entry> {
+        self.entries.get(meter.place())?.as_ref()
     }
 
     fn entry_mut(&mut self, meter: MeterId) -> Option<&mut Entry> {
         self.entries.get_mut(meter.place())?.as_mut()
     }
 
-    /// Refuses what would pass a hard limit; the first limit that it would pass says why.
-    pub(crate) fn check(&mut self, demand: &BudgetDemand, now_ms: u64) -> std::result::Result<(), Rejection> {
-        for share in &demand.shares {
-            let Some(entry) = self.entry_mut(share.meter) else { continue };
-            if let Some(over) = entry.over(share, now_ms) {
-                entry.refused += 1;
-                return Err(Rejection::OverBudget(Box::new(over)));
-            }
+    /// The first hard limit that would be passed.
+    pub(crate) fn over(&self, demand: &BudgetDemand, now_ms: u64) -> Option<Box<OverBudget>> {
+        demand.shares.iter().find_map(|share| self.entry(share.meter)?.over(share, now_ms)).map(Box::new)
+    }
+
+    /// A command was refused for this. A budget that was removed meanwhile counts nothing.
+    pub(crate) fn count_refused(&self, over: &OverBudget) {
+        if let Some(entry) = self.meter(&over.prefix).and_then(|meter| self.entry(meter)) {
+            entry.refused.increment();
         }
-        Ok(())
     }
 
     /// The command was carried out.
@@ -279,7 +285,7 @@ impl Entry {
             usage: accounts.usage(self.meter),
             writes_per_second: self.puts.at(now_ms).before,
             writes_left: self.kept.puts_left(now_ms),
-            refused: self.refused,
+            refused: self.refused.get(),
         }
     }
 }
@@ -304,6 +310,11 @@ impl BudgetReader {
 
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// A write was refused ahead of the log, because `LiveTables::over_budget` said this.
+    pub fn count_refused(&self, over: &OverBudget) {
+        self.lock().count_refused(over);
     }
 
     /// All budgets in order of their prefixes, with their usage; rates are those at this leader time.

@@ -1,8 +1,9 @@
 //! The leader's lease clock: which lease has run out, and what must be written down of the keep-alives it answered.
 //!
-//! A plain structure that is told the time (leader time, in milliseconds); the leader's driver owns it. It is built from the
-//! replicated table when a member takes office, follows grants and revokes as they are applied, and answers keep-alives by
-//! itself. Nothing here is replicated: what it decides reaches state as commands.
+//! A plain structure whose callers tell it the time (leader time, in milliseconds). A leader has one for its term of office: it is
+//! built from the replicated table when a member takes office, and goes when the office does. Three share it behind one lock,
+//! which each holds for a few lines: apply reports grants, revokes and checkpoints as it applies them, the rims renew leases, the
+//! driver asks what ran out and what is to be written down. Nothing here is replicated: what it decides reaches state as commands.
 //!
 //! Each lease has one valid entry in a heap of due times. A keep-alive moves the deadline and leaves the entry where it is; when
 //! the entry comes due, the lease is looked at and queued anew. So a keep-alive costs one look-up.

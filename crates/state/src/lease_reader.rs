@@ -1,6 +1,6 @@
 //! The lease table as it is shared with readers.
 //!
-//! Readers share the live table behind a lock instead of getting an image with each view: the lists of keys cannot be copied for
+//! Readers share the live table behind a lock (`LiveTables`) instead of getting an image with each view: the lists of keys cannot be copied for
 //! every batch, nothing that reads leases asks for a consistent image (etcd answers these requests from the member's live
 //! table too), and apply holds the lock for one look-up or change at a time. Readers hold it for a bounded piece: long lists of
 //! keys are copied in pieces, between which the table may change.

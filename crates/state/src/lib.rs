@@ -3,7 +3,7 @@
 //! ```text
 //! log entry ──▶ apply: alarms, budgets, quota, lease, keys ──▶ answer, change
 //!                          │
-//!        State { keys (mvcc), leases, alarms, membership, budgets, applied } ──view──▶ readers
+//!        State { keys (mvcc), leases, alarms, membership, budgets, applied } ──view, live tables──▶ readers
 //!                          └── checkpoint: all of it, or nothing
 //! ```
 //!
@@ -25,6 +25,7 @@ mod lease;
 mod lease_clock;
 mod lease_reader;
 mod lease_terms;
+mod live;
 mod membership;
 mod outcome;
 mod quota;
@@ -40,9 +41,10 @@ pub use fault::{Fault, Result};
 pub use footprint::{Footprint, MeasuredEntry};
 pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
+pub use live::LiveTables;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
 pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, CleanJob, Cleaned, ReclaimStats, Usage};
-pub use outcome::{Applied, NoSpace, OperationOutcome, Outcome, TxnOutcome};
+pub use outcome::{Applied, Deleted, NoSpace, OperationOutcome, Outcome, Proposal, TxnOutcome};
 pub use quota::Quota;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};
 pub use tables::{AppliedUpTo, Tables, TablesError};

@@ -1,7 +1,10 @@
 //! What applied commands answer. Pairs are locations in the store; the view published with the answer loads them.
+//!
+//! Invariant: each command has the outcome of its own name, which `apply` asserts. So whoever proposed a command gets the answer of
+//! its type (`Proposal`), and only `Outcome::answer_to` relies on that.
 
 use crate::alarm::ActiveAlarm;
-use model::{LeaseId, Rejection, Revision};
+use model::{Alarm, Command, DeleteRange, LeaseGrant, LeaseId, Put, Rejection, Revision, Txn};
 use mvcc::{Change, RangeResult};
 use store::Location;
 
@@ -54,6 +57,100 @@ pub enum Outcome {
     BudgetSet,
     BudgetRemove,
     SpaceSettle,
+}
+
+impl Outcome {
+    /// True if this is the outcome of such a command.
+    pub(crate) fn is_of(&self, command: &Command) -> bool {
+        match command {
+            Command::Put(_) => matches!(self, Outcome::Put { .. }),
+            Command::DeleteRange(_) => matches!(self, Outcome::DeleteRange { .. }),
+            Command::Txn(_) => matches!(self, Outcome::Txn(_)),
+            Command::Compact(_) => matches!(self, Outcome::Compact),
+            Command::LeaseGrant(_) => matches!(self, Outcome::LeaseGrant { .. }),
+            Command::LeaseRevoke(_) => matches!(self, Outcome::LeaseRevoke),
+            Command::LeaseCheckpoint(_) => matches!(self, Outcome::LeaseCheckpoint),
+            Command::Alarm(_) => matches!(self, Outcome::Alarm(_)),
+            Command::MemberPublish(_) => matches!(self, Outcome::MemberPublish),
+            Command::ClusterVersionSet(_) => matches!(self, Outcome::ClusterVersionSet),
+            Command::BudgetSet(_) => matches!(self, Outcome::BudgetSet),
+            Command::BudgetRemove(_) => matches!(self, Outcome::BudgetRemove),
+            Command::SpaceSettle(_) => matches!(self, Outcome::SpaceSettle),
+        }
+    }
+
+    /// What the proposal of this type is answered, of which this is the outcome.
+    pub fn answer_to<P: Proposal>(self) -> P::Answer {
+        P::answer(self).expect("apply asserts that each command has the outcome of its own name")
+    }
+}
+
+/// A command by its type, with the type of its answer.
+pub trait Proposal: Into<Command> {
+    type Answer;
+
+    /// `None` for the outcome of another command.
+    fn answer(outcome: Outcome) -> Option<Self::Answer>;
+}
+
+/// For commands whose answer says no more than that they were carried out.
+impl Proposal for Command {
+    type Answer = Outcome;
+
+    fn answer(outcome: Outcome) -> Option<Outcome> {
+        Some(outcome)
+    }
+}
+
+impl Proposal for Put {
+    /// The pair before, if there was one and it was asked for.
+    type Answer = Option<Location>;
+
+    fn answer(outcome: Outcome) -> Option<Option<Location>> {
+        if let Outcome::Put { prev } = outcome { Some(prev) } else { None }
+    }
+}
+
+impl Proposal for DeleteRange {
+    type Answer = Deleted;
+
+    fn answer(outcome: Outcome) -> Option<Deleted> {
+        if let Outcome::DeleteRange { deleted, prev } = outcome { Some(Deleted { keys: deleted, prev }) } else { None }
+    }
+}
+
+impl Proposal for Txn {
+    type Answer = TxnOutcome;
+
+    fn answer(outcome: Outcome) -> Option<TxnOutcome> {
+        if let Outcome::Txn(outcome) = outcome { Some(outcome) } else { None }
+    }
+}
+
+impl Proposal for LeaseGrant {
+    /// What holds.
+    type Answer = LeaseGrant;
+
+    fn answer(outcome: Outcome) -> Option<LeaseGrant> {
+        if let Outcome::LeaseGrant { id, ttl_s } = outcome { Some(LeaseGrant { id, ttl_s }) } else { None }
+    }
+}
+
+impl Proposal for Alarm {
+    /// The alarms that it raised or cleared.
+    type Answer = Vec<ActiveAlarm>;
+
+    fn answer(outcome: Outcome) -> Option<Vec<ActiveAlarm>> {
+        if let Outcome::Alarm(alarms) = outcome { Some(alarms) } else { None }
+    }
+}
+
+/// The answer to a deletion.
+#[derive(Debug, Clone)]
+pub struct Deleted {
+    pub keys: u64,
+    /// Their pairs in key order, if they were asked for.
+    pub prev: Vec<Location>,
 }
 
 /// The answer to a txn: which branch was taken, and one outcome for each of its operations.

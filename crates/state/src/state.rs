@@ -10,6 +10,7 @@ use crate::lease::LeaseTable;
 use crate::lease_clock::LeaseClock;
 use crate::lease_reader::LeaseReader;
 use crate::lease_terms::TermsTree;
+use crate::live::LiveTables;
 use crate::membership::Membership;
 use crate::quota::Quota;
 use crate::tables::{self, AppliedUpTo, Tables};
@@ -154,6 +155,15 @@ impl State {
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),
             quota: self.quota,
+        }
+    }
+
+    /// The tables that readers see as they are now; the same ones as long as this state lives.
+    pub fn live(&self) -> LiveTables {
+        LiveTables {
+            leases: self.leases.clone(),
+            accounts: self.mvcc.accounts().clone(),
+            budgets: self.budgets.clone(),
         }
     }
 

@@ -96,7 +96,12 @@ impl StateView {
         if demand.is_empty() {
             return Ok(None);
         }
-        Ok(self.budgets.lock().check(&demand, leader_time_ms).err())
+        let budgets = self.budgets.lock();
+        let over = budgets.over(&demand, leader_time_ms);
+        if let Some(over) = &over {
+            budgets.count_refused(over);
+        }
+        Ok(over.map(Rejection::OverBudget))
     }
 
     /// Bytes of live pairs, of history not yet compacted, and of what is unsettled: what the quota counts.

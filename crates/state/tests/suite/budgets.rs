@@ -81,14 +81,14 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn budgets(world: &World) -> BTreeMap<Bytes, BudgetState> {
-    let states = world.view().budgets().list(world.leader_time_ms);
+    let states = world.live().budgets().list(world.leader_time_ms);
     states.into_iter().map(|state| (state.budget.prefix.clone(), state)).collect()
 }
 
 /// What is below a prefix, counted key by key and account by account.
 fn counted(world: &World, prefix: &str) -> (u64, u64) {
     let below = |account: &[u8]| account == prefix.as_bytes() || account.starts_with(format!("{prefix}/").as_bytes());
-    let accounts = world.view().accounts().all().into_iter().filter(|stat| below(&stat.prefix));
+    let accounts = world.live().accounts().all().into_iter().filter(|stat| below(&stat.prefix));
     accounts.fold((0, 0), |(keys, bytes), stat| (keys + stat.keys, bytes + stat.retained_bytes()))
 }
 
@@ -139,7 +139,9 @@ proptest! {
             match step {
                 Step::Apply(command) => {
                     let before = budgets(&world);
-                    let asked = world.view().over_budget(&command, world.leader_time_ms).expect("the disk works");
+                    let asked = world.live().over_budget(&world.view(), &command, world.leader_time_ms);
+                    let asked = asked.expect("the disk works").map(Rejection::OverBudget);
+                    prop_assert_eq!(&budgets(&world), &before, "the question changes nothing, not even a count");
                     let applied = world.apply(command.clone());
                     let over = applied.answer.as_ref().err().filter(|error| matches!(error, Rejection::OverBudget(_)));
                     prop_assert_eq!(asked.as_ref(), over, "a leader may say so beforehand");
@@ -197,6 +199,28 @@ fn a_limit_can_be_filled_to_the_byte() {
     let overhead = over.adds - left;
     world.apply(put_bytes("/p/b", (left - overhead) as usize)).answer.expect("it fits to the byte");
     assert_eq!(budgets(&world)[&b"/p"[..]].usage.retained_bytes, 5000);
+}
+
+/// Refusals are counted by whoever refuses, and nothing else comes of them.
+#[test]
+fn refusals_ahead_of_the_log_and_in_apply_are_counted_together() {
+    let mut world = World::new(Quota(None));
+    let hard = Limits { keys: Some(0), ..Limits::default() };
+    world.apply(Command::BudgetSet(Budget { prefix: "/p".into(), soft: Limits::default(), hard }));
+    let refused = |world: &World| budgets(world)[&b"/p"[..]].refused;
+    let before = world.dump();
+    let (live, view) = (world.live(), world.view());
+    let asked = live.over_budget(&view, &put_bytes("/p/a", 1), 0).expect("the disk works").expect("it is a create");
+    assert_eq!(refused(&world), 0, "nobody refused anything");
+    live.budgets().count_refused(&asked);
+    live.budgets().count_refused(&asked);
+    assert_eq!((refused(&world), world.dump()), (2, before));
+    assert_eq!(world.apply(put_bytes("/p/a", 1)).answer.err(), Some(Rejection::OverBudget(asked.clone())));
+    assert_eq!(refused(&world), 3);
+    world.apply(Command::BudgetRemove("/p".into())).answer.expect("it is there");
+    live.budgets().count_refused(&asked);
+    world.apply(Command::BudgetSet(Budget { prefix: "/p".into(), soft: Limits::default(), hard }));
+    assert_eq!(refused(&world), 0, "another budget of that prefix begins anew");
 }
 
 /// A budget deeper than the accounts of the next start: accounts are as deep as it needs then.

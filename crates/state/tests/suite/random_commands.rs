@@ -219,7 +219,7 @@ proptest! {
             let changed = applied.change.as_ref().map(|change| change.revision.0);
             prop_assert_eq!(changed, (model.revision() > revision_before).then(|| model.revision()));
             for lease in [7, -9] {
-                let keys = world.view().leases().keys(LeaseId(lease));
+                let keys = world.live().leases().keys(LeaseId(lease));
                 prop_assert!(keys.iter().map(|key| key.as_ref()).eq(model.keys_of(lease).iter().map(|key| key.as_ref())));
             }
         }

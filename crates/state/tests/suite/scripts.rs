@@ -169,12 +169,12 @@ impl Runner {
     }
 
     fn print_leases(&mut self) {
-        let view = self.world.view();
+        let live = self.world.live();
         let mut lines = Vec::new();
-        for (id, ends_at_ms) in view.leases().all() {
-            let granted = view.leases().granted_ttl_s(id).unwrap_or(0);
+        for (id, ends_at_ms) in live.leases().all() {
+            let granted = live.leases().granted_ttl_s(id).unwrap_or(0);
             let keys: Vec<_> =
-                view.leases().keys(id).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+                live.leases().keys(id).iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
             lines.push(format!("lease {id} granted {granted} s ends at {ends_at_ms} ms keys [{}]", keys.join(" ")));
         }
         if lines.is_empty() {
@@ -184,7 +184,7 @@ impl Runner {
     }
 
     fn print_budgets(&mut self) {
-        let states = self.world.view().budgets().list(self.world.leader_time_ms);
+        let states = self.world.live().budgets().list(self.world.leader_time_ms);
         if states.is_empty() {
             self.line("no budgets");
         }

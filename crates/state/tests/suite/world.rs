@@ -4,8 +4,8 @@ use model::{Command, Entry, KeyRange, KeyValue, LogIndex, Range, Rejection, Requ
 use mvcc::{RangeItem, RangeResult};
 use sim::{Random, SimDisk};
 use state::{
-    AccountDepth, Applied, MeasuredEntry, Membership, OperationOutcome, Options, Outcome, Quota, State, StateView,
-    TxnOutcome,
+    AccountDepth, Applied, LiveTables, MeasuredEntry, Membership, OperationOutcome, Options, Outcome, Quota, State,
+    StateView, TxnOutcome,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -154,18 +154,22 @@ impl World {
         self.state.view()
     }
 
+    pub fn live(&self) -> LiveTables {
+        self.state.live()
+    }
+
     pub fn say(&self, outcome: &Outcome) -> Said {
         say(&self.view(), outcome)
     }
 
     /// All that is in state, as text: equal states have equal texts.
     pub fn dump(&self) -> String {
-        let view = self.view();
+        let (view, live) = (self.view(), self.live());
         let current = range(&view, &Range::new(KeyRange::all())).expect("a current read");
-        let leases: Vec<_> = view.leases().all();
-        let attached: Vec<_> = leases.iter().map(|(id, _)| (*id, view.leases().keys(*id))).collect();
+        let leases: Vec<_> = live.leases().all();
+        let attached: Vec<_> = leases.iter().map(|(id, _)| (*id, live.leases().keys(*id))).collect();
         let alarms: Vec<_> = view.alarms().iter().collect();
-        let budgets: Vec<_> = view
+        let budgets: Vec<_> = live
             .budgets()
             .list(view.applied().leader_time_ms)
             .into_iter()
