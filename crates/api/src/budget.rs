@@ -30,8 +30,9 @@ pub(crate) async fn remove(rim: &Rim, message: Bytes, trace: &Trace) -> Result<A
 
 pub(crate) async fn list(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::BudgetListRequest = decode(message)?;
-    let view = rim.node.read_barrier().await?;
-    let budgets = rim.node.budgets(&view).into_iter().map(state).collect();
+    // All that was acknowledged is in the tables once it is in a view.
+    rim.node.read_barrier().await?;
+    let budgets = rim.node.budgets().into_iter().map(state).collect();
     Ok(Answer::Message(wire::message(&pb::BudgetListResponse { budgets })))
 }
 

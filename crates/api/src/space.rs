@@ -7,7 +7,7 @@ use crate::rim::Rim;
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;
-use node::{AccountOrder, AccountStat, StateView};
+use node::{AccountOrder, AccountStat};
 use proto::bowline as pb;
 
 const LIMIT_DEFAULT: usize = 20;
@@ -32,14 +32,14 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         full_in_s: u64::try_from(metrics.full_in_s.get()).ok().filter(|_| view.quota_bytes().is_some()),
         accounts_total,
         accounts: accounts.into_iter().map(account).collect(),
-        over_budget: over_budget(rim, &view),
+        over_budget: over_budget(rim),
         unsettled_bytes: view.unsettled_bytes(),
     };
     Ok(Answer::Message(wire::message(&response)))
 }
 
-fn over_budget(rim: &Rim, view: &StateView) -> Vec<pb::BudgetState> {
-    let over = rim.node.budgets(view).into_iter().filter(|state| state.refused > 0 || state.over_soft().is_some());
+fn over_budget(rim: &Rim) -> Vec<pb::BudgetState> {
+    let over = rim.node.budgets().into_iter().filter(|state| state.refused > 0 || state.over_soft().is_some());
     over.take(OVER_BUDGET_MAX).map(budget::state).collect()
 }
 

@@ -56,7 +56,7 @@ fn config(data_dir: PathBuf) -> Config {
         strict_latch: false,
         auto_compaction: None,
         pressure_retention: None,
-        account_depth: node::AccountDepth::default(),
+        account_depth: mvcc::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: false,

@@ -19,9 +19,9 @@ use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDo
 use crate::reply::{Outbox, Slot};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
-use crate::{Outcome, Reply, StateView, Timings};
+use crate::{Reply, Timings};
 use model::{Command, LogIndex, Rejection, Revision, Term};
-use state::{LeaseClock, MeasuredEntry, NoSpace, State};
+use state::{LeaseClock, MeasuredEntry, NoSpace, Outcome, State, StateView};
 use std::collections::VecDeque;
 use std::time::Duration;
 

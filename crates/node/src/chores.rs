@@ -11,14 +11,16 @@ use crate::governor::{self, Governor};
 use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
 use crate::office::Office;
 use crate::status::Metrics;
-use crate::{AccountOrder, StateView};
 use model::{Command, Compact, LeaseCheckpoint, Revision, SpaceSettle};
+use mvcc::{AccountOrder, AccountsReader};
+use state::{LiveTables, StateView};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What the chores look at.
 pub(crate) struct Figures<'a> {
     pub(crate) view: Arc<StateView>,
+    pub(crate) live: &'a LiveTables,
     pub(crate) settleable: Option<SpaceSettle>,
     /// The office of a member whose log can be written.
     pub(crate) office: Option<&'a Office>,
@@ -58,7 +60,7 @@ impl Chores {
         self.compact(now, figures, metrics, &mut commands);
         commands.extend(figures.office.and(figures.settleable).map(Command::SpaceSettle));
         if self.budget_watch.is_due(now) {
-            let budgets = figures.view.budgets().list(figures.leader_time_ms);
+            let budgets = figures.live.budgets().list(figures.leader_time_ms);
             self.budget_watch.look(now, budgets).iter().for_each(Warning::log);
         }
         commands
@@ -82,7 +84,7 @@ impl Chores {
 
     /// By the clock, and because space is short.
     fn compact(&mut self, now: Duration, figures: &Figures<'_>, metrics: &Metrics, commands: &mut Vec<Command>) {
-        let view = &figures.view;
+        let Figures { view, live, .. } = figures;
         let (revision, compacted) = (view.revision(), view.compacted_revision());
         let leads = figures.office.is_some();
         let due = self.auto_compactor.as_mut().and_then(|auto| auto.due(now, revision, compacted, leads));
@@ -98,7 +100,7 @@ impl Chores {
             metrics.full_in_s.set(advice.full_in.map_or(-1, |full_in| full_in.as_secs() as i64));
         }
         if advice.warn {
-            warn_of_pressure(view, advice.full_in);
+            warn_of_pressure(view, live.accounts(), advice.full_in);
         }
         let pressed = advice.compact.filter(|_| leads);
         if let Some(revision) = pressed {
@@ -111,9 +113,9 @@ impl Chores {
 }
 
 /// Says how full the store is, when it will be, and who fills it.
-fn warn_of_pressure(view: &StateView, full_in: Option<Duration>) {
+fn warn_of_pressure(view: &StateView, accounts: &AccountsReader, full_in: Option<Duration>) {
     let (retained, quota) = (view.retained_bytes(), view.quota_bytes().unwrap_or_default());
-    let largest = view.accounts().top(1, AccountOrder::RetainedBytes).pop().unwrap_or_default();
+    let largest = accounts.top(1, AccountOrder::RetainedBytes).pop().unwrap_or_default();
     let percent = |part: u64, whole: u64| u128::from(part) * 100 / u128::from(whole.max(1));
     tracing::warn!(
         "retained-size-bytes" = retained,

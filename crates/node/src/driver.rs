@@ -19,9 +19,10 @@ use crate::office::{Office, Reads};
 use crate::pace::Pace;
 use crate::reply::Slot;
 use crate::shared::Shared;
-use crate::{AutoCompaction, Refused, StateView};
+use crate::{AutoCompaction, Refused};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
 use model::{Command, LogIndex, SpaceSettle, Term};
+use state::StateView;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -392,6 +393,7 @@ impl Driver {
         let office = self.office.as_deref().filter(|_| !self.logging.stalled);
         let figures = Figures {
             view: self.shared.view.load_full(),
+            live: &self.shared.live,
             // Said again by the next report if it was not done.
             settleable: self.settleable.take_if(|_| office.is_some()),
             office,

@@ -1,6 +1,7 @@
 //! What the rim holds of a running member: proposals in, answers and views out. Cheap to clone; one clone per rim thread
 //! carries that rim's mailbox.
 
+use crate::Refused;
 use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX};
 use crate::messages::{DriverMessage, Proposal};
@@ -9,9 +10,10 @@ use crate::reply::{Mailbox, Pending, Slot};
 use crate::shared::Shared;
 use crate::signal::EventSignal;
 use crate::status::{Metrics, Status};
-use crate::{BudgetState, Outcome, RangeResult, Refused, StateView};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
 use model::{Rejection, Revision, Term};
+use mvcc::{RangeResult, ReadError};
+use state::{BudgetState, LiveTables, Outcome, StateView};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -101,10 +103,12 @@ impl Handle {
         }
         // Every write comes here: a guard, not a clone.
         let view = self.shared.view.load();
-        let rejection = view.over_budget(command, self.shared.leader_time_ms()).ok().flatten()?;
+        let live = &self.shared.live;
+        let over = live.over_budget(&view, command, self.shared.leader_time_ms()).ok().flatten()?;
+        live.budgets().count_refused(&over);
         let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
         Some(Reply {
-            answer: Err(rejection),
+            answer: Err(Rejection::OverBudget(over)),
             revision: view.revision(),
             term,
             view: Arc::clone(&view),
@@ -198,9 +202,14 @@ impl Handle {
         Ok(office.lease_remaining_ms(lease))
     }
 
-    /// Budgets and how prefixes stand to them now; with the writes acknowledged before `view` was had.
-    pub fn budgets(&self, view: &StateView) -> Vec<BudgetState> {
-        view.budgets().list(self.shared.leader_time_ms())
+    /// Leases, accounts and budgets as they are now: not behind any view that was had before.
+    pub fn live(&self) -> &LiveTables {
+        &self.shared.live
+    }
+
+    /// Budgets and how prefixes stand to them now.
+    pub fn budgets(&self) -> Vec<BudgetState> {
+        self.shared.live.budgets().list(self.shared.leader_time_ms())
     }
 
     pub fn status(&self) -> Status {
@@ -241,9 +250,6 @@ impl Handle {
         self.shared.event_signals.subscribe(self.mailbox.clone())
     }
 }
-
-/// Why a read on a view failed: the request's fault or the disk's.
-pub type ReadError = mvcc::ReadError;
 
 fn refused_by_inbox(error: PushError) -> Refused {
     match error {

@@ -51,20 +51,12 @@ mod threads;
 mod workplace;
 
 pub use auto_compaction::AutoCompaction;
-pub use handle::{Handle, RangeAnswer, ReadError, Reply, Timings};
+pub use handle::{Handle, RangeAnswer, Reply, Timings};
 pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;
 pub use start::{Config, Node, StartError};
 pub use status::{Applies, Metrics, Status};
 pub use stepped::{Part, Stepped};
-
-// What api needs of the layers below, so that it depends on this crate only.
-pub use mvcc::{KvHash, Location, RangeItem, RangeResult};
-pub use state::{
-    AccountDepth, AccountOrder, AccountStat, AccountsReader, ActiveAlarm, BudgetState, LeaseReader, Member,
-    OperationOutcome, Outcome, StateView, TxnOutcome, Usage, is_read_only,
-};
-pub use watch;
 
 /// Why a request was not carried out, other than by a rule of the state machine (that is a `model::Rejection`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,13 +12,13 @@
 //! Invariants: entries go to apply in log order, in the `Turn`s' order; a report says how things are, not what changed, so that of
 //! several only the last counts, but for a durable checkpoint and a term that began: those are said once.
 
+use crate::Reply;
 use crate::leader_clock::LeaderClock;
 use crate::reply::Slot;
-use crate::{Reply, StateView};
 use bytes::Bytes;
 use consensus::HardState;
 use model::{LogIndex, SpaceSettle, Term};
-use state::{CheckpointDone, CheckpointJob, CleanJob, Cleaned, LeaseClock, MeasuredEntry};
+use state::{CheckpointDone, CheckpointJob, CleanJob, Cleaned, LeaseClock, MeasuredEntry, StateView};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Leftovers;

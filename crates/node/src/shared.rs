@@ -1,12 +1,11 @@
 //! What the parts of a member and all handles share: what is published, each by one part, and the driver's inbox.
 //!
 //! ```text
-//! published by apply     view, events, `applied`, `store_full`, `store_failed`
+//! published by apply     view, live tables, events, `applied`, `store_full`, `store_failed`
 //! published by driver    office, leader, term, committed, `log_stalled`, `waiting_bytes`
 //! ```
 //! Nothing here decides what apply does: it reads what others publish only through messages.
 
-use crate::StateView;
 use crate::inbox::Inbox;
 use crate::messages::DriverMessage;
 use crate::office::Office;
@@ -16,6 +15,7 @@ use crate::status::{Metrics, Progress};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use model::{ClusterId, Command, Entry, MemberId, RequestId};
+use state::{LiveTables, StateView};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn io::Clock>,
     pub(crate) inbox: Inbox<DriverMessage>,
     pub(crate) view: ArcSwap<StateView>,
+    /// Changed by apply, read by all; not behind the view.
+    pub(crate) live: LiveTables,
     /// While this member leads.
     pub(crate) office: ArcSwapOption<Office>,
     pub(crate) pinned_views: PinnedViews,

@@ -164,6 +164,7 @@ pub(crate) fn assemble(
         events: Arc::new(watch::EventLog::new(view.revision(), watch::Limits::default())),
         event_signals: EventSignals::default(),
         view: ArcSwap::from_pointee(view),
+        live: state.live(),
         office: ArcSwapOption::empty(),
         pinned_views: PinnedViews::default(),
         progress: Progress::default(),

@@ -76,7 +76,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
     text.gauge("bowline_unsettled_bytes", help, view.unsettled_bytes() as f64);
     super::prefixes::prefixes(text, view.accounts());
-    super::budgets::budgets(text, &shared.node.budgets(view));
+    super::budgets::budgets(text, &shared.node.budgets());
     let reclaim = view.reclaim_stats();
     let help = "Records copied so that the segment they lay in could go.";
     text.counter("bowline_reclaim_relocated_records_total", help, reclaim.relocated_records);

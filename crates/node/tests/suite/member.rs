@@ -2,7 +2,8 @@
 
 use io::{Clock, Disk, OsClock};
 use model::{Command, KeyRange, KeyValue, LeaseId, Put, PutLease, PutValue, Range};
-use node::{AccountDepth, Config, Handle, Node, Pending, Refused, Reply};
+use mvcc::AccountDepth;
+use node::{Config, Handle, Node, Pending, Refused, Reply};
 use sim::Random;
 use std::future::Future;
 use std::pin::pin;
