@@ -2,7 +2,9 @@
 //!
 //! The compiler refuses an upward import only if the manifests do not allow it; this keeps the manifests honest.
 
+use crate::sources;
 use serde_json::Value;
+use std::fs;
 
 struct Layer {
     name: &'static str,
@@ -39,7 +41,8 @@ const LAYERS: &[Layer] = &[
         ours: &["admission", "bbolt", "client", "io", "kube", "model", "mvcc", "proto", "state", "store", "wal"],
     },
     Layer { name: "client", ours: &["proto", "model"] },
-    Layer { name: "api", ours: &["node", "proto", "model"] },
+    // Of state and mvcc it names what readers get (`NARROW`); watchers run on its threads.
+    Layer { name: "api", ours: &["node", "proto", "state", "watch", "mvcc", "model"] },
     Layer { name: "node", ours: &["state", "watch", "mvcc", "consensus", "wal", "store", "transport", "io", "model"] },
     Layer { name: "transport", ours: &["consensus", "io", "model"] },
     Layer { name: "watch", ours: &["mvcc", "model"] },
@@ -55,6 +58,43 @@ const LAYERS: &[Layer] = &[
     Layer { name: "io", ours: &[] },
     Layer { name: "model", ours: &[] },
     Layer { name: "stdx", ours: &[] },
+];
+
+/// A crate that names only a few items of another.
+struct Narrow {
+    package: &'static str,
+    on: &'static str,
+    /// The items at the root of `on` that it may name.
+    items: &'static [&'static str],
+    reason: &'static str,
+}
+
+const READING: &str = "the edge reads views and answers; what changes state goes through node::Handle";
+
+const NARROW: &[Narrow] = &[
+    Narrow {
+        package: "api",
+        on: "state",
+        items: &["ActiveAlarm", "BudgetState", "OperationOutcome", "Proposal", "StateView", "TxnOutcome"],
+        reason: READING,
+    },
+    Narrow {
+        package: "api",
+        on: "mvcc",
+        items: &[
+            "AccountDepth",
+            "AccountOrder",
+            "AccountStat",
+            "AccountsReader",
+            "KvHash",
+            "Location",
+            "RangeItem",
+            "RangeResult",
+            "ReadError",
+            "Usage",
+        ],
+        reason: READING,
+    },
 ];
 
 struct Ban {
@@ -99,9 +139,37 @@ pub struct Dependency {
     pub is_dev: bool,
 }
 
-/// Compares all crates of the workspace under `crates/` with the table.
+/// Compares all crates of the workspace under `crates/` with the tables.
 pub fn check() -> Result<Vec<String>, String> {
-    Ok(violations(&dependencies()?))
+    let mut problems = violations(&dependencies()?);
+    for path in sources::rust_files()? {
+        let narrow = NARROW.iter().filter(|narrow| path.starts_with(&format!("crates/{}/src/", narrow.package)));
+        for narrow in narrow {
+            let text =
+                fs::read_to_string(crate::root().join(&path)).map_err(|error| format!("read {path}: {error}"))?;
+            problems.extend(too_wide(narrow, &text).into_iter().map(|problem| format!("{path}: {problem}")));
+        }
+    }
+    Ok(problems)
+}
+
+fn too_wide(narrow: &Narrow, text: &str) -> Vec<String> {
+    let named = named_items(narrow.on, text).into_iter().filter(|item| !narrow.items.contains(item));
+    named.map(|item| format!("may not name {}::{item}: {}", narrow.on, narrow.reason)).collect()
+}
+
+/// The items at the root of a crate that this text names in paths.
+fn named_items<'a>(of: &str, text: &'a str) -> Vec<&'a str> {
+    let root = format!("{of}::");
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let paths = text.match_indices(&root).filter(|(at, _)| !text[..*at].ends_with(|c| is_word(c) || c == ':'));
+    let named = paths.flat_map(|(at, _)| {
+        let rest = &text[at + root.len()..];
+        let list = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map(|(list, _)| list);
+        let items = list.unwrap_or_else(|| rest.split(|c| !is_word(c) && c != '*').next().unwrap_or_default());
+        items.split(',').map(|item| item.trim().split([' ', ':']).next().unwrap_or_default())
+    });
+    named.filter(|item| !item.is_empty() && *item != "self").collect()
 }
 
 fn violations(dependencies: &[Dependency]) -> Vec<String> {
@@ -183,6 +251,19 @@ mod tests {
         assert_eq!(violations(&[dependency("store", "model", true)]).len(), 1);
         assert_eq!(violations(&[dependency("node", "api", true)]).len(), 1);
         assert_eq!(violations(&[dependency("newcomer", "io", true)]).len(), 1);
+    }
+
+    #[test]
+    fn a_crate_names_of_another_only_what_its_table_lists() {
+        let narrow = Narrow { package: "api", on: "state", items: &["StateView", "Outcome"], reason: "it reads" };
+        let allowed = "use state::{\n    Outcome,\n    StateView,\n};\nfn f(view: &state::StateView, state: State) {}";
+        assert_eq!(too_wide(&narrow, allowed), [""; 0]);
+        assert_eq!(too_wide(&narrow, "use upstate::State; use model::state::State;"), [""; 0]);
+        for text in
+            ["use state::State;", "use state::{Outcome, State};", "fn f(at: state::txn::Path) {}", "use state::*;"]
+        {
+            assert_eq!(too_wide(&narrow, text).len(), 1, "{text}");
+        }
     }
 
     #[test]

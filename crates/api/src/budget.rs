@@ -10,14 +10,15 @@ use crate::status::{Code, Status};
 use crate::wire;
 use bytes::Bytes;
 use model::{Budget, Command, Limits};
-use node::{AccountDepth, BudgetState};
+use mvcc::AccountDepth;
 use proto::bowline as pb;
+use state::BudgetState;
 
 pub(crate) async fn set(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request: pb::BudgetSetRequest = decode(message)?;
     let budget = budget(request.budget.unwrap_or_default());
     budget.check()?;
-    check_depth(rim.node.view().accounts().depth(), &budget.prefix)?;
+    check_depth(rim.node.live().accounts().depth(), &budget.prefix)?;
     propose(rim, Command::BudgetSet(budget), trace).await?;
     Ok(Answer::Message(wire::message(&pb::BudgetSetResponse {})))
 }

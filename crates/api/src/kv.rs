@@ -3,6 +3,7 @@
 use crate::call::{Answer, Trace};
 use crate::kv_request;
 use crate::metrics::RequestType;
+use crate::nesting;
 use crate::range_answer::{RangeBody, StreamMessage, StreamTail, load};
 use crate::rim::Rim;
 use crate::status::{self, Status};
@@ -11,9 +12,11 @@ use crate::txn_answer::txn_response;
 use crate::wire::{self, Stamp};
 use bytes::Bytes;
 use model::{Command, KeyRange, Range, Revision, Txn};
-use node::{Outcome, ReadError, Reply, StateView, TxnOutcome};
+use mvcc::ReadError;
+use node::Reply;
 use prost::Message;
 use proto::etcdserverpb as pb;
+use state::{Proposal, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stdx::codec::varint_len;
@@ -42,16 +45,18 @@ pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> 
     if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
 }
 
-/// Proposes a command; its outcome, and the reply it came with.
-pub(crate) async fn propose(rim: &Rim, command: Command, trace: &Trace) -> Result<(Outcome, Reply), Status> {
-    let mut reply = rim.node.propose(command).await?;
-    trace.proposed.set(reply.timings);
-    let answer = std::mem::replace(&mut reply.answer, Ok(Outcome::Compact));
-    Ok((answer?, reply))
+/// What a proposal did.
+pub(crate) struct Done<T> {
+    pub(crate) answer: T,
+    pub(crate) stamp: Stamp,
+    /// Loads what the answer points at.
+    pub(crate) view: Arc<StateView>,
 }
 
-pub(crate) fn stamp_of(reply: &Reply) -> Stamp {
-    Stamp { revision: reply.revision, term: reply.term }
+pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
+    let Reply { answer, revision, term, view, timings } = rim.node.propose(proposal.into()).await?;
+    trace.proposed.set(timings);
+    Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
 }
 
 /// A view for a linearizable read.
@@ -109,10 +114,9 @@ pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     let put = kv_request::put(decode(message)?)?;
     trace.request.set(Some(RequestType::Put));
     check_size(rim, request_bytes)?;
-    let (outcome, reply) = propose(rim, Command::Put(put), trace).await?;
-    let Outcome::Put { prev } = outcome else { unreachable!("a put's outcome") };
-    let prev = load(&reply.view, prev.as_slice())?;
-    let response = wire::put_response(rim.identity(), stamp_of(&reply), prev.first().map(AsRef::as_ref));
+    let Done { answer: prev, stamp, view } = propose(rim, put, trace).await?;
+    let prev = load(&view, prev.as_slice())?;
+    let response = wire::put_response(rim.identity(), stamp, prev.first().map(AsRef::as_ref));
     Ok(Answer::Message(response))
 }
 
@@ -121,27 +125,22 @@ pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Re
     let delete = kv_request::delete_range(decode(message)?)?;
     trace.request.set(Some(RequestType::DeleteRange));
     check_size(rim, request_bytes)?;
-    let (outcome, reply) = propose(rim, Command::DeleteRange(delete), trace).await?;
-    let Outcome::DeleteRange { deleted, prev } = outcome else { unreachable!("a deletion's outcome") };
-    let prev = load(&reply.view, &prev)?;
-    let response = wire::delete_range_response(rim.identity(), stamp_of(&reply), deleted, &prev);
+    let Done { answer, stamp, view } = propose(rim, delete, trace).await?;
+    let prev = load(&view, &answer.prev)?;
+    let response = wire::delete_range_response(rim.identity(), stamp, answer.keys, &prev);
     Ok(Answer::Message(response.into()))
 }
 
 pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let compact = kv_request::compact(decode(message)?);
     trace.request.set(Some(RequestType::Compaction));
-    let (_, reply) = propose(rim, Command::Compact(compact), trace).await?;
-    Ok(Answer::Message(wire::header_only(rim.identity(), stamp_of(&reply))))
+    let done = propose(rim, Command::Compact(compact), trace).await?;
+    Ok(Answer::Message(wire::header_only(rim.identity(), done.stamp)))
 }
 
 pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
-    let request = pb::TxnRequest::decode(message).map_err(|error| {
-        // The decoder's own bound on nesting is a little above ours.
-        if error.to_string().contains("recursion limit") { status::TOO_MANY_OPS } else { status::UNMARSHAL }
-    })?;
-    let checked = kv_request::txn(request, rim.config().txn_ops_max)?;
+    let checked = kv_request::txn(nesting::decode_txn(message)?, rim.config().txn_ops_max)?;
     let (outcome, view, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
@@ -151,10 +150,8 @@ pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     } else {
         trace.request.set(Some(RequestType::Txn));
         check_size(rim, request_bytes)?;
-        let (outcome, reply) = propose(rim, Command::Txn(checked.txn), trace).await?;
-        let Outcome::Txn(outcome) = outcome else { unreachable!("a txn's outcome") };
-        let stamp = stamp_of(&reply);
-        (outcome, reply.view, stamp)
+        let done = propose(rim, checked.txn, trace).await?;
+        (done.answer, done.view, done.stamp)
     };
     txn_response(rim.identity(), stamp, &view, &outcome).map(Answer::Message)
 }

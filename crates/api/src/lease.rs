@@ -1,7 +1,7 @@
 //! Lease: grants and revocations go through the log; renewals and questions are answered by the leader's lease clock.
 
 use crate::call::{Answer, Trace};
-use crate::kv::{check_size, current_revision, decode, propose, stamp_of};
+use crate::kv::{Done, check_size, current_revision, decode, propose};
 use crate::metrics::{RequestType, StreamApi};
 use crate::rim::Rim;
 use crate::status::Status;
@@ -9,7 +9,6 @@ use crate::stream::{Handled, StreamCall, StreamEnd};
 use crate::wire;
 use bytes::Bytes;
 use model::{Command, LeaseGrant, LeaseId};
-use node::Outcome;
 use proto::etcdserverpb as pb;
 use std::time::Duration;
 
@@ -26,10 +25,9 @@ pub(crate) async fn grant(rim: &Rim, message: Bytes, trace: &Trace) -> Result<An
     check_size(rim, request_bytes)?;
     let id = if request.id == 0 { rim.shared.new_lease_id() } else { LeaseId(request.id) };
     let ttl_s = request.ttl.max(ttl_s_min(rim.config().election_timeout));
-    let (outcome, reply) = propose(rim, Command::LeaseGrant(LeaseGrant { id, ttl_s }), trace).await?;
-    let Outcome::LeaseGrant { id, ttl_s } = outcome else { unreachable!("a grant's outcome") };
+    let Done { answer: LeaseGrant { id, ttl_s }, stamp, .. } = propose(rim, LeaseGrant { id, ttl_s }, trace).await?;
     rim.metrics.lease_ttl.observe(Duration::from_secs(ttl_s.unsigned_abs()));
-    let header = rim.identity().header(stamp_of(&reply));
+    let header = rim.identity().header(stamp);
     let response = pb::LeaseGrantResponse { header, id: id.0, ttl: ttl_s, error: String::new() };
     Ok(Answer::Message(wire::message(&response)))
 }
@@ -37,22 +35,22 @@ pub(crate) async fn grant(rim: &Rim, message: Bytes, trace: &Trace) -> Result<An
 pub(crate) async fn revoke(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request: pb::LeaseRevokeRequest = decode(message)?;
     trace.request.set(Some(RequestType::LeaseRevoke));
-    let (_, reply) = propose(rim, Command::LeaseRevoke(LeaseId(request.id)), trace).await?;
-    Ok(Answer::Message(wire::header_only(rim.identity(), stamp_of(&reply))))
+    let done = propose(rim, Command::LeaseRevoke(LeaseId(request.id)), trace).await?;
+    Ok(Answer::Message(wire::header_only(rim.identity(), done.stamp)))
 }
 
 pub(crate) fn time_to_live(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let request: pb::LeaseTimeToLiveRequest = decode(message)?;
     let id = LeaseId(request.id);
-    let view = rim.node.view();
-    let header = rim.identity().header(rim.stamp(view.revision()));
+    let leases = rim.node.live().leases();
+    let header = rim.identity().header(rim.stamp(current_revision(rim)));
     let mut response = pb::LeaseTimeToLiveResponse { header, id: id.0, ttl: -1, ..Default::default() };
     let remaining_ms = rim.node.lease_remaining_ms(id)?;
-    if let (Some(granted_ttl), Some(remaining_ms)) = (view.leases().granted_ttl_s(id), remaining_ms) {
+    if let (Some(granted_ttl), Some(remaining_ms)) = (leases.granted_ttl_s(id), remaining_ms) {
         response.granted_ttl = granted_ttl;
         response.ttl = i64::try_from(remaining_ms / 1000).unwrap_or(i64::MAX);
         if request.keys {
-            response.keys = view.leases().keys(id).into_iter().map(|key| Bytes::from(key.into_vec())).collect();
+            response.keys = leases.keys(id).into_iter().map(|key| Bytes::from(key.into_vec())).collect();
         }
     }
     Ok(Answer::Message(wire::message(&response)))
@@ -61,13 +59,12 @@ pub(crate) fn time_to_live(rim: &Rim, message: Bytes) -> Result<Answer, Status> 
 /// All leases, those that end first in front.
 pub(crate) fn leases(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::LeaseLeasesRequest = decode(message)?;
-    let view = rim.node.view();
-    let all = view.leases().all().into_iter();
+    let all = rim.node.live().leases().all().into_iter();
     let mut all: Vec<(u64, LeaseId)> = all
         .map(|(id, ends_at_ms)| (rim.node.lease_remaining_ms(id).ok().flatten().unwrap_or(ends_at_ms), id))
         .collect();
     all.sort_unstable();
-    let header = rim.identity().header(rim.stamp(view.revision()));
+    let header = rim.identity().header(rim.stamp(current_revision(rim)));
     let leases = all.into_iter().map(|(_, id)| pb::LeaseStatus { id: id.0 }).collect();
     Ok(Answer::Message(wire::message(&pb::LeaseLeasesResponse { header, leases })))
 }

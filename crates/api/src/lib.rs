@@ -34,6 +34,7 @@ mod listen;
 mod maintenance;
 mod method;
 mod metrics;
+mod nesting;
 mod ping_guard;
 mod range_answer;
 mod rim;

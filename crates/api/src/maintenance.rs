@@ -1,15 +1,17 @@
 //! Maintenance: status, alarms, hashes. There is nothing to defragment, so that succeeds at once.
 
 use crate::call::{Answer, Trace};
-use crate::kv::{decode, propose, stamp_of};
+use crate::kv::{decode, propose};
 use crate::metrics::RequestType;
 use crate::rim::Rim;
 use crate::status::{self, Code, Status};
 use crate::wire;
 use bytes::Bytes;
-use model::{Alarm, AlarmAction, AlarmKind, Command, MemberId, Revision};
-use node::{ActiveAlarm, Metrics, Outcome};
+use model::{Alarm, AlarmAction, AlarmKind, MemberId, Revision};
+use mvcc::KvHash;
+use node::Metrics;
 use proto::etcdserverpb as pb;
+use state::{ActiveAlarm, StateView};
 use std::time::Instant;
 use stdx::metrics::Histogram;
 
@@ -56,7 +58,7 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
 }
 
 /// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by them.
-pub(crate) fn sizes(view: &node::StateView) -> (i64, i64) {
+pub(crate) fn sizes(view: &StateView) -> (i64, i64) {
     let retained = view.retained_bytes().max(1);
     let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
     (bytes(view.physical_bytes().max(retained)), bytes(retained))
@@ -105,16 +107,15 @@ pub(crate) async fn alarm(rim: &Rim, message: Bytes, trace: &Trace) -> Result<An
             return Ok(Answer::Message(wire::message(&response)));
         }
     };
-    let command = Command::Alarm(Alarm { action, member: MemberId(request.member_id), kind });
-    let (outcome, reply) = propose(rim, command, trace).await?;
-    let Outcome::Alarm(alarms) = outcome else { unreachable!("an alarm's outcome") };
-    let header = rim.identity().header(stamp_of(&reply));
-    Ok(Answer::Message(wire::message(&pb::AlarmResponse { header, alarms: alarm_members(alarms) })))
+    let alarm = Alarm { action, member: MemberId(request.member_id), kind };
+    let done = propose(rim, alarm, trace).await?;
+    let (header, alarms) = (rim.identity().header(done.stamp), alarm_members(done.answer));
+    Ok(Answer::Message(wire::message(&pb::AlarmResponse { header, alarms })))
 }
 
 struct Hashed {
     current: Revision,
-    hash: node::KvHash,
+    hash: KvHash,
 }
 
 /// Folding over every version takes long, so that it runs on a thread of its own.

@@ -8,7 +8,8 @@ use crate::grpc::Answers;
 use crate::status::{Code, Status};
 use crate::wire::{self, Identity, MESSAGE_BYTES_MAX, Stamp};
 use bytes::Bytes;
-use node::{Location, RangeItem, RangeResult, StateView};
+use mvcc::{Location, RangeItem, RangeResult};
+use state::StateView;
 use std::sync::Arc;
 use std::vec;
 

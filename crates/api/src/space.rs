@@ -7,7 +7,7 @@ use crate::rim::Rim;
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;
-use node::{AccountOrder, AccountStat};
+use mvcc::{AccountOrder, AccountStat};
 use proto::bowline as pb;
 
 const LIMIT_DEFAULT: usize = 20;
@@ -20,7 +20,7 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         0 => LIMIT_DEFAULT,
         limit => limit as usize,
     };
-    let mut accounts = view.accounts().top(usize::MAX, order(request.order()));
+    let mut accounts = rim.node.live().accounts().top(usize::MAX, order(request.order()));
     let accounts_total = accounts.len() as u64;
     accounts.truncate(limit);
     let (physical, retained) = crate::maintenance::sizes(&view);

@@ -5,7 +5,7 @@ use crate::status::Status;
 use crate::wire::{self, Identity, Stamp};
 use bytes::Bytes;
 use model::Revision;
-use node::{OperationOutcome, StateView, TxnOutcome};
+use state::{OperationOutcome, StateView, TxnOutcome};
 
 const RESPONSE_RANGE: u32 = 1;
 const RESPONSE_PUT: u32 = 2;

@@ -9,12 +9,12 @@ use crate::rim::Rim;
 use crate::watch_stream::WatchStream;
 use model::Revision;
 use node::Handle;
-use node::watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
 
 /// Pause after a failed read of history.
 const READ_RETRY: Duration = Duration::from_millis(100);

@@ -22,7 +22,6 @@ use crate::stream::{self, Handled, StreamCall, StreamEnd};
 use crate::watch_response::{self, Fields, NO_WATCH, Response};
 use bytes::Bytes;
 use model::{KeyRange, Revision};
-use node::watch::{CreateError, Delivery, Spec, WatcherId};
 use proto::etcdserverpb as pb;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -33,6 +32,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
+use watch::{CreateError, Delivery, Spec, WatcherId};
 
 /// Answers and events that a stream queues before its watchers are paused and its requests left unread.
 const QUEUED_ANSWERS_MAX: usize = 128;

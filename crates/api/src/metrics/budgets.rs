@@ -2,7 +2,7 @@
 
 use super::prefixes::name;
 use super::text::{Text, Type};
-use node::BudgetState;
+use state::BudgetState;
 
 pub(crate) fn budgets(text: &mut Text, budgets: &[BudgetState]) {
     if budgets.is_empty() {
@@ -47,7 +47,7 @@ mod tests {
         let hard = Limits { bytes: Some(1000), keys: Some(9), writes_per_second: None };
         let state = BudgetState {
             budget: Budget { prefix: "/registry/pods".into(), soft, hard },
-            usage: node::Usage { keys: 6, retained_bytes: 700 },
+            usage: mvcc::Usage { keys: 6, retained_bytes: 700 },
             writes_per_second: 3,
             writes_left: None,
             refused: 2,

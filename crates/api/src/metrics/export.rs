@@ -10,7 +10,7 @@ use crate::method::Method;
 use crate::rim::Shared;
 use crate::status::Code;
 use model::{AlarmKind, ETCD_VERSION};
-use node::StateView;
+use state::StateView;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 use stdx::metrics::Histogram;
@@ -75,7 +75,7 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
     let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
     text.gauge("bowline_unsettled_bytes", help, view.unsettled_bytes() as f64);
-    super::prefixes::prefixes(text, view.accounts());
+    super::prefixes::prefixes(text, shared.node.live().accounts());
     super::budgets::budgets(text, &shared.node.budgets());
     let reclaim = view.reclaim_stats();
     let help = "Records copied so that the segment they lay in could go.";

@@ -4,7 +4,7 @@
 //! could step back.
 
 use super::text::{Text, Type};
-use node::{AccountOrder, AccountStat, AccountsReader};
+use mvcc::{AccountOrder, AccountStat, AccountsReader};
 
 const PREFIXES_MAX: usize = 20;
 

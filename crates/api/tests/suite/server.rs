@@ -110,7 +110,7 @@ fn node_config(dir: &std::path::Path, quota_bytes: Option<u64>) -> node::Config 
         strict_latch: false,
         auto_compaction: None,
         pressure_retention: None,
-        account_depth: node::AccountDepth::default(),
+        account_depth: mvcc::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: true,

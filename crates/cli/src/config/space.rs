@@ -3,7 +3,8 @@
 use super::bounded;
 use crate::flags::Settings;
 use crate::flags::value::parse_duration;
-use node::{AccountDepth, AutoCompaction};
+use mvcc::AccountDepth;
+use node::AutoCompaction;
 use std::time::Duration;
 
 #[derive(Debug, Clone, Copy)]

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use io::{Disk, OsDisk, Overlay};
 use model::{KeyRange, KeyValue, LogIndex, Range, Revision, Term};
 use mvcc::{Event, RangeItem, RangeResult};
-use state::{MeasuredEntry, Quota, State, StateView};
+use state::{LeaseReader, MeasuredEntry, Quota, State, StateView};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ const FLUSH_ENTRIES: usize = 1_000;
 pub struct DataDirectory {
     path: PathBuf,
     view: StateView,
+    leases: LeaseReader,
     /// The lock, which keeps a member from starting meanwhile.
     _held: DataDir,
     raft_index: u64,
@@ -53,7 +54,14 @@ pub fn open_data_directory(path: &Path) -> Result<DataDirectory> {
     let mut state = State::open(store, checkpoint, options).map_err(|fault| failed(&fault))?;
     let mut blind = vec!["a directory shows no running members, only who they were".to_owned()];
     let raft_index = replay(&*disk, &held.wal_dir(), &mut state, &mut blind)?;
-    Ok(DataDirectory { path: path.to_owned(), view: state.view(), _held: held, raft_index, blind })
+    Ok(DataDirectory {
+        path: path.to_owned(),
+        view: state.view(),
+        leases: state.live().leases().clone(),
+        _held: held,
+        raft_index,
+        blind,
+    })
 }
 
 fn hold(disk: &dyn Disk, path: &Path) -> store::Result<DataDir> {
@@ -229,7 +237,7 @@ impl Source for DataDirectory {
     }
 
     fn leases(&mut self, visit: Visit<'_, Lease>) -> Result<()> {
-        let leases = self.view.leases();
+        let leases = &self.leases;
         for (id, _) in leases.all() {
             let keys = leases.keys(id).into_iter().map(|key| Bytes::from(key.into_vec())).collect();
             let granted = leases.granted_ttl_s(id).unwrap_or_default();
