@@ -4,6 +4,7 @@
 //! requests as Unknown) are etcd's own. Not here: HTTP statuses of the JSON endpoints.
 
 use model::Rejection;
+use mvcc::ReadError;
 use node::Refused;
 use std::borrow::Cow;
 
@@ -167,6 +168,14 @@ impl From<Rejection> for Status {
             Rejection::TooManyBudgets => ours(Code::FailedPrecondition, &rejection),
             Rejection::BudgetNotFound => ours(Code::NotFound, &rejection),
         }
+    }
+}
+
+/// Refuses what the node cannot read: by a rule, or because the disk fails.
+pub(crate) fn read_error(error: ReadError) -> Status {
+    match error {
+        ReadError::Rejected(rejection) => rejection.into(),
+        ReadError::Fault(fault) => Status::new(Code::DataLoss, format!("read: {fault}")),
     }
 }
 

@@ -1,30 +1,21 @@
 //! The HTTP endpoints, over HTTP/1 and HTTP/2: health, version, metrics, variables. Bodies, codes and headers are what
 //! etcd's are, because probes and scripts read them.
 //!
-//! Not here: the JSON gateway.
+//! Not here: connections (`transport`), the JSON gateway.
 
-pub(crate) mod health;
+mod health;
+mod metrics;
+mod process;
 mod vars;
 
-use crate::connection::{HANDSHAKE_TIMEOUT, Peer};
+use crate::call::{Peer, Rim};
 use crate::listen::Serves;
-use crate::metrics;
-use crate::rim::{Rim, StreamSignal};
-use crate::socket::Stream;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
-use std::pin::pin;
 use std::rc::Rc;
-
-/// Longest head of an HTTP/1 request.
-const HEAD_BYTES_MAX: usize = 16 << 10;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -40,7 +31,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn of<B>(request: &Request<B>) -> Head {
+    pub(crate) fn of<B>(request: &Request<B>) -> Head {
         let uri = request.uri();
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         Head {
@@ -82,32 +73,6 @@ fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Serves an HTTP/1 connection to its end.
-pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream) {
-    // A listener for gRPC only does not speak HTTP/1.
-    if peer.serves == Serves::Grpc {
-        return;
-    }
-    let mut signal = rim.stream_signal();
-    let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let (rim, head) = (rim.clone(), Head::of(&request));
-        async move { Ok::<_, Infallible>(respond(&rim, peer, head).await.map(Full::new)) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIMEOUT)
-        .max_headers(100)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // What the client did wrong is its own affair.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = signal.wait_for(|signal: &StreamSignal| signal.is_stopping) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
-}
-
 /// Answers an HTTP/2 request that is no gRPC call.
 pub(crate) async fn answer_http2(
     rim: Rc<Rim>,
@@ -132,7 +97,7 @@ async fn send_body(stream: SendStream<Bytes>, body: Bytes) {
 }
 
 /// The access rules that browsers need, then the endpoint.
-async fn respond(rim: &Rim, peer: Peer, head: Head) -> Response<Bytes> {
+pub(crate) async fn respond(rim: &Rim, peer: Peer, head: Head) -> Response<Bytes> {
     if peer.serves == Serves::Metrics {
         return route(rim, peer.serves, &head).await;
     }

@@ -1,8 +1,7 @@
 //! `/debug/vars`: what etcd publishes about its process, as far as this one has it.
 
-use super::error;
-use crate::metrics::process;
-use crate::rim::Rim;
+use super::{error, process};
+use crate::call::Rim;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use std::fmt::Write;

@@ -1,18 +1,11 @@
-//! What the rim measures, and the text that `/metrics` answers with.
+//! What the rim measures.
 //!
-//! Each rim counts for itself (`RimMetrics`); the exporter adds them up. What the node measures it holds itself; here are
-//! only the names of all of it. `docs/metrics.md` lists them.
+//! Each rim counts for itself (`RimMetrics`); the exporter adds them up. What the node measures it holds itself.
+//! Not here: the text of `/metrics` (`http::metrics`).
 
-pub(crate) mod budgets;
-mod export;
 mod local;
-mod prefixes;
-pub(crate) mod process;
-mod text;
 
-pub(crate) use export::export;
-pub(crate) use local::{LocalCounter, LocalGauge, LocalHistogram};
-pub(crate) use text::CONTENT_TYPE;
+pub(crate) use local::{HistogramSum, LocalCounter, LocalGauge, LocalHistogram};
 
 use crate::config::Config;
 use crate::method::Method;
@@ -39,6 +32,41 @@ pub(crate) enum RequestType {
 impl RequestType {
     pub(crate) const NAMES: [&'static str; 9] =
         ["Range", "ReadonlyTxn", "Put", "DeleteRange", "Txn", "Compaction", "LeaseGrant", "LeaseRevoke", "Alarm"];
+}
+
+/// One thing that `/livez` or `/readyz` look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    LiveSerializableRead,
+    ReadyDataCorruption,
+    ReadySerializableRead,
+    ReadyLinearizableRead,
+    ReadyNonLearner,
+}
+
+impl Check {
+    pub(crate) const COUNT: usize = 5;
+    pub(crate) const ALL: [Check; Check::COUNT] = [
+        Check::LiveSerializableRead,
+        Check::ReadyDataCorruption,
+        Check::ReadySerializableRead,
+        Check::ReadyLinearizableRead,
+        Check::ReadyNonLearner,
+    ];
+
+    /// Name of the endpoint, as in paths and metrics.
+    pub(crate) fn endpoint(self) -> &'static str {
+        if self == Check::LiveSerializableRead { "livez" } else { "readyz" }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Check::LiveSerializableRead | Check::ReadySerializableRead => "serializable_read",
+            Check::ReadyDataCorruption => "data_corruption",
+            Check::ReadyLinearizableRead => "linearizable_read",
+            Check::ReadyNonLearner => "non_learner",
+        }
+    }
 }
 
 /// Streams that fail other than by the client's wish.
@@ -84,11 +112,11 @@ pub(crate) struct MethodMetrics {
 /// Counted by one rim.
 #[derive(Debug)]
 pub(crate) struct RimMetrics {
-    methods: Vec<MethodMetrics>,
+    pub(crate) methods: Vec<MethodMetrics>,
     /// By type, failed and succeeded.
-    requests: Vec<[LocalHistogram; 2]>,
+    pub(crate) requests: Vec<[LocalHistogram; 2]>,
     /// Failed and succeeded.
-    ranges: [LocalHistogram; 2],
+    pub(crate) ranges: [LocalHistogram; 2],
     pub(crate) received_bytes: LocalCounter,
     pub(crate) sent_bytes: LocalCounter,
     pub(crate) lease_ttl: LocalHistogram,
@@ -98,9 +126,9 @@ pub(crate) struct RimMetrics {
     /// Events handed to streams and not sent yet.
     pub(crate) pending_events: LocalGauge,
     pub(crate) watch_events: LocalCounter,
-    watch_failures: [LocalCounter; 2],
-    keep_alive_failures: [LocalCounter; 2],
-    client_versions: Mutex<Vec<ClientVersion>>,
+    pub(crate) watch_failures: [LocalCounter; 2],
+    pub(crate) keep_alive_failures: [LocalCounter; 2],
+    pub(crate) client_versions: Mutex<Vec<ClientVersion>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,7 +212,7 @@ impl RimMetrics {
 pub(crate) struct HttpMetrics {
     pub(crate) health_succeeded: Counter,
     pub(crate) health_failed: Counter,
-    pub(crate) checks: [CheckMetrics; crate::http::health::Check::COUNT],
+    pub(crate) checks: [CheckMetrics; Check::COUNT],
     pub(crate) scrapes: Counter,
     pub(crate) scrapes_in_flight: Gauge,
 }
@@ -201,6 +229,11 @@ pub(crate) struct CheckMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_are_numbered_by_position() {
+        assert!(Check::ALL.iter().enumerate().all(|(position, check)| *check as usize == position));
+    }
 
     #[test]
     fn client_versions_are_counted_by_name_up_to_a_bound() {

@@ -3,27 +3,20 @@
 //! Invariants: a client that has not got as far as its first HTTP/2 settings or HTTP/1 headers within `HANDSHAKE_TIMEOUT` is
 //! dropped; until then it counts against the cap on half-open connections.
 
-use crate::http;
-use crate::http2;
+use super::connections::Connections;
+use super::half_open::{HANDSHAKE_TIMEOUT, HalfOpen};
+use super::ping_guard::PREFACE;
+use super::socket::{Raw, Rewind, Stream};
+use super::{http1, http2};
+use crate::call::{Peer, Remote, Rim};
+use crate::dispatch::Services;
 use crate::listen::Serves;
-use crate::ping_guard::PREFACE;
-use crate::rim::Rim;
-use crate::socket::{Raw, Rewind, Stream};
 use bytes::BytesMut;
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
 
-/// Time for a client to say what it speaks.
-pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that may be in that state at once; more are dropped as they come.
-pub(crate) const HALF_OPEN_MAX: usize = 4096;
 /// First byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -42,59 +35,15 @@ pub(crate) enum AcceptedSocket {
     Unix(std::os::unix::net::UnixStream),
 }
 
-/// Who is at the other end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Remote {
-    Tcp(SocketAddr),
-    Unix,
-}
-
-impl fmt::Display for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Remote::Tcp(address) => address.fmt(f),
-            Remote::Unix => f.write_str("@"),
-        }
-    }
-}
-
-/// A place among the half-open connections, given back when dropped.
-pub(crate) struct HalfOpen(Arc<AtomicUsize>);
-
-impl HalfOpen {
-    /// `None` if there are too many.
-    pub(crate) fn enter(count: &Arc<AtomicUsize>) -> Option<HalfOpen> {
-        if count.fetch_add(1, Ordering::Relaxed) >= HALF_OPEN_MAX {
-            count.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(HalfOpen(count.clone()))
-    }
-}
-
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What all requests of one connection have in common.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer {
-    pub(crate) remote: Remote,
-    pub(crate) is_tls: bool,
-    pub(crate) serves: Serves,
-}
-
 enum Protocol {
     Http1,
     Http2,
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(rim: Rc<Rim>, accepted: Accepted) {
+pub(crate) async fn serve(services: Rc<Services>, connections: Rc<Connections>, accepted: Accepted) {
     let Accepted { socket, remote, plain, tls, serves, half_open } = accepted;
-    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, open(&rim, socket, plain, tls)).await;
+    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, open(&services.rim, socket, plain, tls)).await;
     let (stream, protocol) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return log_rejected(remote, &error.to_string()),
@@ -102,10 +51,10 @@ pub(crate) async fn serve(rim: Rc<Rim>, accepted: Accepted) {
     };
     let peer = Peer { remote, is_tls: matches!(stream, Stream::Tls(_)), serves };
     match protocol {
-        Protocol::Http2 => http2::serve(rim, peer, stream, half_open).await,
+        Protocol::Http2 => http2::serve(services, &connections, peer, stream, half_open).await,
         Protocol::Http1 => {
             drop(half_open);
-            http::serve(rim, peer, stream).await;
+            http1::serve(services.rim.clone(), peer, stream).await;
         }
     }
 }
@@ -162,18 +111,4 @@ async fn read_at_least<'a>(
         }
     }
     Ok(front)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_open_connections_are_bounded_and_their_places_given_back() {
-        let count = Arc::new(AtomicUsize::new(HALF_OPEN_MAX - 1));
-        let last = HalfOpen::enter(&count).expect("one place is left");
-        assert!(HalfOpen::enter(&count).is_none());
-        drop(last);
-        assert!(HalfOpen::enter(&count).is_some());
-    }
 }

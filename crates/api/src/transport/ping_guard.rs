@@ -4,7 +4,7 @@
 //! Only the nine bytes in front of each frame are looked at. The rules: two early pings are forgiven; while no call is open,
 //! pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
-use crate::coalesce::Coalesce;
+use super::coalesce::Coalesce;
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

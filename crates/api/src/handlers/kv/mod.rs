@@ -1,63 +1,27 @@
 //! KV: decode, check, hand to the node, answer.
 
-use crate::call::{Answer, Trace};
-use crate::kv_request;
+mod interval_set;
+mod nesting;
+mod request;
+mod txn_answer;
+
+use crate::call::{
+    Answer, Done, Handled, RangeBody, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, check_size, decode,
+    load, propose,
+};
 use crate::metrics::RequestType;
-use crate::nesting;
-use crate::range_answer::{RangeBody, StreamMessage, StreamTail, load};
-use crate::rim::Rim;
-use crate::status::{self, Status};
-use crate::stream::{Handled, StreamCall, StreamEnd};
-use crate::txn_answer::txn_response;
+use crate::status::{self, Status, read_error};
 use crate::wire::{self, Stamp};
 use bytes::Bytes;
-use model::{Command, KeyRange, Range, Revision, Txn};
-use mvcc::ReadError;
-use node::Reply;
-use prost::Message;
+use model::{Command, KeyRange, Range, Txn};
 use proto::etcdserverpb as pb;
-use state::{Proposal, StateView, TxnOutcome};
+use state::{StateView, TxnOutcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stdx::codec::varint_len;
+use txn_answer::txn_response;
 
 /// Answers up to this size are built at once; larger ones while they are sent.
 const BUILT_AT_ONCE_BYTES: usize = 32 << 10;
-
-pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
-    M::decode(message).map_err(|_| status::UNMARSHAL)
-}
-
-/// Refuses what the node cannot read: by a rule, or because the disk fails.
-pub(crate) fn read_error(error: ReadError) -> Status {
-    match error {
-        ReadError::Rejected(rejection) => rejection.into(),
-        ReadError::Fault(fault) => Status::new(status::Code::DataLoss, format!("read: {fault}")),
-    }
-}
-
-/// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header that
-/// holds a request id made of the member's and the time.
-pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> {
-    let id_len = varint_len(rim.identity().member.0 << 48 | 1 << 47);
-    let header = 2 + 1 + 1 + id_len;
-    let entry = header + 1 + varint_len(request_bytes as u64) + request_bytes;
-    if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
-}
-
-/// What a proposal did.
-pub(crate) struct Done<T> {
-    pub(crate) answer: T,
-    pub(crate) stamp: Stamp,
-    /// Loads what the answer points at.
-    pub(crate) view: Arc<StateView>,
-}
-
-pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
-    let Reply { answer, revision, term, view, timings } = rim.node.propose(proposal.into()).await?;
-    trace.proposed.set(timings);
-    Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
-}
 
 /// A view for a linearizable read.
 async fn linearizable(rim: &Rim, trace: &Trace) -> Result<Arc<StateView>, Status> {
@@ -91,7 +55,7 @@ struct RangeCall {
 fn checked_range(message: Bytes, trace: &Trace) -> Result<RangeCall, Status> {
     let request: pb::RangeRequest = decode(message)?;
     let serializable = request.serializable;
-    let range = kv_request::range(request)?;
+    let range = request::range(request)?;
     trace.request.set(Some(RequestType::Range));
     Ok(RangeCall { range, serializable })
 }
@@ -111,7 +75,7 @@ fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<Answe
 
 pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
-    let put = kv_request::put(decode(message)?)?;
+    let put = request::put(decode(message)?)?;
     trace.request.set(Some(RequestType::Put));
     check_size(rim, request_bytes)?;
     let Done { answer: prev, stamp, view } = propose(rim, put, trace).await?;
@@ -122,7 +86,7 @@ pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
 
 pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
-    let delete = kv_request::delete_range(decode(message)?)?;
+    let delete = request::delete_range(decode(message)?)?;
     trace.request.set(Some(RequestType::DeleteRange));
     check_size(rim, request_bytes)?;
     let Done { answer, stamp, view } = propose(rim, delete, trace).await?;
@@ -132,7 +96,7 @@ pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Re
 }
 
 pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
-    let compact = kv_request::compact(decode(message)?);
+    let compact = request::compact(decode(message)?);
     trace.request.set(Some(RequestType::Compaction));
     let done = propose(rim, Command::Compact(compact), trace).await?;
     Ok(Answer::Message(wire::header_only(rim.identity(), done.stamp)))
@@ -140,7 +104,7 @@ pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<
 
 pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
-    let checked = kv_request::txn(nesting::decode_txn(message)?, rim.config().txn_ops_max)?;
+    let checked = request::txn(nesting::decode_txn(message)?, rim.config().txn_ops_max)?;
     let (outcome, view, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
@@ -175,7 +139,7 @@ pub(crate) async fn range_stream(mut call: StreamCall) -> Handled {
 async fn stream_range(call: &mut StreamCall) -> Result<(), StreamEnd> {
     let request: pb::RangeRequest = decode(call.receive_only().await?)?;
     let serializable = request.serializable;
-    let range = kv_request::range_stream(request)?;
+    let range = request::range_stream(request)?;
     let rim = call.rim.clone();
     let view = if serializable { rim.node.view() } else { rim.node.read_barrier().await.map_err(Status::from)? };
     let pinned = if range.revision.0 <= 0 { view.revision() } else { range.revision };
@@ -261,9 +225,4 @@ impl RangeStream {
             self.viewed_at = Instant::now();
         }
     }
-}
-
-/// Revision that answers about nothing in particular carry.
-pub(crate) fn current_revision(rim: &Rim) -> Revision {
-    rim.node.view().revision()
 }

@@ -3,10 +3,10 @@
 //! One task per rim (`pump`) sleeps until the node has new events, a watcher has to catch up, or a stream takes events again.
 //! Deliveries go straight to their stream, which sends them at once if its client takes them.
 
-use crate::kv::read_error;
+use super::stream::WatchStream;
+use crate::call::Rim;
 use crate::metrics::RimMetrics;
-use crate::rim::Rim;
-use crate::watch_stream::WatchStream;
+use crate::status::read_error;
 use model::Revision;
 use node::Handle;
 use std::cell::RefCell;
@@ -112,7 +112,10 @@ impl WatchHub {
     fn deliver(&self, rim: &Rim, delivery: Delivery) {
         // A watcher that was cancelled while its events waited here has no route any more.
         if let Some(route) = self.route(delivery.watcher) {
-            route.stream.deliver(rim, route.watch_id, delivery);
+            let to_pause = route.stream.deliver(rim, route.watch_id, delivery);
+            if !to_pause.is_empty() {
+                self.pause(to_pause.into_iter());
+            }
         }
     }
 
@@ -177,20 +180,20 @@ enum CaughtUp {
 }
 
 /// Runs for as long as the rim.
-pub(crate) async fn pump(rim: Rc<Rim>) {
+pub(crate) async fn pump(rim: Rc<Rim>, hub: Rc<WatchHub>) {
     let mut signal = rim.node.event_signal();
     loop {
-        rim.watch.deliver_new(&rim);
-        match rim.watch.catch_up(&rim) {
+        hub.deliver_new(&rim);
+        match hub.catch_up(&rim) {
             // Others on this thread get their turn between two pieces.
             CaughtUp::OnePiece => tokio::task::yield_now().await,
             CaughtUp::Failed => tokio::time::sleep(READ_RETRY).await,
             // Without watchers, events wake nobody here.
-            CaughtUp::NobodyIsBehind if rim.watch.registry.borrow().is_empty() => rim.watch.changed.notified().await,
+            CaughtUp::NobodyIsBehind if hub.registry.borrow().is_empty() => hub.changed.notified().await,
             CaughtUp::NobodyIsBehind => {
                 tokio::select! {
                     () = signal.changed() => {}
-                    () = rim.watch.changed.notified() => {}
+                    () = hub.changed.notified() => {}
                 }
             }
         }

@@ -4,7 +4,7 @@
 //! more than the request is long (times a logarithm).
 //! Not here: checks that need the store (leases, revisions, existing keys) and the limit on a request's size.
 
-use crate::interval_set::IntervalSet;
+use super::interval_set::IntervalSet;
 use crate::status::{self, Status};
 use bytes::Bytes;
 use model::{
@@ -287,5 +287,5 @@ fn compare_as_equal(range: KeyRange, result: i32) -> Option<Compare> {
 }
 
 #[cfg(test)]
-#[path = "kv_request_tests.rs"]
+#[path = "request_tests.rs"]
 mod tests;

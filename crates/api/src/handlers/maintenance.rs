@@ -1,9 +1,7 @@
 //! Maintenance: status, alarms, hashes. There is nothing to defragment, so that succeeds at once.
 
-use crate::call::{Answer, Trace};
-use crate::kv::{decode, propose};
+use crate::call::{Answer, Rim, Trace, decode, header, propose, sizes};
 use crate::metrics::RequestType;
-use crate::rim::Rim;
 use crate::status::{self, Code, Status};
 use crate::wire;
 use bytes::Bytes;
@@ -11,14 +9,9 @@ use model::{Alarm, AlarmAction, AlarmKind, MemberId, Revision};
 use mvcc::KvHash;
 use node::Metrics;
 use proto::etcdserverpb as pb;
-use state::{ActiveAlarm, StateView};
+use state::ActiveAlarm;
 use std::time::Instant;
 use stdx::metrics::Histogram;
-
-/// A header as of `revision`.
-pub(crate) fn header(rim: &Rim, revision: Revision) -> Option<pb::ResponseHeader> {
-    rim.identity().header(rim.stamp(revision))
-}
 
 /// Quota shown when none is set.
 const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
@@ -55,13 +48,6 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         downgrade_info: Some(pb::DowngradeInfo::default()),
     };
     Ok(Answer::Message(wire::message(&response)))
-}
-
-/// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by them.
-pub(crate) fn sizes(view: &StateView) -> (i64, i64) {
-    let retained = view.retained_bytes().max(1);
-    let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-    (bytes(view.physical_bytes().max(retained)), bytes(retained))
 }
 
 pub(crate) fn defragment(message: Bytes) -> Result<Answer, Status> {

@@ -1,9 +1,11 @@
 //! Start and stop of everything between clients and the node.
 
+use super::connection::{Accepted, AcceptedSocket};
+use super::half_open::HalfOpen;
+use super::rim_thread::{self, RimMessage};
+use crate::call::{Remote, Shared};
 use crate::config::Config;
-use crate::connection::{Accepted, AcceptedSocket, HalfOpen, Remote};
 use crate::listen::{Address, Listen, ListenError, Serves, Socket};
-use crate::rim::{self, RimMessage, Shared};
 use crate::tls::{Reloading, TlsError};
 use node::Handle;
 use std::cell::Cell;
@@ -167,7 +169,7 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 fn start_rim(shared: &Arc<Shared>, index: usize) -> Result<Rim, ServeError> {
     let (messages, receiver) = mpsc::unbounded_channel();
     let shared = shared.clone();
-    let thread = spawn(&format!("rim-{index}"), move || rim::run(shared, index, receiver))?;
+    let thread = spawn(&format!("rim-{index}"), move || rim_thread::run(shared, index, receiver))?;
     Ok(Rim { messages, thread })
 }
 
@@ -181,7 +183,7 @@ fn accept_all(
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.expect("a runtime needs a file descriptor or two, and the listeners already have theirs");
     runtime.block_on(async {
-        let dealer = Rc::new(Dealer { rims, next: Cell::new(0), half_open: shared.half_open.clone() });
+        let dealer = Rc::new(Dealer { rims, next: Cell::new(0), half_open: Arc::default() });
         for (listen, socket) in sockets {
             spawn_local(accept(dealer.clone(), listen, socket));
         }

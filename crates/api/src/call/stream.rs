@@ -1,18 +1,14 @@
-//! One streaming call from its checks to its status: what watches, lease keep-alives and streamed ranges have in common.
+//! A streaming call as its handler sees it: what watches, lease keep-alives and streamed ranges have in common.
 //!
 //! The handler owns the order of messages. It ends with a status or without one; a client that is gone ends it too, by its
 //! next send or by `Call::poll_gone`.
 
-use crate::call;
-use crate::grpc::{Answers, CallHead, Gone, Messages, ReadError};
+use super::rim::{Rim, StreamSignal};
+use crate::grpc::{Answers, Gone, Messages, ReadError};
 use crate::method::Method;
-use crate::rim::{Rim, StreamSignal};
-use crate::status::{self, Code, Status};
-use crate::{health, kv, lease, watch_stream};
+use crate::status::{self, Status};
 use bytes::Bytes;
-use h2::server::SendResponse;
 use std::rc::Rc;
-use std::time::Instant;
 use tokio::sync::watch;
 
 /// Why a streaming call ended before its natural end.
@@ -87,8 +83,8 @@ impl StreamCall {
 
 /// Reasons for a stream to end that lie outside of it: the server stops, or has had no leader for too long.
 pub(crate) struct OutsideEnd {
-    require_leader: bool,
-    signal: watch::Receiver<StreamSignal>,
+    pub(crate) require_leader: bool,
+    pub(crate) signal: watch::Receiver<StreamSignal>,
 }
 
 impl OutsideEnd {
@@ -114,71 +110,6 @@ pub(crate) fn received(rim: &Rim, method: Method, bytes: usize) {
 pub(crate) fn sent(rim: &Rim, method: Method, bytes: usize) {
     rim.metrics.method(method).sent.increment();
     rim.metrics.sent_bytes.add(bytes.saturating_sub(crate::wire::PREFIX_BYTES) as u64);
-}
-
-/// Runs a streaming call to its end.
-pub(crate) async fn run(
-    rim: Rc<Rim>,
-    method: Method,
-    head: CallHead,
-    messages: Messages,
-    respond: SendResponse<Bytes>,
-) {
-    let started = Instant::now();
-    let metrics = rim.metrics.clone();
-    let metrics = metrics.method(method);
-    metrics.started.increment();
-    let code = match call::check(&rim, &head, true) {
-        Ok(()) => run_checked(rim, method, &head, messages, respond, started).await,
-        Err(status) => {
-            rim.heads.send_status(respond, &status);
-            status.code
-        }
-    };
-    metrics.handled[code as usize].increment();
-    if let Some(seconds) = &metrics.seconds {
-        seconds.observe(started.elapsed());
-    }
-}
-
-async fn run_checked(
-    rim: Rc<Rim>,
-    method: Method,
-    head: &CallHead,
-    messages: Messages,
-    mut respond: SendResponse<Bytes>,
-    started: Instant,
-) -> Code {
-    let Ok(answers) = rim.heads.open(&mut respond) else { return Code::Canceled };
-    let outside = OutsideEnd { require_leader: head.require_leader, signal: rim.stream_signal() };
-    let handled = handle(StreamCall { rim: rim.clone(), method, messages, answers, outside });
-    let handled = match head.timeout {
-        None => Ok(handled.await),
-        Some(timeout) => tokio::time::timeout_at((started + timeout).into(), handled).await,
-    };
-    match handled {
-        Ok((answers, Ok(()))) => {
-            rim.heads.close(answers, None);
-            Code::Ok
-        }
-        Ok((answers, Err(StreamEnd::Refused(status)))) => {
-            rim.heads.close(answers, Some(&status));
-            status.code
-        }
-        Ok((_, Err(StreamEnd::Gone))) => Code::Canceled,
-        // The handler is dropped, and the stream with it: the client, which set the deadline, sees it cancelled.
-        Err(_) => Code::DeadlineExceeded,
-    }
-}
-
-async fn handle(call: StreamCall) -> Handled {
-    match call.method {
-        Method::RangeStream => kv::range_stream(call).await,
-        Method::Watch => watch_stream::serve(call).await,
-        Method::LeaseKeepAlive => lease::keep_alive(call).await,
-        Method::HealthWatch => health::watch(call).await,
-        _ => unreachable!("unary methods do not come here"),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Answers to txns: the outcome of each operation, nested as the request was.
 
-use crate::range_answer::{self, check_length, load};
+use crate::call::{check_length, load, put_inner};
 use crate::status::Status;
 use crate::wire::{self, Identity, Stamp};
 use bytes::Bytes;
@@ -46,7 +46,7 @@ fn put_outcome(out: &mut Vec<u8>, view: &StateView, outcome: &TxnOutcome) -> Res
 fn put_response(out: &mut Vec<u8>, view: &StateView, response: &OperationOutcome) -> Result<u32, Status> {
     match response {
         OperationOutcome::Range(result) => {
-            range_answer::put_inner(out, view, result)?;
+            put_inner(out, view, result)?;
             Ok(RESPONSE_RANGE)
         }
         OperationOutcome::Put { prev, revision } => {

@@ -2,18 +2,23 @@
 //!
 //! A metric stands here if there is something behind it; `docs/metrics.md` says which of etcd's have nothing.
 
-use super::local::HistogramSum;
-use super::text::{Text, Type};
-use super::{ClientVersion, LocalHistogram, RequestType, RimMetrics, process};
-use crate::http::health::Check;
+mod budgets;
+mod prefixes;
+mod text;
+
+pub(crate) use text::CONTENT_TYPE;
+
+use super::process;
+use crate::call::{Shared, sizes};
 use crate::method::Method;
-use crate::rim::Shared;
+use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, RequestType, RimMetrics};
 use crate::status::Code;
 use model::{AlarmKind, ETCD_VERSION};
 use state::StateView;
 use std::sync::PoisonError;
 use std::time::SystemTime;
 use stdx::metrics::Histogram;
+use text::{Text, Type};
 
 pub(crate) fn export(shared: &Shared) -> String {
     let mut text = Text::default();
@@ -69,14 +74,14 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     }
     let quota = view.quota_bytes().map_or(0.0, |bytes| bytes as f64);
     text.gauge("etcd_server_quota_backend_bytes", "Bytes that may be retained; 0 if there is no bound.", quota);
-    let (physical, retained) = crate::maintenance::sizes(view);
+    let (physical, retained) = sizes(view);
     text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
     let help = "Bytes retained: live pairs, history, and what is unsettled.";
     text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
     let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
     text.gauge("bowline_unsettled_bytes", help, view.unsettled_bytes() as f64);
-    super::prefixes::prefixes(text, shared.node.live().accounts());
-    super::budgets::budgets(text, &shared.node.budgets());
+    prefixes::prefixes(text, shared.node.live().accounts());
+    budgets::budgets(text, &shared.node.budgets());
     let reclaim = view.reclaim_stats();
     let help = "Records copied so that the segment they lay in could go.";
     text.counter("bowline_reclaim_relocated_records_total", help, reclaim.relocated_records);

@@ -3,23 +3,22 @@
 //! A turn takes every request that has arrived, then begins them all, then lets h2 write everything that they answered with
 //! one system call. Requests that can be answered from memory are, without a task of their own; all others get one.
 //!
-//! Not here: what a request means (`call`, `http`).
+//! Not here: what a request means (`dispatch`, `http`).
 
-use crate::call;
-use crate::coalesce::{Coalesce, Flusher};
-use crate::connection::{HANDSHAKE_TIMEOUT, HalfOpen, Peer};
-use crate::ping_guard::{PingGuard, Traffic};
-use crate::rim::Rim;
-use crate::socket::Stream;
+use super::coalesce::{Coalesce, Flusher};
+use super::connections::{Connections, Control};
+use super::half_open::{HANDSHAKE_TIMEOUT, HalfOpen};
+use super::ping_guard::PingGuard;
+use super::socket::Stream;
+use crate::call::Peer;
+use crate::dispatch::{self, Services};
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
-use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
 
 /// Longest list of headers taken in, in bytes.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
@@ -29,68 +28,16 @@ const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// Unsent bytes that one stream may hold in h2 before it has to wait.
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 
-/// What others ask of a connection's task.
-#[derive(Debug, Default)]
-pub(crate) struct Control {
-    pub(crate) traffic: Rc<Traffic>,
-    stop: Cell<bool>,
-    ping: Cell<bool>,
-    close: Cell<bool>,
-    last_received: Cell<Option<Instant>>,
-    pinged_at: Cell<Option<Instant>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Control {
-    /// Ends the connection once its calls are done.
-    pub(crate) fn stop(&self) {
-        self.stop.set(true);
-        self.wake();
-    }
-
-    /// Ends the connection now if it has no calls.
-    pub(crate) fn close_if_idle(&self) {
-        if !self.traffic.has_calls.get() {
-            self.close.set(true);
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// Called every now and then: asks for a ping on a connection that is silent, and for the end of one that does not
-    /// answer it.
-    pub(crate) fn check_alive(&self, now: Instant, interval: Duration, timeout: Duration) {
-        let received = self.traffic.received.take();
-        if received || self.last_received.get().is_none() {
-            self.last_received.set(Some(now));
-            self.pinged_at.set(None);
-            return;
-        }
-        match self.pinged_at.get() {
-            Some(pinged_at) if now >= pinged_at + timeout => {
-                self.close.set(true);
-                self.wake();
-            }
-            Some(_) => {}
-            None if self.last_received.get().is_some_and(|last| now >= last + interval) => {
-                self.pinged_at.set(Some(now));
-                self.ping.set(true);
-                self.wake();
-            }
-            None => {}
-        }
-    }
-}
-
 type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
 
-pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream, half_open: HalfOpen) {
-    let config = &rim.shared.config;
+pub(crate) async fn serve(
+    services: Rc<Services>,
+    connections: &Rc<Connections>,
+    peer: Peer,
+    stream: Stream,
+    half_open: HalfOpen,
+) {
+    let config = services.rim.config();
     let control = Rc::new(Control::default());
     let (stream, flusher) = Coalesce::new(stream);
     let guard = PingGuard::new(stream, config.keepalive_min_time, control.traffic.clone());
@@ -104,16 +51,16 @@ pub(crate) async fn serve(rim: Rc<Rim>, peer: Peer, stream: Stream, half_open: H
     let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Bytes>(guard));
     let Ok(Ok(mut connection)) = handshake.await else { return };
     drop(half_open);
-    let _registered = rim.register(control.clone());
+    let _registered = connections.register(control.clone());
     let ping_pong = connection.ping_pong();
     flusher.defer();
     let incoming = Vec::new();
-    let mut task = Task { rim, peer, connection, flusher, control, ping_pong, incoming, is_stopping: false };
+    let mut task = Task { services, peer, connection, flusher, control, ping_pong, incoming, is_stopping: false };
     poll_fn(|context| task.poll(context)).await;
 }
 
 struct Task {
-    rim: Rc<Rim>,
+    services: Rc<Services>,
     peer: Peer,
     connection: Connection<PingGuard, Bytes>,
     flusher: Flusher,
@@ -141,7 +88,7 @@ impl Task {
                 }
                 Poll::Pending => {
                     for (request, respond) in self.incoming.drain(..) {
-                        call::begin(&self.rim, self.peer, request, respond, context);
+                        dispatch::begin(&self.services, self.peer, request, respond, context);
                     }
                 }
             }

@@ -12,31 +12,30 @@
 //! - The queue is bounded: a stream that is full pauses its watchers, which go on from where they were once it is empty, and
 //!   its requests are not read meanwhile.
 
-use crate::grpc::{Answers, Gone, Messages};
-use crate::kv::decode;
+mod hub;
+mod response;
+mod stream;
+
+pub(crate) use hub::{WatchHub, pump};
+
+use crate::call::{Handled, Rim, StreamCall, StreamEnd, decode, received};
+use crate::grpc::Messages;
 use crate::method::Method;
 use crate::metrics::StreamApi;
-use crate::rim::Rim;
-use crate::status::{Code, Status};
-use crate::stream::{self, Handled, StreamCall, StreamEnd};
-use crate::watch_response::{self, Fields, NO_WATCH, Response};
 use bytes::Bytes;
 use model::{KeyRange, Revision};
 use proto::etcdserverpb as pb;
-use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use response::{Fields, NO_WATCH};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use stream::{Queued, Watch, WatchStream};
 use tokio::time::{Instant, Sleep};
-use watch::{CreateError, Delivery, Spec, WatcherId};
+use watch::{CreateError, Spec};
 
-/// Answers and events that a stream queues before its watchers are paused and its requests left unread.
-const QUEUED_ANSWERS_MAX: usize = 128;
-const QUEUED_EVENTS_MAX: usize = 4096;
 /// Shortest time between progress notifications.
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
@@ -44,196 +43,14 @@ const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream
 const EMPTY_RANGE: &str = "mvcc: watcher range is empty";
 const NEGATIVE_REVISION: &str = "etcdserver: mvcc: required revision has been compacted";
 
-/// One watch of a stream.
-#[derive(Debug)]
-struct Watch {
-    watcher: WatcherId,
-    prev_kv: bool,
-    fragment: bool,
-    /// Whether it wants progress notifications, and if so, whether nothing was sent for it since the last tick.
-    progress: Option<bool>,
-}
-
-#[derive(Debug)]
-enum Queued {
-    Control(Bytes),
-    Events { watch_id: i64, prev_kv: bool, fragment: bool, delivery: Delivery },
-}
-
-/// What the stream's own task and the hub's pump share.
-pub(crate) struct WatchStream {
-    inner: RefCell<Inner>,
-}
-
-struct Inner {
-    /// Taken when the stream has ended.
-    answers: Option<Answers>,
-    watches: HashMap<i64, Watch>,
-    next_id: i64,
-    queue: VecDeque<Queued>,
-    queued_events: usize,
-    /// Parts of messages that the window has not taken yet, in front of the queue.
-    sending: VecDeque<Bytes>,
-    is_paused: bool,
-    failed: Option<Status>,
-    waker: Option<Waker>,
-}
-
-impl WatchStream {
-    fn new(answers: Answers) -> WatchStream {
-        let inner = Inner {
-            answers: Some(answers),
-            watches: HashMap::new(),
-            next_id: 0,
-            queue: VecDeque::new(),
-            queued_events: 0,
-            sending: VecDeque::new(),
-            is_paused: false,
-            failed: None,
-            waker: None,
-        };
-        WatchStream { inner: RefCell::new(inner) }
-    }
-
-    /// Takes events for one of its watches.
-    pub(crate) fn deliver(&self, rim: &Rim, watch_id: i64, delivery: Delivery) {
-        let inner = &mut *self.inner.borrow_mut();
-        let Some(watch) = inner.watches.get_mut(&watch_id) else { return };
-        if let Some(is_quiet) = &mut watch.progress {
-            *is_quiet = false;
-        }
-        let (prev_kv, fragment) = (watch.prev_kv, watch.fragment);
-        rim.metrics.pending_events.add(delivery.events.len() as i64);
-        inner.queued_events += delivery.events.len();
-        inner.queue.push_back(Queued::Events { watch_id, prev_kv, fragment, delivery });
-        inner.send_now(rim);
-        if inner.is_full() && !inner.is_paused {
-            inner.is_paused = true;
-            rim.watch.pause(inner.watches.values().map(|watch| watch.watcher));
-        }
-    }
-
-    /// The history that a watch needs is gone. Its id stays taken, and progress of the stream unanswered, until the client
-    /// cancels it: so does etcd.
-    pub(crate) fn cancel_compacted(&self, rim: &Rim, watch_id: i64, compacted: Revision) {
-        let inner = &mut *self.inner.borrow_mut();
-        let fields = Fields { watch_id, canceled: true, compact_revision: compacted.0, ..Fields::default() };
-        inner.control(rim, Revision(0), fields);
-        inner.send_now(rim);
-    }
-}
-
-impl Inner {
-    fn is_full(&self) -> bool {
-        self.queue.len() > QUEUED_ANSWERS_MAX || self.queued_events > QUEUED_EVENTS_MAX
-    }
-
-    fn control(&mut self, rim: &Rim, revision: Revision, fields: Fields<'_>) {
-        let message = watch_response::control(rim.identity(), rim.stamp(revision), fields);
-        self.queue.push_back(Queued::Control(message));
-    }
-
-    /// Sends what the window takes, without waiting; wakes the stream's task to do the rest.
-    fn send_now(&mut self, rim: &Rim) {
-        while self.sending.is_empty() && self.failed.is_none() {
-            let Some(queued) = self.queue.pop_front() else { return };
-            self.begin(rim, queued);
-            let bytes = self.sending.iter().map(Bytes::len).sum();
-            let Some(answers) = &mut self.answers else { return };
-            if answers.takes(bytes) {
-                while let Some(part) = self.sending.pop_front() {
-                    // A client that is gone ends the stream's task.
-                    if answers.send_now(part).is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// Turns the front of the queue into bytes.
-    fn begin(&mut self, rim: &Rim, queued: Queued) {
-        match queued {
-            Queued::Control(message) => {
-                stream::sent(rim, Method::Watch, message.len());
-                self.sending.push_back(message);
-            }
-            Queued::Events { watch_id, prev_kv, fragment, delivery } => {
-                let events = delivery.events.len();
-                self.queued_events -= events;
-                rim.metrics.pending_events.add(-(events as i64));
-                rim.metrics.watch_events.add(events as u64);
-                match encode(rim, watch_id, prev_kv, fragment, &delivery) {
-                    Ok(responses) => responses.into_iter().for_each(|response| self.begin_response(rim, response)),
-                    Err(status) => self.failed = Some(status),
-                }
-            }
-        }
-    }
-
-    fn begin_response(&mut self, rim: &Rim, response: Response) {
-        stream::sent(rim, Method::Watch, response.bytes());
-        self.sending.push_back(response.head);
-        if !response.events.is_empty() {
-            self.sending.push_back(response.events);
-        }
-    }
-
-    /// Sends as the window opens; ready when all is sent.
-    fn poll_send(&mut self, rim: &Rim, context: &mut Context<'_>) -> Poll<Result<(), StreamEnd>> {
-        loop {
-            if let Some(status) = self.failed.take() {
-                return Poll::Ready(Err(status.into()));
-            }
-            let Some(answers) = &mut self.answers else { return Poll::Ready(Err(StreamEnd::Gone)) };
-            if let Some(part) = self.sending.front_mut() {
-                match answers.poll_send(context, part) {
-                    Poll::Ready(Ok(())) => drop(self.sending.pop_front()),
-                    Poll::Ready(Err(gone)) => return Poll::Ready(Err(gone.into())),
-                    Poll::Pending => return Poll::Pending,
-                }
-            } else if let Some(queued) = self.queue.pop_front() {
-                self.begin(rim, queued);
-            } else {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {
-        self.answers.as_mut().map_or(Poll::Ready(Gone), |answers| answers.poll_gone(context))
-    }
-}
-
-fn encode(
-    rim: &Rim,
-    watch_id: i64,
-    prev_kv: bool,
-    fragment: bool,
-    delivery: &Delivery,
-) -> Result<Vec<Response>, Status> {
-    let unreadable = |fault| Status::new(Code::DataLoss, format!("read events: {fault}"));
-    let stamp = rim.stamp(delivery.revision);
-    if fragment {
-        let events = delivery.events.encoded_each(prev_kv).map_err(unreadable)?;
-        let bytes_max = rim.config().message_bytes_max();
-        return Ok(watch_response::fragments(rim.identity(), stamp, watch_id, &events, bytes_max));
-    }
-    let events = delivery.events.encoded(prev_kv).map_err(unreadable)?;
-    let fields = Fields { watch_id, ..Fields::default() };
-    Ok(vec![watch_response::whole(rim.identity(), stamp, fields, events)])
-}
-
 /// Serves a stream to its end.
-pub(crate) async fn serve(call: StreamCall) -> Handled {
+pub(crate) async fn serve(call: StreamCall, hub: &Rc<WatchHub>) -> Handled {
     let StreamCall { rim, messages, answers, mut outside, .. } = call;
     let stream = Rc::new(WatchStream::new(answers));
     rim.metrics.watch_streams.add(1);
     let mut task = Task {
         rim: rim.clone(),
+        hub: hub.clone(),
         stream: stream.clone(),
         messages,
         requests_ended: false,
@@ -250,7 +67,7 @@ pub(crate) async fn serve(call: StreamCall) -> Handled {
     }
     let inner = &mut *stream.inner.borrow_mut();
     for (_, watch) in inner.watches.drain() {
-        rim.watch.cancel(watch.watcher);
+        hub.cancel(watch.watcher);
     }
     rim.metrics.pending_events.add(-(inner.queued_events as i64));
     rim.metrics.watch_streams.add(-1);
@@ -261,6 +78,7 @@ pub(crate) async fn serve(call: StreamCall) -> Handled {
 /// A stream's own task.
 struct Task {
     rim: Rc<Rim>,
+    hub: Rc<WatchHub>,
     stream: Rc<WatchStream>,
     messages: Messages,
     requests_ended: bool,
@@ -285,7 +103,7 @@ impl Task {
                 }
                 inner.waker = Some(context.waker().clone());
                 if sent.is_ready() && std::mem::take(&mut inner.is_paused) {
-                    self.rim.watch.resume(inner.watches.values().map(|watch| watch.watcher));
+                    self.hub.resume(inner.watches.values().map(|watch| watch.watcher));
                 }
                 sent
             };
@@ -299,7 +117,7 @@ impl Task {
             match self.messages.poll_next(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(Some(message))) => {
-                    stream::received(&self.rim, Method::Watch, message.len());
+                    received(&self.rim, Method::Watch, message.len());
                     match decode(message) {
                         Ok(request) => self.request(request),
                         Err(status) => return Poll::Ready(status.into()),
@@ -351,7 +169,7 @@ impl Task {
             no_put: request.filters().any(|filter| filter == FilterType::Noput),
             no_delete: request.filters().any(|filter| filter == FilterType::Nodelete),
         };
-        let created = self.rim.watch.create(spec, current, &self.stream, watch_id);
+        let created = self.hub.create(spec, current, &self.stream, watch_id);
         let watcher = created.map_err(|error| match error {
             CreateError::EmptyRange => EMPTY_RANGE,
             CreateError::Compacted => NEGATIVE_REVISION,
@@ -359,7 +177,7 @@ impl Task {
         let inner = &mut *self.stream.inner.borrow_mut();
         let progress = request.progress_notify.then_some(true);
         if inner.is_paused {
-            self.rim.watch.pause([watcher].into_iter());
+            self.hub.pause([watcher].into_iter());
         }
         inner
             .watches
@@ -386,7 +204,7 @@ impl Task {
     fn cancel(&mut self, watch_id: i64) {
         let inner = &mut *self.stream.inner.borrow_mut();
         let Some(watch) = inner.watches.remove(&watch_id) else { return };
-        self.rim.watch.cancel(watch.watcher);
+        self.hub.cancel(watch.watcher);
         let mut dropped = 0;
         inner.queue.retain(|queued| match queued {
             Queued::Events { watch_id: of, delivery, .. } if *of == watch_id => {
@@ -403,23 +221,23 @@ impl Task {
 
     /// Answered only if every watch of the stream is in step; otherwise the client asks again.
     fn progress_of_all(&mut self) {
-        self.rim.watch.deliver_new(&self.rim);
+        self.hub.deliver_new(&self.rim);
         let inner = &mut *self.stream.inner.borrow_mut();
         let progress: Option<Vec<Revision>> =
-            inner.watches.values().map(|watch| self.rim.watch.progress(watch.watcher)).collect();
+            inner.watches.values().map(|watch| self.hub.progress(watch.watcher)).collect();
         let Some(revision) = progress.and_then(|revisions| revisions.into_iter().min()) else { return };
         inner.control(&self.rim, revision, Fields { watch_id: NO_WATCH, ..Fields::default() });
     }
 
     /// Tells the progress of watches that asked for it and heard nothing since the last tick.
     fn tick(&mut self) {
-        self.rim.watch.deliver_new(&self.rim);
+        self.hub.deliver_new(&self.rim);
         let inner = &mut *self.stream.inner.borrow_mut();
         let mut notified = Vec::new();
         for (&watch_id, watch) in &mut inner.watches {
             let Some(is_quiet) = &mut watch.progress else { continue };
             if std::mem::replace(is_quiet, true)
-                && let Some(revision) = self.rim.watch.progress(watch.watcher)
+                && let Some(revision) = self.hub.progress(watch.watcher)
             {
                 notified.push((watch_id, revision));
             }

@@ -1,21 +1,21 @@
 //! One gRPC call from its headers to its status: refusals that need no method, the checks in front of every handler, who
 //! handles it, and what is measured and logged about it.
 
-use crate::connection::{Peer, Remote};
+mod stream;
+
+use crate::call::{Answer, Peer, Remote, Rim, Trace};
 use crate::grpc::{self, CallHead, Messages, ReadError};
+use crate::handlers::space::{self, budget};
+use crate::handlers::watch::WatchHub;
+use crate::handlers::{cluster, health, kv, lease, maintenance};
 use crate::http;
 use crate::listen::Serves;
 use crate::method::{Kind, Method};
-use crate::metrics::RequestType;
-use crate::range_answer::RangeBody;
-use crate::rim::Rim;
 use crate::status::{self, Code, Status};
-use crate::{budget, cluster, health, kv, lease, maintenance, space, stream};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use std::cell::Cell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -24,43 +24,38 @@ use tokio::task::spawn_local;
 /// Answers up to this size are handed to HTTP/2 at once; larger ones go piece by piece as the client takes them.
 const ANSWER_AT_ONCE_BYTES: usize = 32 << 10;
 
-/// What a unary handler answers with.
-pub(crate) enum Answer {
-    /// A whole message with its prefix.
-    Message(Bytes),
-    /// A message that is made while it is sent.
-    Range(RangeBody),
+/// A rim, and what handlers on it keep between calls.
+pub(crate) struct Services {
+    pub(crate) rim: Rc<Rim>,
+    pub(crate) watch: Rc<WatchHub>,
+}
+
+impl Services {
+    pub(crate) fn new(rim: Rim) -> Services {
+        Services { watch: Rc::new(WatchHub::new(&rim.node, rim.metrics.clone())), rim: Rc::new(rim) }
+    }
 }
 
 /// A unary call being served.
-pub(crate) struct Call {
-    pub(crate) rim: Rc<Rim>,
-    pub(crate) method: Method,
+struct Call {
+    rim: Rc<Rim>,
+    method: Method,
     remote: Remote,
     started: Instant,
     timeout: Option<Duration>,
     request_bytes: usize,
-    pub(crate) trace: Trace,
-}
-
-/// Where a call's time went, as far as its handler knows.
-#[derive(Debug, Default)]
-pub(crate) struct Trace {
-    pub(crate) request: Cell<Option<RequestType>>,
-    pub(crate) read_index: Cell<Duration>,
-    pub(crate) proposed: Cell<node::Timings>,
-    /// Until the answer was made.
-    pub(crate) answered: Cell<Duration>,
+    trace: Trace,
 }
 
 /// Begins a request: answers it if that takes no waiting, or leaves it to a task of its own.
 pub(crate) fn begin(
-    rim: &Rc<Rim>,
+    services: &Rc<Services>,
     peer: Peer,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     context: &mut Context<'_>,
 ) {
+    let rim = &services.rim;
     let is_grpc = grpc::is_grpc(request.headers());
     if !is_grpc && peer.serves == Serves::Grpc {
         return refuse_content_type(rim, &request, respond);
@@ -95,7 +90,7 @@ pub(crate) fn begin(
             messages.drain();
             rim.heads.send_status(respond, &status);
         }
-        Ok(method) => begin_method(rim, peer.remote, method, head, messages, respond, context),
+        Ok(method) => begin_method(services, peer.remote, method, head, messages, respond, context),
     }
 }
 
@@ -115,7 +110,7 @@ fn unknown(path: &str) -> Status {
 }
 
 fn begin_method(
-    rim: &Rc<Rim>,
+    services: &Rc<Services>,
     remote: Remote,
     method: Method,
     head: CallHead,
@@ -124,11 +119,11 @@ fn begin_method(
     context: &mut Context<'_>,
 ) {
     if method.kind() != Kind::Unary {
-        spawn_local(stream::run(rim.clone(), method, head, messages, respond));
+        spawn_local(stream::run(services.clone(), method, head, messages, respond));
         return;
     }
     let call = Call {
-        rim: rim.clone(),
+        rim: services.rim.clone(),
         method,
         remote,
         started: Instant::now(),
@@ -211,7 +206,7 @@ fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
 }
 
 /// The checks before every handler: what a client says about itself, and whether it wants a leader to be there.
-pub(crate) fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
+fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
     if !rim.is_capable() {
         return Err(status::NOT_CAPABLE);
     }

@@ -1,9 +1,6 @@
 //! Cluster: the member list. Changing it is not served yet.
 
-use crate::call::Answer;
-use crate::kv::decode;
-use crate::maintenance::header;
-use crate::rim::Rim;
+use crate::call::{Answer, Rim, decode, header};
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;

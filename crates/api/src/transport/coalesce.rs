@@ -6,7 +6,7 @@
 //!
 //! Invariants: bytes leave in order; nothing waits here beyond the turn that wrote it, unless the socket takes no more.
 
-use crate::socket::Stream;
+use super::socket::Stream;
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -3,9 +3,7 @@
 //! The one check that is made here alone is whether this member's accounts are deep enough for a prefix: that hangs on a flag, and
 //! the answer names the flag.
 
-use crate::call::{Answer, Trace};
-use crate::kv::{decode, propose};
-use crate::rim::Rim;
+use crate::call::{Answer, Rim, Trace, decode, propose};
 use crate::status::{Code, Status};
 use crate::wire;
 use bytes::Bytes;

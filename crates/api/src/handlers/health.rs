@@ -1,9 +1,7 @@
 //! The standard gRPC health service. This member serves exactly when it answers, so there is one status and no change of it.
 
-use crate::call::Answer;
-use crate::kv::decode;
+use crate::call::{Answer, Handled, StreamCall, StreamEnd, decode};
 use crate::status::{self, Status};
-use crate::stream::{Handled, StreamCall, StreamEnd};
 use crate::wire;
 use bytes::Bytes;
 use pb::health_check_response::ServingStatus;

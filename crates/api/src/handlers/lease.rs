@@ -1,11 +1,10 @@
 //! Lease: grants and revocations go through the log; renewals and questions are answered by the leader's lease clock.
 
-use crate::call::{Answer, Trace};
-use crate::kv::{Done, check_size, current_revision, decode, propose};
+use crate::call::{
+    Answer, Done, Handled, Rim, StreamCall, StreamEnd, Trace, check_size, current_revision, decode, propose,
+};
 use crate::metrics::{RequestType, StreamApi};
-use crate::rim::Rim;
 use crate::status::Status;
-use crate::stream::{Handled, StreamCall, StreamEnd};
 use crate::wire;
 use bytes::Bytes;
 use model::{Command, LeaseGrant, LeaseId};

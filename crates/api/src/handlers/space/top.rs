@@ -1,9 +1,7 @@
-//! Bowline's own service: who fills the store, and how full it is. It reads accounts and figures that are kept anyway.
+//! Who fills the store, and how full it is. It reads accounts and figures that are kept anyway.
 
-use crate::budget;
-use crate::call::Answer;
-use crate::kv::decode;
-use crate::rim::Rim;
+use super::budget;
+use crate::call::{Answer, Rim, decode, sizes};
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;
@@ -23,7 +21,7 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let mut accounts = rim.node.live().accounts().top(usize::MAX, order(request.order()));
     let accounts_total = accounts.len() as u64;
     accounts.truncate(limit);
-    let (physical, retained) = crate::maintenance::sizes(&view);
+    let (physical, retained) = sizes(&view);
     let response = pb::TopResponse {
         retained_bytes: retained as u64,
         physical_bytes: physical as u64,

@@ -1,0 +1,19 @@
+//! What a handler works with: the rim it runs on, who calls, a stream's messages, and what it hands back.
+//!
+//! Handlers stand above this and beside each other. Not here: which handler serves a call (`dispatch`).
+
+mod answer;
+mod peer;
+mod range_answer;
+mod request;
+mod rim;
+mod stream;
+mod view;
+
+pub(crate) use answer::{Answer, Trace};
+pub(crate) use peer::{Peer, Remote};
+pub(crate) use range_answer::{RangeBody, StreamMessage, StreamTail, check_length, load, put_inner};
+pub(crate) use request::{Done, check_size, decode, propose};
+pub(crate) use rim::{Rim, Shared, StreamSignal};
+pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, received, sent};
+pub(crate) use view::{current_revision, header, sizes};

@@ -1,0 +1,39 @@
+//! What handlers do with a request: decode it, check its size, propose what it asks for.
+
+use super::answer::Trace;
+use super::rim::Rim;
+use crate::status::{self, Status};
+use crate::wire::Stamp;
+use bytes::Bytes;
+use node::Reply;
+use prost::Message;
+use state::{Proposal, StateView};
+use std::sync::Arc;
+use stdx::codec::varint_len;
+
+pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|_| status::UNMARSHAL)
+}
+
+/// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header that
+/// holds a request id made of the member's and the time.
+pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> {
+    let id_len = varint_len(rim.identity().member.0 << 48 | 1 << 47);
+    let header = 2 + 1 + 1 + id_len;
+    let entry = header + 1 + varint_len(request_bytes as u64) + request_bytes;
+    if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
+}
+
+/// What a proposal did.
+pub(crate) struct Done<T> {
+    pub(crate) answer: T,
+    pub(crate) stamp: Stamp,
+    /// Loads what the answer points at.
+    pub(crate) view: Arc<StateView>,
+}
+
+pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
+    let Reply { answer, revision, term, view, timings } = rim.node.propose(proposal.into()).await?;
+    trace.proposed.set(timings);
+    Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
+}
