@@ -2,6 +2,7 @@
 //!
 //! The compiler refuses an upward import only if the manifests do not allow it; this keeps the manifests honest.
 
+use crate::manifests::{self, array};
 use crate::sources;
 use serde_json::Value;
 use std::fs;
@@ -194,16 +195,7 @@ fn violation(dependency: &Dependency) -> Option<String> {
 }
 
 fn dependencies() -> Result<Vec<Dependency>, String> {
-    let output = crate::cargo()
-        .args(["metadata", "--no-deps", "--format-version=1", "--offline"])
-        .current_dir(crate::root())
-        .output()
-        .map_err(|error| format!("run cargo metadata: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))?;
-    Ok(array(&metadata, "packages").iter().filter(|package| is_in_crates(package)).flat_map(of_package).collect())
+    Ok(manifests::packages()?.iter().filter(|package| is_in_crates(package)).flat_map(of_package).collect())
 }
 
 fn is_in_crates(package: &Value) -> bool {
@@ -220,10 +212,6 @@ fn of_package(package: &Value) -> Vec<Dependency> {
         is_dev: dependency["kind"] == "dev",
     });
     dependencies.collect()
-}
-
-fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]

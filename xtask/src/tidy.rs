@@ -1,12 +1,14 @@
 //! The house rules that no compiler knows. Each breach is one line that says what to do.
 
-use crate::{dead_pub, known_bugs, layers, sources};
+use crate::{dead_pub, known_bugs, layers, manifests, modules, sources};
 use std::fs;
 
 /// Whether all rules are kept; breaches are printed.
 pub fn run() -> bool {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 7] = [
         ("layers", layers::check),
+        ("modules", modules::check),
+        ("dependencies", manifests::check),
         ("sources", sources::check),
         ("dead pub", dead_pub::check),
         ("known bugs", known_bugs::check),
