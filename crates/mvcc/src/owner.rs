@@ -36,6 +36,7 @@ pub struct Mvcc {
     pub(crate) superseded: Superseded,
     pub(crate) accounts: AccountsReader,
     compaction: Compaction,
+    versions_removed: u64,
     hashes: Arc<CompactionHashes>,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) reclaim: Reclaim,
@@ -80,6 +81,7 @@ impl Mvcc {
             superseded,
             accounts: AccountsReader::new(accounts),
             compaction: Compaction::default(),
+            versions_removed: 0,
             hashes: Arc::default(),
             checkpoints,
             reclaim: Reclaim::default(),
@@ -212,9 +214,14 @@ impl Mvcc {
     /// Removes what compactions dropped, looking at about `budget_keys` keys; to be called between batches until it answers
     /// false. A thousand keys take less than half a millisecond.
     pub fn compaction_step(&mut self, budget_keys: usize) -> bool {
-        let Mvcc { index, store, compaction, checkpoints, compacted, .. } = self;
-        compaction.step(index, *compacted, budget_keys, &mut Discard { store, checkpoints });
+        let Mvcc { index, store, compaction, checkpoints, compacted, versions_removed, .. } = self;
+        compaction.step(index, *compacted, budget_keys, &mut Discard { store, checkpoints, versions_removed });
         compaction.is_pending()
+    }
+
+    /// Versions and deletions that `compaction_step` removed since this was opened.
+    pub fn versions_removed(&self) -> u64 {
+        self.versions_removed
     }
 
     pub(crate) fn has_compaction_to_do(&self) -> bool {
@@ -252,10 +259,12 @@ impl Mvcc {
 struct Discard<'a> {
     store: &'a mut Store,
     checkpoints: &'a mut Checkpoints,
+    versions_removed: &'a mut u64,
 }
 
 impl Removed for Discard<'_> {
     fn version(&mut self, version: &Version) {
+        *self.versions_removed += 1;
         if let Some(location) = version.location() {
             self.store.mark_garbage(location);
         }

@@ -169,6 +169,11 @@ impl State {
         self.mvcc.compaction_step(keys)
     }
 
+    /// Versions and deletions that `compaction_step` removed since this was opened.
+    pub fn versions_removed(&self) -> u64 {
+        self.mvcc.versions_removed()
+    }
+
     /// Begins a checkpoint of this moment; captures images, however much there is. Only one may be under way.
     pub fn begin_checkpoint(&mut self) -> Result<CheckpointJob> {
         let tables = Tables {
