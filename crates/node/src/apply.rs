@@ -16,6 +16,7 @@ use crate::limits::{
     LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
+use crate::operations::Operations;
 use crate::reply::{Outbox, Slot};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
@@ -423,9 +424,10 @@ impl Apply {
     /// Follow-up of one command outside of state: measurements and the leader's lease clock.
     fn observe(&mut self, command: &Command, applied: &state::Applied, started: Duration) {
         let metrics = &self.shared.metrics;
+        if let Ok(outcome) = &applied.answer {
+            Operations::of(command, outcome).count(metrics);
+        }
         match (command, &applied.answer) {
-            (Command::Put(_), Ok(_)) => metrics.puts.increment(),
-            (Command::DeleteRange(_), Ok(_)) => metrics.deletes.increment(),
             (Command::Txn(_), Ok(_)) => metrics.txns.increment(),
             (Command::LeaseGrant(_), Ok(Outcome::LeaseGrant { id, ttl_s })) => {
                 metrics.leases_granted.increment();
@@ -536,7 +538,10 @@ impl Apply {
 
     fn compaction_step(&mut self) {
         let Some(started) = self.compaction_started else { return };
-        if self.state.compaction_step(COMPACTION_STEP_KEYS) {
+        let removed_before = self.state.versions_removed();
+        let is_pending = self.state.compaction_step(COMPACTION_STEP_KEYS);
+        self.shared.metrics.compaction_keys.add(self.state.versions_removed() - removed_before);
+        if is_pending {
             return;
         }
         self.compaction_started = None;

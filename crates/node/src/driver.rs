@@ -430,6 +430,7 @@ impl Driver {
         }
         let late = self.reads.extract_if(.., |read| now.saturating_sub(read.sent_at) > timeout);
         for read in late {
+            self.shared.metrics.read_indexes_slow.increment();
             read.slot.refuse(Refused::TimedOut);
         }
     }

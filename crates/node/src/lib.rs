@@ -36,6 +36,7 @@ mod limits;
 mod log;
 mod messages;
 mod office;
+mod operations;
 mod pace;
 mod parts;
 mod pinned_views;
