@@ -35,7 +35,7 @@ pub async fn request(address: SocketAddr, head: &str) -> Answer {
     Answer { status, head: head.to_string(), body: body.to_string() }
 }
 
-async fn get(address: SocketAddr, target: &str) -> Answer {
+pub async fn get(address: SocketAddr, target: &str) -> Answer {
     request(address, &format!("GET {target} HTTP/1.1\r\nHost: localhost:2379")).await
 }
 

@@ -2,11 +2,13 @@
 //! into, TLS, and the stop.
 
 mod framing;
+mod full_log;
 mod http;
 mod known_bugs;
 mod kv;
 mod lease;
 mod maintenance;
+mod metrics;
 mod server;
 mod space;
 mod stop;

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
+const NAME: &str = "default";
+const CLIENT_URL: &str = "http://localhost:2379";
+
 pub struct Server {
     pub addresses: Vec<SocketAddr>,
     pub node: node::Handle,
@@ -16,10 +19,12 @@ pub struct Server {
     dir: tempfile::TempDir,
 }
 
-/// Settings of a test: the rim's, and the quota.
+/// Settings of a test: the rim's, the quota, the disk, and what else the member is to be told.
 pub struct Setup {
     pub api: Config,
     pub quota_bytes: Option<u64>,
+    pub disk: Arc<dyn Disk>,
+    pub adjust: fn(&mut node::Config),
 }
 
 impl Default for Setup {
@@ -27,7 +32,7 @@ impl Default for Setup {
         let listen = plain(Serves::Everything);
         let api =
             Config { listen: vec![listen], rims: 2, request_timeout: Duration::from_secs(5), ..Config::default() };
-        Setup { api, quota_bytes: None }
+        Setup { api, quota_bytes: None, disk: Arc::new(OsDisk), adjust: |_| {} }
     }
 }
 
@@ -43,18 +48,23 @@ impl Server {
     }
 
     pub fn start_with(setup: Setup) -> Server {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let config = node_config(dir.path(), setup.quota_bytes);
-        let (name, urls) = (config.name.clone(), config.client_urls.clone());
-        let node = Node::start(config, disk, clock, &mut OsRng).expect("the member starts");
+        let server = Server::start_unready(setup);
         let publish = || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
-            runtime.block_on(node.handle().publish(&name, &urls)).expect("the member gets ready");
+            runtime.block_on(server.node.publish(NAME, &[CLIENT_URL.to_string()])).expect("the member gets ready");
         };
         // A test is asynchronous itself, and there is no waiting for a runtime inside of another.
         std::thread::scope(|scope| scope.spawn(publish).join().expect("no panic"));
+        server
+    }
+
+    /// Does not wait until the member leads, which may be never.
+    pub fn start_unready(setup: Setup) -> Server {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
+        let mut config = node_config(dir.path(), setup.quota_bytes);
+        (setup.adjust)(&mut config);
+        let node = Node::start(config, setup.disk, clock, &mut OsRng).expect("the member starts");
         let bound = api::bind(setup.api).expect("bound");
         let address = |listen: &Listen| match listen.address {
             Address::Tcp(address) => Some(address),
@@ -96,11 +106,11 @@ impl Drop for Server {
 
 fn node_config(dir: &std::path::Path, quota_bytes: Option<u64>) -> node::Config {
     node::Config {
-        name: "default".to_string(),
+        name: NAME.to_string(),
         data_dir: dir.join("data"),
         wal_dir: None,
         peer_urls: vec!["http://localhost:2380".to_string()],
-        client_urls: vec!["http://localhost:2379".to_string()],
+        client_urls: vec![CLIENT_URL.to_string()],
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),
         election_ticks: 10,

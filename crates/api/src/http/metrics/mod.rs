@@ -143,8 +143,16 @@ fn node(text: &mut Text, shared: &Shared) {
     text.counter("etcd_server_proposals_failed_total", "Proposals that failed.", metrics.proposals_failed.get());
     text.counter("etcd_server_slow_apply_total", "Entries that took long to apply.", metrics.slow_applies.get());
     let slow_reads = metrics.read_indexes_slow.get();
-    text.counter("etcd_server_slow_read_indexes_total", "Linearizable reads that waited long.", slow_reads);
-    text.counter("etcd_server_read_indexes_failed_total", "Linearizable reads that failed.", 0);
+    text.counter(
+        "etcd_server_slow_read_indexes_total",
+        "Linearizable reads that were not confirmed in time.",
+        slow_reads,
+    );
+    text.counter(
+        "etcd_server_read_indexes_failed_total",
+        "Linearizable reads that failed; a lost round is asked again.",
+        0,
+    );
     text.counter("etcd_debugging_lease_granted_total", "Leases granted.", metrics.leases_granted.get());
     text.counter("etcd_debugging_lease_revoked_total", "Leases revoked.", metrics.leases_revoked.get());
     text.counter("etcd_debugging_lease_renewed_total", "Renewals of leases.", metrics.leases_renewed.get());
