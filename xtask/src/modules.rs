@@ -30,20 +30,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // A version's checksum is of its payload, and a tombstone's payload is made in `version`.
     ("mvcc", &["crc", "version"]),
     // `Mvcc` is one type whose methods stand in a file for each matter.
-    ("mvcc", &["owner", "reclaim", "release", "txn"]),
-    // The threads of a member, and the handle to them, hold each other's ends.
-    ("node", &["apply", "apply_owner", "background", "driver", "handle", "operations", "pace", "status"]),
+    ("mvcc", &["checkpoint", "load", "owner", "space", "txn"]),
     // `State` is one type whose methods stand in a file for each matter, and its parts share one error.
     (
         "state",
         &[
             "apply",
             "budget",
+            "demand",
             "fault",
             "lease",
             "lease_clock",
             "lease_reader",
             "lease_terms",
+            "live",
             "state",
             "tables",
             "txn",

@@ -10,6 +10,7 @@
 //! entries are kept until there is space for their records (readers go on with the last view, space is reclaimed); any other fault
 //! ends the writing.
 
+use crate::answer::{Reply, Timings};
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
@@ -20,7 +21,6 @@ use crate::operations::Operations;
 use crate::reply::{Outbox, Slot};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
-use crate::{Reply, Timings};
 use model::{Command, LogIndex, Rejection, Revision, Term};
 use state::{LeaseClock, MeasuredEntry, NoSpace, Outcome, State, StateView};
 use std::collections::VecDeque;

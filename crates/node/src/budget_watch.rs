@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use state::BudgetState;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -14,7 +14,7 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct BudgetWatch {
     next_look: Duration,
-    said: HashMap<Bytes, Said>,
+    said: BTreeMap<Bytes, Said>,
 }
 
 #[derive(Debug, Clone, Copy)]

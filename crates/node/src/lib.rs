@@ -22,6 +22,7 @@
 //! run on any executor.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod apply;
 mod auto_compaction;
 mod background;
@@ -51,8 +52,9 @@ mod sync;
 mod threads;
 mod workplace;
 
+pub use answer::{RangeAnswer, Reply, Timings};
 pub use auto_compaction::AutoCompaction;
-pub use handle::{Handle, RangeAnswer, Reply, Timings};
+pub use handle::Handle;
 pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;
 pub use start::{Config, Node, StartError};

@@ -12,7 +12,7 @@
 //! Invariants: entries go to apply in log order, in the `Turn`s' order; a report says how things are, not what changed, so that of
 //! several only the last counts, but for a durable checkpoint and a term that began: those are said once.
 
-use crate::Reply;
+use crate::answer::Reply;
 use crate::leader_clock::LeaderClock;
 use crate::reply::Slot;
 use bytes::Bytes;

@@ -129,7 +129,7 @@ impl Node {
         let tick = config.tick;
         let (parts, queues, data_dir) = assemble(config, disk, clock, rng)?;
         let handle = Handle::new(queues.shared.clone());
-        let threads = Threads::start(parts, queues, tick)?;
+        let threads = Threads::start(parts, queues, tick).map_err(StartError::Thread)?;
         Ok(Node { handle, threads, _data_dir: data_dir })
     }
 

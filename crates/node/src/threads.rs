@@ -18,7 +18,6 @@ use crate::messages::{ApplyMessage, DriverMessage};
 use crate::parts::{ApplySeat, BackgroundSeat, DriverSeat, LogSeat, Parts, Queues};
 use crate::relay::Relay;
 use crate::shared::Shared;
-use crate::start::StartError;
 use crate::sync::lock;
 use crate::workplace::Workplace;
 use state::State;
@@ -42,7 +41,7 @@ struct Shell {
 }
 
 impl Threads {
-    pub(crate) fn start(parts: Parts, queues: Queues, tick: Duration) -> Result<Threads, StartError> {
+    pub(crate) fn start(parts: Parts, queues: Queues, tick: Duration) -> std::io::Result<Threads> {
         let Parts { driver, log, apply, background } = parts;
         let shell = Arc::new(Shell {
             queues,
@@ -60,7 +59,7 @@ impl Threads {
         Ok(threads)
     }
 
-    fn spawn(&mut self, name: &str, run: impl FnOnce(&Shell) + Send + 'static) -> Result<(), StartError> {
+    fn spawn(&mut self, name: &str, run: impl FnOnce(&Shell) + Send + 'static) -> std::io::Result<()> {
         let shell = self.shell.clone();
         shell.running.add();
         let run = move || {
@@ -68,7 +67,7 @@ impl Threads {
             shell.running.remove();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-        self.joins.push(thread.map_err(StartError::Thread)?);
+        self.joins.push(thread?);
         Ok(())
     }
 

@@ -48,5 +48,4 @@ pub use outcome::{Applied, Deleted, NoSpace, OperationOutcome, Outcome, Proposal
 pub use quota::Quota;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};
 pub use tables::{AppliedUpTo, Tables, TablesError};
-pub use txn::is_read_only;
 pub use view::StateView;

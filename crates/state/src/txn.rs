@@ -96,7 +96,7 @@ impl Path {
 }
 
 /// True if the txn can be answered from a view: it only reads, in both branches, and nests nothing (etcd's rule).
-pub fn is_read_only(txn: &Txn) -> bool {
+fn is_read_only(txn: &Txn) -> bool {
     txn.success.iter().chain(&txn.failure).all(|operation| matches!(operation, Operation::Range(_)))
 }
 

@@ -84,7 +84,7 @@ impl StateView {
         self.quota.0
     }
 
-    /// Answers a txn that only reads (`is_read_only`, which the caller has asked). Refuses it if one of its reads names a
+    /// Answers a txn that only reads, of which the caller is sure. Refuses it if one of its reads names a
     /// revision that is compacted or in the future; fails if the disk does.
     pub fn txn(&self, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
         txn::read(&self.kv, txn)
