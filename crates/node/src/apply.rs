@@ -128,6 +128,7 @@ struct CheckpointPace {
 
 impl Apply {
     pub(crate) fn new(config: ApplyConfig, shared: Arc<Shared>, state: State) -> Apply {
+        shared.progress.applied.store(state.applied().index.0, Ordering::Release);
         Apply {
             config,
             shared,
@@ -200,7 +201,7 @@ impl Apply {
         // Only after everything was begun that could be is it certain that waiting would not help.
         let is_stuck = window_bytes == 0 && !self.gives_back() && !wants_upkeep;
         let report = ApplyReport {
-            applied: self.applied,
+            applied: self.shared.published(),
             window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes },
             settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
             checkpoint_durable: self.checkpoint_durable.take(),
@@ -490,6 +491,10 @@ impl Apply {
             self.end_shortage();
         }
         let view = Arc::new(self.state.view());
+        assert_eq!(view.applied().index, self.applied, "a view holds what was applied");
+        let before = self.shared.view.load();
+        assert!(view.revision() >= before.revision(), "the published revision does not step back");
+        drop(before);
         self.shared.view.store(view.clone());
         self.hash_compactions(&view);
         self.shared.progress.applied.store(self.applied.0, Ordering::Release);
@@ -583,6 +588,8 @@ impl Apply {
     }
 
     fn finish_clean(&mut self, cleaned: Option<Box<state::Cleaned>>) {
+        assert!(self.reclaim.running, "what is cleaned was asked for");
+        assert!(!self.reclaim.follows, "copies of one job are followed before the next");
         self.reclaim.running = false;
         let Some(cleaned) = cleaned else {
             self.reclaim.not_before = self.shared.clock.monotonic() + RECLAIM_RETRY_INTERVAL;
@@ -623,12 +630,14 @@ impl Apply {
     }
 
     fn finish_checkpoint(&mut self, done: Option<Box<state::CheckpointDone>>) {
+        assert!(self.checkpoint.running, "a checkpoint that is done was asked for");
         self.checkpoint.running = false;
         let Some(done) = done else {
             self.checkpoint.again_at = Some(self.shared.clock.monotonic() + DISK_RETRY_INTERVAL);
             return;
         };
         let index = done.applied();
+        assert!(index <= self.applied, "a checkpoint holds entry {index}, but only {} is applied", self.applied);
         let leftovers = self.state.finish_checkpoint(*done);
         // The view before it holds files open that are to be removed.
         self.renew_view();

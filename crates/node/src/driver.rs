@@ -59,6 +59,8 @@ pub(crate) struct Driver {
     logging: Logging,
     office: Option<Arc<Office>>,
     chores: Chores,
+    /// The last entry that went to apply.
+    committed: LogIndex,
     applied: LogIndex,
     window_bytes: u64,
     settleable: Option<SpaceSettle>,
@@ -106,6 +108,7 @@ impl Driver {
             chores: Chores::new(config.auto_compaction, config.pressure_retention, now, revision),
             config,
             shared,
+            committed: LogIndex(consensus.status().applied),
             applied: LogIndex(consensus.status().applied),
             consensus,
             proposals: Vec::new(),
@@ -161,6 +164,7 @@ impl Driver {
     fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
         let ApplyReport { applied, window_bytes, settleable, checkpoint_durable, term_begun, failed } = report;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
+        assert!(applied <= self.committed, "applied {applied} is reported, but {} went to apply", self.committed);
         self.applied = applied;
         self.window_bytes = window_bytes;
         self.settleable = settleable;
@@ -192,7 +196,9 @@ impl Driver {
         self.logging.stalled = stalled;
         self.shared.progress.log_stalled.store(stalled, Ordering::Relaxed);
         let Some(durable) = durable else { return };
+        assert!(!stalled, "a log that made ready {durable} durable is not stalled");
         let logging = &mut self.logging;
+        assert!(logging.at_work.iter().any(|(number, _)| *number == durable), "ready {durable} was given to the log");
         while logging.at_work.pop_front_if(|(number, _)| *number <= durable).is_some() {}
         let durable = match logging.behind.take_if(|_| logging.at_work.is_empty()) {
             Some(behind) => behind,
@@ -276,6 +282,8 @@ impl Driver {
                 self.logging.messages.push_back((number, messages_after_sync));
             }
             for entry in committed {
+                let before = turn.committed.last().map_or(self.committed, |before| LogIndex(before.entry.index));
+                assert_eq!(entry.index, before.0 + 1, "entries go to apply in log order without a gap");
                 let in_flight = self.take_in_flight(LogIndex(entry.index), Term(entry.term));
                 turn.committed.push(Committed { entry, decoded: None, in_flight });
             }
@@ -284,6 +292,8 @@ impl Driver {
                 let hard_state = hard_state.or(self.logging.commit.take());
                 self.logging.commit = None;
                 self.logging.behind = None;
+                let before = self.logging.at_work.back().map_or(0, |(before, _)| *before);
+                assert!(number > before, "ready {number} goes to the log after {before}");
                 self.logging.at_work.push_back((number, now));
                 output.log.push(LogRequest::Write(LogWork { number, entries, hard_state }));
             } else {
@@ -291,6 +301,7 @@ impl Driver {
                 self.pass_unwritten(number, output);
             }
         }
+        self.committed = turn.committed.last().map_or(self.committed, |last| LogIndex(last.entry.index));
         self.publish_progress();
         self.give_turn(turn, output);
     }

@@ -39,7 +39,11 @@ impl Log {
         let mut prove = false;
         for request in requests.drain(..) {
             match request {
-                LogRequest::Write(work) => self.waiting.push_back(work),
+                LogRequest::Write(work) => {
+                    let before = self.waiting.back().map_or(0, |before| before.number);
+                    assert!(work.number > before, "ready {} is to be written after {before}", work.number);
+                    self.waiting.push_back(work);
+                }
                 LogRequest::Trim(index) => self.wal.trim(index),
                 LogRequest::Prove => prove = true,
             }
@@ -74,6 +78,7 @@ impl Log {
             self.wal.fail_over().inspect_err(|fault| self.give_up(fault))?;
             self.failed = false;
         }
+        assert!(self.appended <= self.waiting.len(), "what the log has taken is still waited for");
         let started = self.shared.clock.monotonic();
         let appends = self.appended < self.waiting.len();
         while let Some(work) = self.waiting.get(self.appended) {

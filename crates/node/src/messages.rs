@@ -116,6 +116,7 @@ pub(crate) enum ApplyMessage {
 /// From apply to the driver.
 #[derive(Debug, Default)]
 pub(crate) struct ApplyReport {
+    /// And published.
     pub(crate) applied: LogIndex,
     /// Bytes that may be written, of what is applied, before the store's files are too long.
     pub(crate) window_bytes: u64,

@@ -10,9 +10,7 @@ use crate::inbox::Inbox;
 use crate::log::Log;
 use crate::messages::{ApplyMessage, ApplyReport, DriverMessage, Job, JobDone, LogRequest};
 use crate::shared::Shared;
-use model::LogIndex;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A part with the space for what it takes from its queue.
@@ -127,7 +125,7 @@ impl Queues {
                 self.shared.store_faulted(&fault);
                 *cell = None;
                 self.apply.abandon();
-                let applied = LogIndex(self.shared.progress.applied.load(Ordering::Acquire));
+                let applied = self.shared.published();
                 (ApplyReport { applied, failed: true, ..ApplyReport::default() }, true, (Next::Stop, false))
             }
         };

@@ -14,7 +14,7 @@ use crate::signal::EventSignals;
 use crate::status::{Metrics, Progress};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
-use model::{ClusterId, Command, Entry, MemberId, RequestId};
+use model::{ClusterId, Command, Entry, LogIndex, MemberId, RequestId};
 use state::{LiveTables, StateView};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +47,11 @@ impl Shared {
         } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
             tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
         }
+    }
+
+    /// The last entry whose effect is published.
+    pub(crate) fn published(&self) -> LogIndex {
+        LogIndex(self.progress.applied.load(Ordering::Acquire))
     }
 
     /// The member cannot go on.

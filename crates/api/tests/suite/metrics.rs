@@ -306,8 +306,8 @@ async fn reclaim(server: &Server, disk: &FullLog, watched: &mut Watched) {
         }
     });
     let names = [
-        "bowline_reclaim_held_back_bytes",
-        "bowline_unreleased_bytes",
+        "bowline_reclaim_backpressure_bytes",
+        "bowline_unsettled_bytes",
         "bowline_reclaim_relocated_records_total",
         "bowline_reclaim_relocated_bytes_total",
         "bowline_reclaim_segments_removed_total",
