@@ -8,6 +8,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+/// A file that is opened `direct` is read and written in whole blocks of this: memory, offset and length are multiples of it.
+/// No disk in use has larger ones.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// How to open a file. `read` and `write` may both be set; `create_new` fails if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Open {
@@ -15,13 +19,15 @@ pub struct Open {
     pub write: bool,
     pub create: bool,
     pub create_new: bool,
+    /// Past the page cache, where the file system can do that safely; elsewhere through it. Either way in whole blocks.
+    pub direct: bool,
 }
 
 impl Open {
-    pub const READ: Open = Open { read: true, write: false, create: false, create_new: false };
-    pub const READ_WRITE: Open = Open { read: true, write: true, create: false, create_new: false };
-    pub const CREATE: Open = Open { read: true, write: true, create: true, create_new: false };
-    pub const CREATE_NEW: Open = Open { read: true, write: true, create: false, create_new: true };
+    pub const READ: Open = Open { read: true, write: false, create: false, create_new: false, direct: false };
+    pub const READ_WRITE: Open = Open { write: true, ..Open::READ };
+    pub const CREATE: Open = Open { create: true, ..Open::READ_WRITE };
+    pub const CREATE_NEW: Open = Open { create_new: true, ..Open::READ_WRITE };
 }
 
 pub trait Disk: Send + Sync + Debug {
@@ -70,6 +76,18 @@ pub trait File: Send + Sync + Debug {
 
     /// Writes all of `data`. Not durable before a sync; after an error any part of it may be written.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `data` and makes it durable. Promises nothing about other bytes of the file, written before or not. After
+    /// an error any part of it may be written, and as after a failed sync the file must not be relied on for it.
+    fn write_durably(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(data, offset)?;
+        self.sync_data()
+    }
+
+    /// Whether writes go past the page cache. It may turn out with the first write that they cannot.
+    fn is_direct(&self) -> bool {
+        false
+    }
 
     /// Makes written data durable. After an error nothing may be assumed about data written since the last success, and a
     /// later success says nothing about it either.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod direct;
 mod disk;
 mod os_disk;
 mod overlay;
@@ -12,7 +13,7 @@ mod priority;
 mod rng;
 
 pub use clock::{Clock, OsClock};
-pub use disk::{Disk, File, LockGuard, Open};
+pub use disk::{BLOCK_BYTES, Disk, File, LockGuard, Open};
 pub use os_disk::OsDisk;
 pub use overlay::Overlay;
 pub use priority::give_way;

@@ -1,5 +1,6 @@
 //! The operating system's disk.
 
+use crate::direct::Direct;
 use crate::disk::{Disk, File, LockGuard, Open};
 use rustix::fs::{FallocateFlags, FlockOperation};
 use std::fs::{self, OpenOptions};
@@ -12,7 +13,10 @@ use std::sync::Arc;
 pub struct OsDisk;
 
 #[derive(Debug)]
-struct OsFile(fs::File);
+struct OsFile {
+    file: fs::File,
+    direct: Direct,
+}
 
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
@@ -28,7 +32,8 @@ impl Disk for OsDisk {
             .mode(FILE_MODE)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
             .open(path)?;
-        Ok(Arc::new(OsFile(file)))
+        let direct = if how.direct { Direct::begin(&file) } else { Direct::default() };
+        Ok(Arc::new(OsFile { file, direct }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -76,7 +81,7 @@ impl File for OsFile {
     fn read_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<usize> {
         let wanted = buffer.len();
         while !buffer.is_empty() {
-            match self.0.read_at(buffer, offset) {
+            match self.file.read_at(buffer, offset) {
                 Ok(0) => break,
                 Ok(read) => {
                     buffer = buffer.get_mut(read..).unwrap_or_default();
@@ -90,19 +95,27 @@ impl File for OsFile {
     }
 
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.direct.write(&self.file, data, offset)
+    }
+
+    fn write_durably(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.direct.write_durably(&self.file, data, offset)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.is_on()
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, length) {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, length) {
             // A file system without it gives space when it is written; the error then comes there.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 let grown = offset.saturating_add(length);
@@ -113,11 +126,11 @@ impl File for OsFile {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 use crate::world::{FileId, FileState, World};
-use io::{Disk, File, LockGuard, Open};
+use io::{BLOCK_BYTES, Disk, File, LockGuard, Open};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,8 @@ pub struct SimDisk {
 struct SimFile {
     world: Arc<Mutex<World>>,
     id: FileId,
+    /// Opened so: everything must be in whole blocks.
+    direct: bool,
 }
 
 /// Releases the lock when dropped.
@@ -27,9 +29,16 @@ struct HeldLock {
 }
 
 impl SimFile {
-    fn open(shared: &Arc<Mutex<World>>, world: &mut World, id: FileId) -> Arc<SimFile> {
+    fn open(shared: &Arc<Mutex<World>>, world: &mut World, id: FileId, how: Open) -> Arc<SimFile> {
         world.files[id].handles += 1;
-        Arc::new(SimFile { world: shared.clone(), id })
+        Arc::new(SimFile { world: shared.clone(), id, direct: how.direct })
+    }
+
+    /// What a disk without a page cache would refuse.
+    fn check_blocks(&self, data: &[u8], offset: u64) {
+        let numbers = [data.as_ptr().addr(), data.len(), offset as usize];
+        let whole = numbers.iter().all(|number| number.is_multiple_of(BLOCK_BYTES));
+        assert!(!self.direct || whole, "{} bytes at {offset} of a direct file are not whole blocks", data.len());
     }
 }
 
@@ -133,7 +142,7 @@ impl Disk for SimDisk {
                 id
             }
         };
-        Ok(SimFile::open(&self.world, &mut world, id))
+        Ok(SimFile::open(&self.world, &mut world, id, how))
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
@@ -204,6 +213,7 @@ impl Disk for SimDisk {
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.check_blocks(buffer, offset);
         let world = lock(&self.world);
         world.check_power()?;
         if world.plan.reads_fail {
@@ -218,6 +228,7 @@ impl File for SimFile {
 
     /// A write that fails leaves half of its data behind; one that finds no space, what fits.
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.check_blocks(data, offset);
         let mut world = lock(&self.world);
         if let Err(error) = world.check_space(self.id, offset as usize + data.len()) {
             let fits = (world.length_max(self.id) as usize).saturating_sub(offset as usize).min(data.len());
@@ -238,6 +249,17 @@ impl File for SimFile {
                 Err(error)
             }
         }
+    }
+
+    /// Two steps, as the data may be written and then not become durable.
+    fn write_durably(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.write_at(data, offset)?;
+        let mut world = lock(&self.world);
+        let stepped = world.step();
+        if stepped.is_ok() || world.check_power().is_ok() {
+            world.sync_range(self.id, offset as usize..offset as usize + data.len(), stepped.is_ok());
+        }
+        stepped
     }
 
     fn sync_data(&self) -> Result<()> {
@@ -311,6 +333,18 @@ mod tests {
         assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"synced"]);
         file.write_at(b"later!", 0).expect("it is written");
         assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"later!", b"synced"]);
+    }
+
+    #[test]
+    fn a_durable_write_promises_nothing_about_what_was_written_before() {
+        let (disk, file) = written();
+        file.write_at(b"ABCDEF", 0).expect("it is written");
+        disk.fail_at(disk.steps() + 1, ErrorKind::Other);
+        file.write_durably(b"xx", 4).expect_err("the second half of it fails");
+        file.write_durably(b"12", 2).expect("it is durable");
+        let contents = outcomes(&disk);
+        assert!(contents.iter().all(|content| content[2..] == *b"12ed"), "{contents:?}");
+        assert!(contents.contains(b"sy12ed".as_slice()) && contents.contains(b"AB12ed".as_slice()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const SECTOR_BYTES: usize = 512;
@@ -111,6 +112,17 @@ impl World {
         }
     }
 
+    /// The end of a durable write: only what it wrote is on the disk, or, if it failed, dropped as by a failed sync.
+    pub(crate) fn sync_range(&mut self, file: FileId, range: Range<usize>, succeeds: bool) {
+        let state = &mut self.files[file];
+        let pending = std::mem::take(&mut state.pending);
+        state.pending = pending.into_iter().flat_map(|change| change.outside(&range)).collect();
+        if succeeds {
+            let written = Change::Write { offset: range.start, data: state.content[range].to_vec() };
+            written.apply(&mut state.durable);
+        }
+    }
+
     /// The content as it is now is what the disk holds.
     pub(crate) fn make_durable(&mut self, file: FileId) {
         let state = &mut self.files[file];
@@ -199,6 +211,16 @@ impl Change {
                 content[*offset..end].copy_from_slice(data);
             }
         }
+    }
+
+    /// The parts of it that do not lie in `range`.
+    fn outside(self, range: &Range<usize>) -> Vec<Change> {
+        let Change::Write { offset, data } = self else { return vec![self] };
+        let (before, rest) = data.split_at(range.start.saturating_sub(offset).min(data.len()));
+        let (_, after) = rest.split_at(range.end.saturating_sub(offset + before.len()).min(rest.len()));
+        let parts = [(offset, before), (offset + data.len() - after.len(), after)];
+        let kept = parts.into_iter().filter(|(_, part)| !part.is_empty());
+        kept.map(|(offset, part)| Change::Write { offset, data: part.to_vec() }).collect()
     }
 
     /// Applies the part of it that a power cut lets through: whole sectors, any of them.
