@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - After `sync` returns, everything appended before survives the end of the process and the loss of power.
-//! - One sync of one file per group, on space that was written before, so that it costs one flush of data and none of metadata.
+//! - One durable write to one file per group, on space that was written before, so that it costs one flush of data and none of
+//!   metadata.
 //! - What was synced and is damaged later is refused at start, naming file and offset. A torn tail is cut off.
 //! - After a failed write or sync the file is never written again: `fail_over` or stop.
 //! - Running out of space is reported before anything is written, and the log stays usable.
@@ -12,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod buffer;
 mod fault;
 mod files;
 mod format;

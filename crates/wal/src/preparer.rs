@@ -7,7 +7,7 @@
 use crate::fault::{Fault, Result};
 use crate::files;
 use crate::pool::{SPARES_MAX, SharedPool};
-use io::{Disk, File, Open};
+use io::{BLOCK_BYTES, Disk, File, Open};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,13 @@ use std::sync::Arc;
 /// Zeros are written in pieces with a sync after each, so that the log's own syncs never wait for more than one of them.
 const PIECE_BYTES: usize = 1 << 20;
 
-static ZEROS: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
+/// Aligned, since spares are written past the page cache: they are not read, and the log writes them so.
+#[repr(align(4096))]
+struct Zeros([u8; PIECE_BYTES]);
+
+static ZEROS: Zeros = Zeros([0; PIECE_BYTES]);
+
+const _: () = assert!(align_of::<Zeros>() == BLOCK_BYTES && PIECE_BYTES.is_multiple_of(BLOCK_BYTES));
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,16 +117,17 @@ impl Preparer {
     /// Reserves the space first: a full disk shows here, and nothing is left behind.
     fn begin(&self, bytes: u64) -> Result<Building> {
         let path = self.directory.join(files::SPARE_TEMPORARY);
-        let file = self.disk.open(&path, Open::CREATE).map_err(Fault::io("create", &path))?;
+        let how = Open { direct: true, ..Open::CREATE };
+        let file = self.disk.open(&path, how).map_err(Fault::io("create", &path))?;
         files::reserve(&*self.disk, &*file, &path, bytes)?;
         Ok(Building { file, bytes, filled: 0 })
     }
 
     fn fill(&self, building: &mut Building) -> Result<()> {
         let path = self.directory.join(files::SPARE_TEMPORARY);
-        let piece = ZEROS.len().min((building.bytes - building.filled) as usize);
-        building.file.write_at(&ZEROS[..piece], building.filled).map_err(Fault::io("write", &path))?;
-        building.file.sync_data().map_err(Fault::io("sync", &path))?;
+        let piece = ZEROS.0.len().min((building.bytes - building.filled) as usize);
+        let written = building.file.write_durably(&ZEROS.0[..piece], building.filled);
+        written.map_err(Fault::io("write and sync", &path))?;
         building.filled += piece as u64;
         Ok(())
     }

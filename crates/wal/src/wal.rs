@@ -1,15 +1,19 @@
 //! Writing the log.
 //!
 //! ```text
-//! append ─▶ buffer ─▶ write ─▶ page cache ─▶ sync ─▶ durable
+//! append ─▶ buffer ─▶ sync ─▶ durable
 //!           holds everything since the last successful sync, so that it can be written again elsewhere
 //! ```
+//! A group is one durable write of whole blocks past the page cache, if the disk can do that (`io::Disk`). The first of them may
+//! hold the end of what is durable already, which is written again as it is; behind the tip stand zeros up to the next block.
+//! Segments are only read at start, before anything is written to them, so the page cache never has anything newer or older.
 //!
 //! What the caller does with a fault: if `is_no_space`, the same call again once there is space (a refused `append` has taken
 //! nothing in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if `fail_over` fails for
 //! another reason than space, the member stops.
 
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
+use crate::buffer::{Buffer, block_start};
 use crate::fault::{Fault, Result};
 use crate::files::{self, FIRST_TEMPORARY, NEXT_TEMPORARY, Name};
 use crate::format::{HEADER_BYTES, Header, RECORD_HEADER_BYTES, Salt, padded, seal};
@@ -18,7 +22,7 @@ use crate::preparer::Preparer;
 use crate::recover::{Found, Recovered, SegmentRange, recover};
 use bytes::Bytes;
 use consensus::{Entry, HardState, Position};
-use io::{Disk, File, Open};
+use io::{BLOCK_BYTES, Disk, File, Open};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,9 +32,6 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// A record ends with the entry that takes it beyond this.
 const RECORD_BYTES: u64 = 4 << 20;
-
-/// A buffer that a big group has grown is given back.
-const BUFFER_BYTES_KEPT: usize = 4 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -70,8 +71,8 @@ pub struct Wal {
     /// Where the segment before the active one ends.
     follows: Tip,
     /// The active segment's bytes from `durable.end` to `tip.end`.
-    buffer: Vec<u8>,
-    /// How much of the buffer is written.
+    buffer: Buffer,
+    /// How much of that is written, though not durable.
     written: usize,
     /// The hard state has changed since the last record.
     state_pending: bool,
@@ -94,6 +95,7 @@ struct Tip {
 struct SegmentFile {
     path: PathBuf,
     file: Arc<dyn File>,
+    /// How far records may reach.
     bytes: u64,
     /// The file has grown since its last sync.
     has_grown: bool,
@@ -144,12 +146,14 @@ impl Wal {
         let mut sealed = VecDeque::from(found.segments);
         let range = sealed.pop_back().expect("a log has at least one segment");
         let path = files::segment_path(directory, range.sequence);
-        let file = disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
-        let bytes = file.len().map_err(Fault::io("measure", &path))?;
-        if !options.no_sync {
-            let renewed = write_again(&*file, found.group, found.end).and_then(|()| file.sync_all());
-            renewed.map_err(Fault::io("write again the newest group of", &path))?;
+        let reader = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
+        let mut file = open_segment(&*disk, path, options)?;
+        if !file.bytes.is_multiple_of(BLOCK_BYTES as u64) {
+            // Cut short, or grown by a release that did not write whole blocks.
+            let bytes = file.bytes;
+            grow(&mut file, bytes)?;
         }
+        let buffer = renew(&*reader, &mut file, found.group, found.end, options)?;
         let recovered = found.recovered;
         let tip = Tip {
             end: found.end,
@@ -161,7 +165,6 @@ impl Wal {
         let next_spare = Some(spares.iter().max().map_or(0, |newest| newest.saturating_add(1)));
         pool.lock().spares.extend(spares);
         pool.lock().active = range.sequence;
-        let file = SegmentFile { path, file, bytes, has_grown: false };
         let active = Active { range, salt: Salt::new(found.log_id, range.sequence), file };
         let wal = Wal {
             disk,
@@ -177,7 +180,7 @@ impl Wal {
             tip,
             durable: tip,
             follows: tip,
-            buffer: Vec::new(),
+            buffer,
             written: 0,
             state_pending: false,
             unproven: true,
@@ -204,7 +207,9 @@ impl Wal {
     /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be repeated.
     pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
         self.check_append(entries);
-        self.ensure_space(append_bytes_max(entries))?;
+        let bytes = append_bytes_max(entries);
+        self.ensure_space(bytes)?;
+        self.buffer.reserve(bytes as usize);
         if let Some(state) = hard_state {
             let binding = (state.term, state.vote) != (self.tip.hard_state.term, self.tip.hard_state.vote);
             self.state_pending |= state != self.tip.hard_state;
@@ -220,19 +225,19 @@ impl Wal {
         Ok(())
     }
 
-    /// Hands everything to the operating system without waiting for the disk, a commit index that came without entries too.
+    /// Hands everything to the disk without waiting until it is durable, a commit index that came without entries too.
     /// To be called whenever there is nothing to sync and the caller is about to wait: a record behind the newest group proves
     /// later that the group was durable. Returns how many bytes were written.
     pub fn write(&mut self) -> Result<usize> {
         self.check_health()?;
-        if self.state_pending || (self.unproven && self.buffer.is_empty()) {
+        if self.state_pending || (self.unproven && self.buffer.records().is_empty()) {
             self.ensure_space(append_bytes_max(&[]))?;
             self.push_record(&[]);
         }
         self.write_buffer()
     }
 
-    /// Makes everything appended durable: at most one write and one sync. Returns how many bytes became durable.
+    /// Makes everything appended durable, with one write. Returns how many bytes became durable.
     pub fn sync(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending {
@@ -258,10 +263,10 @@ impl Wal {
         let hard_state = self.tip.hard_state;
         if begun {
             self.begin_segment(next, self.durable);
-            self.append_again(&unsynced);
+            self.append_again(unsynced.records());
         } else {
             self.replace_segment(next);
-            self.append_again(&unsynced[HEADER_BYTES..]);
+            self.append_again(&unsynced.records()[HEADER_BYTES..]);
         }
         self.state_pending = self.tip.hard_state != hard_state;
         self.tip.hard_state = hard_state;
@@ -304,6 +309,11 @@ impl Wal {
     /// Segments that hold the log; those trimmed are not counted.
     pub fn segments(&self) -> usize {
         self.sealed.len() + 1
+    }
+
+    /// Whether groups are written past the page cache. Where they are not, each costs a write and a sync.
+    pub fn is_direct(&self) -> bool {
+        self.active.file.file.is_direct()
     }
 
     fn check_health(&self) -> Result<()> {
@@ -376,9 +386,7 @@ impl Wal {
             files::reserve(&*self.disk, &*file, &from, bytes)?;
             self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
         }
-        let file = self.disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
-        let bytes = file.len().map_err(Fault::io("measure", &path))?;
-        Ok(SegmentFile { path, file, bytes, has_grown: false })
+        open_segment(&*self.disk, path, self.options)
     }
 
     /// Goes on in `next`, as the segment after the active one, which ends at `follows`.
@@ -394,7 +402,7 @@ impl Wal {
     }
 
     fn start_segment(&mut self, sequence: u64, file: SegmentFile) {
-        assert!(self.buffer.is_empty(), "the segment before is complete");
+        assert!(self.buffer.records().is_empty(), "the segment before is complete");
         let follows = self.follows;
         let header = Header {
             sequence,
@@ -406,7 +414,8 @@ impl Wal {
             hard_state: follows.hard_state,
         };
         let (bytes, crc) = header.encode();
-        self.buffer.extend_from_slice(&bytes);
+        self.buffer.begin_file();
+        self.buffer.end().extend_from_slice(&bytes);
         self.written = 0;
         let range = SegmentRange::new(sequence, follows.last.index);
         self.active = Active { range, salt: Salt::new(self.log_id, sequence), file };
@@ -418,7 +427,7 @@ impl Wal {
     fn push_record(&mut self, entries: &[Entry]) {
         let state = std::mem::take(&mut self.state_pending) || entries.is_empty();
         let start = self.begin_record();
-        put_batch(&mut self.buffer, state.then_some(self.tip.hard_state), entries);
+        put_batch(self.buffer.end(), state.then_some(self.tip.hard_state), entries);
         self.end_record(start);
         self.took(entries);
     }
@@ -432,19 +441,22 @@ impl Wal {
     }
 
     fn begin_record(&mut self) -> usize {
-        let start = self.buffer.len();
-        assert_eq!(self.durable.end + start as u64, self.tip.end, "the buffer reaches from the durable end to the tip");
-        self.buffer.resize(start + RECORD_HEADER_BYTES, 0);
+        let records = self.buffer.records().len() as u64;
+        assert_eq!(self.durable.end + records, self.tip.end, "the buffer reaches from the durable end to the tip");
+        let out = self.buffer.end();
+        let start = out.len();
+        out.resize(start + RECORD_HEADER_BYTES, 0);
         start
     }
 
     fn end_record(&mut self, start: usize) {
         let offset = self.tip.end;
         let group = u32::try_from(self.durable.end).expect("segments are shorter than 4 GiB");
-        let record = &mut self.buffer[start..];
+        let out = self.buffer.end();
+        let record = &mut out[start..];
         self.tip.link = seal(record, self.active.salt, offset, self.tip.link, self.run, group);
         let bytes = padded(record.len() as u64);
-        self.buffer.resize(start + bytes as usize, 0);
+        out.resize(start + bytes as usize, 0);
         self.tip.end = offset + bytes;
         self.unproven = false;
     }
@@ -456,7 +468,7 @@ impl Wal {
             let (record, rest) = records.split_at(padded((RECORD_HEADER_BYTES + length) as u64) as usize);
             let payload = &record[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + length];
             let start = self.begin_record();
-            self.buffer.extend_from_slice(payload);
+            self.buffer.end().extend_from_slice(payload);
             self.end_record(start);
             let batch = decode_batch(Bytes::copy_from_slice(payload)).expect("this process wrote it");
             self.tip.hard_state = batch.hard_state.unwrap_or(self.tip.hard_state);
@@ -465,42 +477,56 @@ impl Wal {
         }
     }
 
+    /// Writes what is not written, not durably.
     fn write_buffer(&mut self) -> Result<usize> {
-        let unwritten = &self.buffer[self.written..];
-        if unwritten.is_empty() {
+        let bytes = self.buffer.records().len() - self.written;
+        if bytes == 0 {
             return Ok(0);
         }
-        let bytes = unwritten.len();
         let file = &self.active.file;
-        if let Err(error) = file.file.write_at(unwritten, self.durable.end + self.written as u64) {
+        let written = self.buffer.write(self.durable.end, self.written, |blocks, at| file.file.write_at(blocks, at));
+        if let Err(error) = written {
             self.health = Health::FileFailed;
             return Err(Fault::io("write", &file.path)(error));
         }
-        self.written = self.buffer.len();
+        self.written += bytes;
         Ok(bytes)
     }
 
     fn sync_buffer(&mut self) -> Result<usize> {
-        self.write_buffer()?;
-        if self.buffer.is_empty() {
+        let bytes = self.buffer.records().len();
+        if bytes == 0 {
             return Ok(0);
         }
-        let file = &mut self.active.file;
-        if !self.options.no_sync {
-            let synced = if file.has_grown { file.file.sync_all() } else { file.file.sync_data() };
-            if let Err(error) = synced {
-                self.health = Health::FileFailed;
-                return Err(Fault::io("sync", &file.path)(error));
-            }
-            file.has_grown = false;
+        if self.options.no_sync {
+            self.write_buffer()?;
+        } else {
+            self.write_durably()?;
         }
-        let bytes = self.buffer.len();
         self.durable = self.tip;
         self.written = 0;
-        self.buffer.clear();
-        self.buffer.shrink_to(BUFFER_BYTES_KEPT);
+        self.buffer.settle();
         self.unproven = std::mem::take(&mut self.group_matters);
         Ok(bytes)
+    }
+
+    /// All of the buffer, also what was written before: a durable write says nothing about other bytes.
+    fn write_durably(&mut self) -> Result<()> {
+        let file = &mut self.active.file;
+        let written = self.buffer.write(self.durable.end, 0, |blocks, at| {
+            if file.has_grown {
+                file.file.write_at(blocks, at)?;
+                file.file.sync_all()
+            } else {
+                file.file.write_durably(blocks, at)
+            }
+        });
+        if let Err(error) = written {
+            self.health = Health::FileFailed;
+            return Err(Fault::io("write and sync", &file.path)(error));
+        }
+        file.has_grown = false;
+        Ok(())
     }
 }
 
@@ -522,22 +548,47 @@ fn append_bytes_max(entries: &[Entry]) -> u64 {
     batch + (batch / RECORD_BYTES + 1) * RECORD_OVERHEAD_MAX
 }
 
-/// Writes what stands from `from` to `to` over itself. A process that was killed leaves records that no sync has covered, and
-/// one that saw a sync fail leaves records that the kernel may hold for written although they are not. They are about to be
-/// relied on, and only what was written again is sure to be part of the next sync.
-fn write_again(file: &dyn File, from: u64, to: u64) -> std::io::Result<()> {
-    let mut offset = from;
+/// A segment to be written.
+fn open_segment(disk: &dyn Disk, path: PathBuf, options: Options) -> Result<SegmentFile> {
+    // What need not be durable is left to the page cache.
+    let how = Open { direct: !options.no_sync, ..Open::READ_WRITE };
+    let file = disk.open(&path, how).map_err(Fault::io("open", &path))?;
+    let bytes = file.len().map_err(Fault::io("measure", &path))?;
+    Ok(SegmentFile { path, file, bytes, has_grown: false })
+}
+
+/// Writes the newest group, from `group` to `end`, over itself. A process that was killed leaves records that no sync has covered,
+/// and one that saw a sync fail leaves records that the kernel may hold for written although they are not. They are about to be
+/// relied on, and only what was written again is sure to be durable. Returns the buffer to go on with behind `end`.
+fn renew(reader: &dyn File, file: &mut SegmentFile, group: u64, end: u64, options: Options) -> Result<Buffer> {
+    let renewed = renew_blocks(reader, &*file.file, if options.no_sync { end } else { group }, end);
+    let synced =
+        renewed.and_then(|buffer| if options.no_sync { Ok(buffer) } else { file.file.sync_all().map(|()| buffer) });
+    let buffer = synced.map_err(Fault::io("write again the newest group of", &file.path))?;
+    file.has_grown &= options.no_sync;
+    Ok(buffer)
+}
+
+fn renew_blocks(reader: &dyn File, writer: &dyn File, from: u64, to: u64) -> std::io::Result<Buffer> {
+    let mut buffer = Buffer::default();
+    let mut offset = block_start(from);
     while offset < to {
-        let mut piece = vec![0; (to - offset).min(1 << 20) as usize];
-        file.read_exact_at(&mut piece, offset)?;
-        file.write_at(&piece, offset)?;
-        offset += piece.len() as u64;
+        let piece = buffer.end();
+        let start = piece.len();
+        piece.resize(start + (to - offset).min(1 << 20) as usize, 0);
+        let read = piece.len() - start;
+        reader.read_exact_at(&mut piece[start..], offset)?;
+        buffer.write(offset, 0, |blocks, at| writer.write_at(blocks, at))?;
+        buffer.settle();
+        offset += read as u64;
     }
-    Ok(())
+    Ok(buffer)
 }
 
 fn grow(file: &mut SegmentFile, bytes: u64) -> Result<()> {
-    file.file.allocate(0, bytes).map_err(Fault::io("reserve space in", &file.path))?;
+    // The last record is written in a whole block.
+    let reserved = bytes.next_multiple_of(BLOCK_BYTES as u64);
+    file.file.allocate(0, reserved).map_err(Fault::io("reserve space in", &file.path))?;
     file.bytes = bytes;
     file.has_grown = true;
     Ok(())

@@ -6,7 +6,7 @@ use sim::{Random, SimDisk};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use wal::{Fault, Preparer, Progress, Recovered, Wal};
+use wal::{Fault, Options, Preparer, Progress, Recovered, Wal};
 
 const DIRECTORY: &str = "/data/wal";
 
@@ -294,6 +294,66 @@ fn r17_a_failed_sync_or_write_never_acknowledges_what_it_dropped() {
     }
     // Only a directory that cannot be synced, or a new file that cannot be made, leaves nothing to go on with.
     assert!(stopped <= 10, "{stopped} members stopped");
+}
+
+/// Many groups share each block, and each write of a group writes again what is durable in its first one. The segment has been used
+/// before, so what stands behind the tip is not zeros.
+#[test]
+fn power_cut_and_failure_at_every_step_of_groups_that_share_blocks() {
+    let live = |disk: &SimDisk, prepare: &dyn Fn(u64)| {
+        let options = Options { segment_bytes: 16 << 10, ..options() };
+        let opened = Wal::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options);
+        let (mut wal, recovered) = opened.expect("nothing fails yet");
+        let mut member = Member { preparer: wal.preparer(), wal, promises: Promises::after(&recovered) };
+        let fill = |member: &mut Member, segments: usize| {
+            while member.wal.segments() < segments {
+                let next = member.wal.last().index + 1;
+                member.wal.append(&entries(1, next, &["x".repeat(1300).as_str()]), None).expect("append");
+                member.wal.sync().expect("sync");
+            }
+        };
+        fill(&mut member, 3);
+        let trimmed = member.wal.last().index - 1;
+        member.wal.trim(trimmed);
+        member.preparer.run().expect("nothing fails yet");
+        fill(&mut member, 2);
+        let found = wal::read(disk, Path::new(DIRECTORY)).expect("intact");
+        member.promises = Promises::after(&found);
+        member.promises.trimmed = trimmed;
+        prepare(disk.steps());
+        for number in 0..25 {
+            let (mut log, state) = member.promises.last();
+            let group = entries(1, member.wal.last().index + 1, &["d".repeat(number * 397 % 1000).as_str()]);
+            if member.wal.append(&group, None).is_err() {
+                break;
+            }
+            log.extend(group);
+            member.promises.states.push((log, state));
+            if (number % 4 == 3 && member.wal.write().is_err()) || member.sync().is_err() {
+                break;
+            }
+        }
+        member.promises
+    };
+    let complete = SimDisk::new();
+    let begun = std::cell::Cell::new(0);
+    live(&complete, &|steps| begun.set(steps));
+    let steps = complete.steps() - begun.get();
+    assert!((50..100).contains(&steps), "{steps} steps");
+    for step in begun.get()..complete.steps() {
+        let cut: &dyn Fn(&SimDisk) = &|disk| disk.power_off_at(step);
+        let failed: &dyn Fn(&SimDisk) = &|disk| disk.fail_at(step, BROKEN);
+        for (happens, what) in [(cut, "power cut"), (failed, "failure")] {
+            let disk = SimDisk::new();
+            let promises = live(&disk, &|_| happens(&disk));
+            for seed in 0..12 {
+                let what = format!("{what} at step {step}, seed {seed}");
+                let restarted = after_power_cut(&disk, seed);
+                let (_, recovered) = open(&restarted).unwrap_or_else(|fault| panic!("{what}: {fault}"));
+                promises.check(&recovered, &what);
+            }
+        }
+    }
 }
 
 /// After a failed sync and a restart the page cache still shows the group, and syncing says nothing about it: what is relied
