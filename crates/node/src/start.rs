@@ -234,6 +234,9 @@ fn open(config: &Config, disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Open
     if let Some(torn) = &recovered.torn {
         tracing::info!(file = %torn.path.display(), offset = torn.offset, "raft log: cut a write that never finished");
     }
+    if !config.no_sync && !wal.is_direct() {
+        tracing::info!("raft log: the file system does not take direct writes, each group is written and then synced");
+    }
     Ok(Opened { data_dir, state, wal, recovered })
 }
 
