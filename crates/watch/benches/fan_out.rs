@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use model::{KeyRange, LeaseId, Revision};
 use mvcc::Mvcc;
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

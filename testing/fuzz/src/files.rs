@@ -7,7 +7,7 @@ use crc32c::{crc32c, crc32c_append};
 use io::{Disk, Open};
 use model::{Alarm, AlarmAction, AlarmKind, Command, Entry, LeaseGrant, LeaseId, LogIndex, MemberId, Put, PutLease};
 use model::{PutValue, RequestId, Term};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use state::{Membership, State, Tables};
 use std::collections::VecDeque;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A disk on which one directory, the raft log's, can be full while the rest is not: what a log on a disk of its own meets.
 
 use io::{Disk, File, LockGuard, Open};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use pb::lease_client::LeaseClient;
 use pb::maintenance_client::MaintenanceClient;
 use pb::watch_request::RequestUnion;
 use proto::etcdserverpb as pb;
-use sim::Random;
+use simdisk::Random;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

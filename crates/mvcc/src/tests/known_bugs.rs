@@ -327,7 +327,7 @@ fn r60_the_revision_never_goes_back() {
         let durable = disk.steps();
         disk.power_off_at(durable + step);
         let written = write_checkpoints(&mut mvcc);
-        let after = disk.after_power_cut(&mut sim::Random::new(step));
+        let after = disk.after_power_cut(&mut simdisk::Random::new(step));
         let reopened = open(&after);
         let revision = reopened.current_revision().0;
         if written {

@@ -11,7 +11,7 @@ mod verify;
 use crate::{Change, CleanJob, Cleaned, Mvcc, RangeItem, View};
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, LeaseId, Revision};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
 use store::{Options, Store};

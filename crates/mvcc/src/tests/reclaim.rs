@@ -2,7 +2,7 @@
 //! middle loses nothing.
 
 use super::*;
-use sim::Random;
+use simdisk::Random;
 use std::collections::BTreeMap;
 
 /// What the threads around it do between batches, with a checkpoint if one is wanted; true if one was written.

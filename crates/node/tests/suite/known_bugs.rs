@@ -4,7 +4,7 @@ use crate::member::{block_on, config, get, put, start};
 use io::{Clock, OsClock};
 use model::{Command, Compact};
 use node::{Config, Node, Refused};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

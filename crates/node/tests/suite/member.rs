@@ -4,7 +4,7 @@ use io::{Clock, Disk, OsClock};
 use model::{Command, KeyRange, KeyValue, LeaseId, Put, PutLease, PutValue, Range};
 use mvcc::AccountDepth;
 use node::{Config, Handle, Node, Pending, Refused, Reply};
-use sim::Random;
+use simdisk::Random;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;

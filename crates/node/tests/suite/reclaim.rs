@@ -4,7 +4,7 @@ use crate::member::{block_on, config, get, propose_put, put, start};
 use io::OsDisk;
 use model::{Command, Compact, DeleteRange, KeyRange, LeaseId, Put, PutLease, PutValue, Revision};
 use node::{Config, Handle};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use crate::member::{block_on, config, get, put, start};
 use io::OsDisk;
 use model::{Command, Compact, KeyRange, LeaseGrant, LeaseId, Range, Revision};
 use node::Node;
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::sync::Arc;
 
 #[test]

@@ -4,7 +4,7 @@
 use crate::member::{block_on, config, get, propose_put, put, start};
 use io::{Disk, File, LockGuard, Open};
 use node::{Config, Refused};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::io::Result;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

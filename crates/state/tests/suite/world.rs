@@ -2,7 +2,7 @@
 
 use model::{Command, Entry, KeyRange, KeyValue, LogIndex, Range, Rejection, RequestId, Revision, Term, encode_entry};
 use mvcc::{RangeItem, RangeResult};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use state::{
     AccountDepth, Applied, LiveTables, MeasuredEntry, Membership, OperationOutcome, Options, Outcome, Quota, State,
     StateView, TxnOutcome,

@@ -3,7 +3,7 @@
 //!
 //! A payload is a function of key and version; an index block is a list of changes. Nothing here knows the file formats.
 
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

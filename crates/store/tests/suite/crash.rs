@@ -1,7 +1,7 @@
 //! The power goes off before every step of a workload, and of opening afterwards.
 
 use crate::caller::{Caller, Remains, work};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 
 const WORKLOAD: u64 = 11;
 const ACTIONS: usize = 90;

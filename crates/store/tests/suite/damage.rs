@@ -2,7 +2,7 @@
 //! Never another answer, and never a removed file that could have been somebody's data.
 
 use crate::caller::{Caller, DIRECTORY, Entry, load, options, payload};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

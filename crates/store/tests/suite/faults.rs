@@ -1,7 +1,7 @@
 //! Failing and full disks. A disk that fails ends the process, which is what the caller does here; a full one is waited for.
 
 use crate::caller::{Caller, DIRECTORY, Remains, options, work};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;

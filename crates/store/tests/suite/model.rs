@@ -2,7 +2,7 @@
 
 use crate::caller::{DIRECTORY, options};
 use proptest::prelude::*;
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use crate::caller::DIRECTORY;
 use bytes::Bytes;
 use io::{Disk, File, LockGuard, Open};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;

@@ -13,7 +13,7 @@
 
 use crate::caller::DIRECTORY;
 use bytes::Bytes;
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::support::{entries, options};
 use consensus::{Entry, HardState};
-use sim::{Random, SimDisk};
+use simdisk::{Random, SimDisk};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;

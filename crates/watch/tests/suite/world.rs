@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, LeaseId, Revision};
 use mvcc::{Mvcc, Txn};
-use sim::SimDisk;
+use simdisk::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
 use stdx::codec::Reader;

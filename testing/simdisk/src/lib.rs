@@ -8,8 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod disk;
+mod platter;
 mod random;
-mod world;
 
 pub use disk::SimDisk;
 pub use random::Random;

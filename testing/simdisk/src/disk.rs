@@ -1,7 +1,7 @@
 //! The simulated disk as code under test and tests see it.
 
+use crate::platter::{FileId, FileState, Platter};
 use crate::random::Random;
-use crate::world::{FileId, FileState, World};
 use io::{BLOCK_BYTES, Disk, File, LockGuard, Open};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// See the crate's head. Clones are the same disk.
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk {
-    world: Arc<Mutex<World>>,
+    platter: Arc<Mutex<Platter>>,
 }
 
 #[derive(Debug)]
 struct SimFile {
-    world: Arc<Mutex<World>>,
+    platter: Arc<Mutex<Platter>>,
     id: FileId,
     /// Opened so: everything must be in whole blocks.
     direct: bool,
@@ -24,14 +24,14 @@ struct SimFile {
 /// Releases the lock when dropped.
 #[derive(Debug)]
 struct HeldLock {
-    world: Arc<Mutex<World>>,
+    platter: Arc<Mutex<Platter>>,
     path: PathBuf,
 }
 
 impl SimFile {
-    fn open(shared: &Arc<Mutex<World>>, world: &mut World, id: FileId, how: Open) -> Arc<SimFile> {
-        world.files[id].handles += 1;
-        Arc::new(SimFile { world: shared.clone(), id, direct: how.direct })
+    fn open(shared: &Arc<Mutex<Platter>>, platter: &mut Platter, id: FileId, how: Open) -> Arc<SimFile> {
+        platter.files[id].handles += 1;
+        Arc::new(SimFile { platter: shared.clone(), id, direct: how.direct })
     }
 
     /// What a disk without a page cache would refuse.
@@ -44,20 +44,20 @@ impl SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        let mut world = lock(&self.world);
-        world.files[self.id].handles -= 1;
-        world.forget_if_unused(self.id);
+        let mut platter = lock(&self.platter);
+        platter.files[self.id].handles -= 1;
+        platter.forget_if_unused(self.id);
     }
 }
 
 impl Drop for HeldLock {
     fn drop(&mut self) {
-        lock(&self.world).locks.remove(&self.path);
+        lock(&self.platter).locks.remove(&self.path);
     }
 }
 
-fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(platter: &Mutex<Platter>) -> MutexGuard<'_, Platter> {
+    platter.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SimDisk {
@@ -67,143 +67,143 @@ impl SimDisk {
 
     /// Steps taken so far: every operation that changes something is one.
     pub fn steps(&self) -> u64 {
-        lock(&self.world).steps
+        lock(&self.platter).steps
     }
 
     /// The power goes off before this step.
     pub fn power_off_at(&self, step: u64) {
-        lock(&self.world).plan.power_off_at = Some(step);
+        lock(&self.platter).plan.power_off_at = Some(step);
     }
 
     /// True once the power went off.
     pub fn is_off(&self) -> bool {
-        lock(&self.world).check_power().is_err()
+        lock(&self.platter).check_power().is_err()
     }
 
     /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds.
     pub fn fail_at(&self, step: u64, kind: ErrorKind) {
-        lock(&self.world).plan.fail_at = Some((step, kind));
+        lock(&self.platter).plan.fail_at = Some((step, kind));
     }
 
     /// Whether reads fail from now on.
     pub fn fail_reads(&self, fail: bool) {
-        lock(&self.world).plan.reads_fail = fail;
+        lock(&self.platter).plan.reads_fail = fail;
     }
 
     /// Bytes that all files together may have; `None` for no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        lock(&self.world).plan.capacity = bytes;
+        lock(&self.platter).plan.capacity = bytes;
     }
 
     /// Bytes that all files have. A removed file counts until it is closed.
     pub fn used(&self) -> u64 {
-        lock(&self.world).used()
+        lock(&self.platter).used()
     }
 
     /// The disk as it comes up after the power is cut now: what was synced, and any part of what was not.
     pub fn after_power_cut(&self, random: &mut Random) -> SimDisk {
-        SimDisk { world: Arc::new(Mutex::new(lock(&self.world).after_power_cut(random))) }
+        SimDisk { platter: Arc::new(Mutex::new(lock(&self.platter).after_power_cut(random))) }
     }
 
     /// The disk as a killed process leaves it.
     pub fn after_kill(&self) -> SimDisk {
-        SimDisk { world: Arc::new(Mutex::new(lock(&self.world).after_kill())) }
+        SimDisk { platter: Arc::new(Mutex::new(lock(&self.platter).after_kill())) }
     }
 
     /// All files with their content, by path.
     pub fn image(&self) -> Vec<(PathBuf, Vec<u8>)> {
-        let world = lock(&self.world);
-        world.entries.iter().map(|(path, &id)| (path.clone(), world.files[id].content.clone())).collect()
+        let platter = lock(&self.platter);
+        platter.entries.iter().map(|(path, &id)| (path.clone(), platter.files[id].content.clone())).collect()
     }
 
     /// Changes a file behind everybody's back: damage.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut world = lock(&self.world);
-        let Some(&id) = world.entries.get(path) else { return };
-        change(&mut world.files[id].content);
-        world.make_durable(id);
+        let mut platter = lock(&self.platter);
+        let Some(&id) = platter.entries.get(path) else { return };
+        change(&mut platter.files[id].content);
+        platter.make_durable(id);
     }
 }
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
-        let mut world = lock(&self.world);
-        world.check_power()?;
-        let found = world.entries.get(path).copied();
+        let mut platter = lock(&self.platter);
+        platter.check_power()?;
+        let found = platter.entries.get(path).copied();
         let id = match found {
             Some(_) if how.create_new => return Err(ErrorKind::AlreadyExists.into()),
             Some(id) => id,
             None if !(how.create || how.create_new) => return Err(ErrorKind::NotFound.into()),
             None => {
-                world.step()?;
-                world.files.push(FileState::default());
-                let id = world.files.len() - 1;
-                world.entries.insert(path.to_owned(), id);
+                platter.step()?;
+                platter.files.push(FileState::default());
+                let id = platter.files.len() - 1;
+                platter.entries.insert(path.to_owned(), id);
                 id
             }
         };
-        Ok(SimFile::open(&self.world, &mut world, id, how))
+        Ok(SimFile::open(&self.platter, &mut platter, id, how))
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
-        let mut world = lock(&self.world);
-        world.check_power()?;
-        world.directories.extend(path.ancestors().map(Path::to_owned));
+        let mut platter = lock(&self.platter);
+        platter.check_power()?;
+        platter.directories.extend(path.ancestors().map(Path::to_owned));
         Ok(())
     }
 
     fn list(&self, directory: &Path) -> Result<Vec<String>> {
-        let world = lock(&self.world);
-        world.check_power()?;
-        let paths = world.entries.keys().chain(&world.directories);
+        let platter = lock(&self.platter);
+        platter.check_power()?;
+        let paths = platter.entries.keys().chain(&platter.directories);
         let inside = paths.filter(|path| path.parent() == Some(directory));
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
     fn exists(&self, path: &Path) -> Result<bool> {
-        let world = lock(&self.world);
-        world.check_power()?;
-        Ok(world.entries.contains_key(path) || world.directories.contains(path))
+        let platter = lock(&self.platter);
+        platter.check_power()?;
+        Ok(platter.entries.contains_key(path) || platter.directories.contains(path))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        let mut world = lock(&self.world);
-        world.step()?;
-        let id = world.entries.remove(path).ok_or(Error::from(ErrorKind::NotFound))?;
-        world.forget_if_unused(id);
+        let mut platter = lock(&self.platter);
+        platter.step()?;
+        let id = platter.entries.remove(path).ok_or(Error::from(ErrorKind::NotFound))?;
+        platter.forget_if_unused(id);
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        let mut world = lock(&self.world);
-        world.step()?;
-        let id = world.entries.remove(from).ok_or(Error::from(ErrorKind::NotFound))?;
-        let replaced = world.entries.insert(to.to_owned(), id);
+        let mut platter = lock(&self.platter);
+        platter.step()?;
+        let id = platter.entries.remove(from).ok_or(Error::from(ErrorKind::NotFound))?;
+        let replaced = platter.entries.insert(to.to_owned(), id);
         if let Some(replaced) = replaced {
-            world.forget_if_unused(replaced);
+            platter.forget_if_unused(replaced);
         }
         Ok(())
     }
 
     fn sync_dir(&self, directory: &Path) -> Result<()> {
-        let mut world = lock(&self.world);
-        world.step()?;
-        world.sync_dir(directory);
+        let mut platter = lock(&self.platter);
+        platter.step()?;
+        platter.sync_dir(directory);
         Ok(())
     }
 
     fn lock(&self, path: &Path) -> Result<LockGuard> {
-        let mut world = lock(&self.world);
-        world.check_power()?;
-        if !world.locks.insert(path.to_owned()) {
+        let mut platter = lock(&self.platter);
+        platter.check_power()?;
+        if !platter.locks.insert(path.to_owned()) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(LockGuard::new(HeldLock { world: self.world.clone(), path: path.to_owned() }))
+        Ok(LockGuard::new(HeldLock { platter: self.platter.clone(), path: path.to_owned() }))
     }
 
     fn free_space(&self, _directory: &Path) -> Result<u64> {
-        let world = lock(&self.world);
-        Ok(world.plan.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(world.used())))
+        let platter = lock(&self.platter);
+        Ok(platter.plan.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(platter.used())))
     }
 
     fn mode(&self, _path: &Path) -> Result<u32> {
@@ -214,12 +214,12 @@ impl Disk for SimDisk {
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.check_blocks(buffer, offset);
-        let world = lock(&self.world);
-        world.check_power()?;
-        if world.plan.reads_fail {
+        let platter = lock(&self.platter);
+        platter.check_power()?;
+        if platter.plan.reads_fail {
             return Err(Error::from_raw_os_error(5));
         }
-        let content = &world.files[self.id].content;
+        let content = &platter.files[self.id].content;
         let start = (offset as usize).min(content.len());
         let end = (start + buffer.len()).min(content.len());
         buffer[..end - start].copy_from_slice(&content[start..end]);
@@ -229,22 +229,22 @@ impl File for SimFile {
     /// A write that fails leaves half of its data behind; one that finds no space, what fits.
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.check_blocks(data, offset);
-        let mut world = lock(&self.world);
-        if let Err(error) = world.check_space(self.id, offset as usize + data.len()) {
-            let fits = (world.length_max(self.id) as usize).saturating_sub(offset as usize).min(data.len());
-            if world.check_power().is_ok() && fits > 0 {
-                world.write(self.id, offset as usize, &data[..fits]);
+        let mut platter = lock(&self.platter);
+        if let Err(error) = platter.check_space(self.id, offset as usize + data.len()) {
+            let fits = (platter.length_max(self.id) as usize).saturating_sub(offset as usize).min(data.len());
+            if platter.check_power().is_ok() && fits > 0 {
+                platter.write(self.id, offset as usize, &data[..fits]);
             }
             return Err(error);
         }
-        match world.step() {
+        match platter.step() {
             Ok(()) => {
-                world.write(self.id, offset as usize, data);
+                platter.write(self.id, offset as usize, data);
                 Ok(())
             }
             Err(error) => {
-                if world.check_power().is_ok() {
-                    world.write(self.id, offset as usize, &data[..data.len() / 2]);
+                if platter.check_power().is_ok() {
+                    platter.write(self.id, offset as usize, &data[..data.len() / 2]);
                 }
                 Err(error)
             }
@@ -254,24 +254,24 @@ impl File for SimFile {
     /// Two steps, as the data may be written and then not become durable.
     fn write_durably(&self, data: &[u8], offset: u64) -> Result<()> {
         self.write_at(data, offset)?;
-        let mut world = lock(&self.world);
-        let stepped = world.step();
-        if stepped.is_ok() || world.check_power().is_ok() {
-            world.sync_range(self.id, offset as usize..offset as usize + data.len(), stepped.is_ok());
+        let mut platter = lock(&self.platter);
+        let stepped = platter.step();
+        if stepped.is_ok() || platter.check_power().is_ok() {
+            platter.sync_range(self.id, offset as usize..offset as usize + data.len(), stepped.is_ok());
         }
         stepped
     }
 
     fn sync_data(&self) -> Result<()> {
-        let mut world = lock(&self.world);
-        match world.step() {
+        let mut platter = lock(&self.platter);
+        match platter.step() {
             Ok(()) => {
-                world.sync(self.id);
+                platter.sync(self.id);
                 Ok(())
             }
             Err(error) => {
-                if world.check_power().is_ok() {
-                    world.drop_dirty(self.id);
+                if platter.check_power().is_ok() {
+                    platter.drop_dirty(self.id);
                 }
                 Err(error)
             }
@@ -283,28 +283,28 @@ impl File for SimFile {
     }
 
     fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        let mut world = lock(&self.world);
+        let mut platter = lock(&self.platter);
         let end = (offset + length) as usize;
-        world.check_space(self.id, end)?;
-        world.step()?;
-        if world.files[self.id].content.len() < end {
-            world.set_length(self.id, end);
+        platter.check_space(self.id, end)?;
+        platter.step()?;
+        if platter.files[self.id].content.len() < end {
+            platter.set_length(self.id, end);
         }
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        let mut world = lock(&self.world);
-        world.check_space(self.id, length as usize)?;
-        world.step()?;
-        world.set_length(self.id, length as usize);
+        let mut platter = lock(&self.platter);
+        platter.check_space(self.id, length as usize)?;
+        platter.step()?;
+        platter.set_length(self.id, length as usize);
         Ok(())
     }
 
     fn len(&self) -> Result<u64> {
-        let world = lock(&self.world);
-        world.check_power()?;
-        Ok(world.files[self.id].content.len() as u64)
+        let platter = lock(&self.platter);
+        platter.check_power()?;
+        Ok(platter.files[self.id].content.len() as u64)
     }
 }
 

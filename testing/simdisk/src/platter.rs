@@ -11,7 +11,7 @@ const SECTOR_BYTES: usize = 512;
 pub(crate) type FileId = usize;
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct World {
+pub(crate) struct Platter {
     pub(crate) files: Vec<FileState>,
     /// What a running process sees.
     pub(crate) entries: BTreeMap<PathBuf, FileId>,
@@ -55,7 +55,7 @@ fn power_is_off() -> Error {
     Error::other("the simulated power is off")
 }
 
-impl World {
+impl Platter {
     /// Counts a step; says what goes wrong with it.
     pub(crate) fn step(&mut self) -> std::io::Result<()> {
         let step = self.steps;
@@ -155,7 +155,7 @@ impl World {
     }
 
     /// The disk as it comes up after the power was cut now.
-    pub(crate) fn after_power_cut(&self, random: &mut Random) -> World {
+    pub(crate) fn after_power_cut(&self, random: &mut Random) -> Platter {
         let mut files = Vec::new();
         for file in &self.files {
             let content = file.after_power_cut(random);
@@ -179,23 +179,23 @@ impl World {
                 *id = files.len() - 1;
             }
         }
-        World {
+        Platter {
             files,
             durable_entries: entries.clone(),
             entries,
             directories: self.directories.clone(),
-            ..World::default()
+            ..Platter::default()
         }
     }
 
     /// The disk as a killed process leaves it: the page cache survives.
-    pub(crate) fn after_kill(&self) -> World {
-        let mut world = World { locks: BTreeSet::new(), steps: 0, plan: Plan::default(), ..self.clone() };
-        for file in 0..world.files.len() {
-            world.files[file].handles = 0;
-            world.forget_if_unused(file);
+    pub(crate) fn after_kill(&self) -> Platter {
+        let mut platter = Platter { locks: BTreeSet::new(), steps: 0, plan: Plan::default(), ..self.clone() };
+        for file in 0..platter.files.len() {
+            platter.files[file].handles = 0;
+            platter.forget_if_unused(file);
         }
-        world
+        platter
     }
 }
 
