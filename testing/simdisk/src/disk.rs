@@ -1,5 +1,6 @@
 //! The simulated disk as code under test and tests see it.
 
+use crate::content::Content;
 use crate::platter::{FileId, FileState, Platter};
 use crate::random::Random;
 use io::{BLOCK_BYTES, Disk, File, LockGuard, Open};
@@ -95,6 +96,11 @@ impl SimDisk {
         lock(&self.platter).plan.capacity = bytes;
     }
 
+    /// Whether syncs say that they succeeded and do nothing, from now on: a disk that nothing can be built on. For tests of tests.
+    pub fn set_syncs_lie(&self, lie: bool) {
+        lock(&self.platter).plan.syncs_lie = lie;
+    }
+
     /// Bytes that all files have. A removed file counts until it is closed.
     pub fn used(&self) -> u64 {
         lock(&self.platter).used()
@@ -113,14 +119,16 @@ impl SimDisk {
     /// All files with their content, by path.
     pub fn image(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let platter = lock(&self.platter);
-        platter.entries.iter().map(|(path, &id)| (path.clone(), platter.files[id].content.clone())).collect()
+        platter.entries.iter().map(|(path, &id)| (path.clone(), platter.files[id].content.to_vec())).collect()
     }
 
     /// Changes a file behind everybody's back: damage.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let mut platter = lock(&self.platter);
         let Some(&id) = platter.entries.get(path) else { return };
-        change(&mut platter.files[id].content);
+        let mut bytes = platter.files[id].content.to_vec();
+        change(&mut bytes);
+        platter.files[id].content = Content::new(&bytes);
         platter.make_durable(id);
     }
 }
@@ -219,11 +227,7 @@ impl File for SimFile {
         if platter.plan.reads_fail {
             return Err(Error::from_raw_os_error(5));
         }
-        let content = &platter.files[self.id].content;
-        let start = (offset as usize).min(content.len());
-        let end = (start + buffer.len()).min(content.len());
-        buffer[..end - start].copy_from_slice(&content[start..end]);
-        Ok(end - start)
+        Ok(platter.files[self.id].content.read(offset as usize, buffer))
     }
 
     /// A write that fails leaves half of its data behind; one that finds no space, what fits.

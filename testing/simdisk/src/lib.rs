@@ -7,6 +7,7 @@
 //! Not modelled: directories themselves (they are durable at once), hard links, permissions other than the modes `io` promises.
 #![forbid(unsafe_code)]
 
+mod content;
 mod disk;
 mod platter;
 mod random;

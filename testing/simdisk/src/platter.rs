@@ -1,5 +1,6 @@
 //! The state of a simulated disk and what a power cut leaves of it.
 
+use crate::content::Content;
 use crate::random::Random;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind};
@@ -32,14 +33,16 @@ pub(crate) struct Plan {
     pub(crate) fail_at: Option<(u64, ErrorKind)>,
     /// Every read fails.
     pub(crate) reads_fail: bool,
+    /// Syncs do nothing.
+    pub(crate) syncs_lie: bool,
     /// Bytes of all files together; more fails with `StorageFull`.
     pub(crate) capacity: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FileState {
-    pub(crate) content: Vec<u8>,
-    durable: Vec<u8>,
+    pub(crate) content: Content,
+    durable: Content,
     pending: Vec<Change>,
     /// How many times it is open now.
     pub(crate) handles: usize,
@@ -47,7 +50,7 @@ pub(crate) struct FileState {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Write { offset: usize, data: Vec<u8> },
+    Write { offset: usize, data: Content },
     SetLength(usize),
 }
 
@@ -93,7 +96,7 @@ impl Platter {
     }
 
     pub(crate) fn write(&mut self, file: FileId, offset: usize, data: &[u8]) {
-        let change = Change::Write { offset, data: data.to_vec() };
+        let change = Change::Write { offset, data: Content::new(data) };
         change.apply(&mut self.files[file].content);
         self.files[file].pending.push(change);
     }
@@ -106,6 +109,9 @@ impl Platter {
 
     /// Only what is pending: what an earlier failed sync dropped stays lost.
     pub(crate) fn sync(&mut self, file: FileId) {
+        if self.plan.syncs_lie {
+            return;
+        }
         let state = &mut self.files[file];
         for change in state.pending.drain(..) {
             change.apply(&mut state.durable);
@@ -136,6 +142,9 @@ impl Platter {
     }
 
     pub(crate) fn sync_dir(&mut self, directory: &Path) {
+        if self.plan.syncs_lie {
+            return;
+        }
         let inside = |path: &PathBuf| path.parent() == Some(directory);
         let before: BTreeSet<FileId> = self.durable_entries.values().copied().collect();
         self.durable_entries.retain(|path, _| !inside(path));
@@ -200,16 +209,10 @@ impl Platter {
 }
 
 impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
+    fn apply(&self, content: &mut Content) {
         match self {
-            Change::SetLength(length) => content.resize(*length, 0),
-            Change::Write { offset, data } => {
-                let end = offset + data.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                content[*offset..end].copy_from_slice(data);
-            }
+            Change::SetLength(length) => content.resize(*length),
+            Change::Write { offset, data } => content.write_part(*offset, data, 0..data.len()),
         }
     }
 
@@ -224,7 +227,7 @@ impl Change {
     }
 
     /// Applies the part of it that a power cut lets through: whole sectors, any of them.
-    fn apply_torn(&self, content: &mut Vec<u8>, random: &mut Random) {
+    fn apply_torn(&self, content: &mut Content, random: &mut Random) {
         let Change::Write { offset, data } = self else { return self.apply(content) };
         let end = offset + data.len();
         let mut at = *offset;
@@ -232,7 +235,7 @@ impl Change {
             let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
             let upto = sector_end.min(end);
             if random.coin() {
-                Change::Write { offset: at, data: data[at - offset..upto - offset].to_vec() }.apply(content);
+                content.write_part(at, data, at - offset..upto - offset);
             }
             at = upto;
         }
@@ -240,7 +243,7 @@ impl Change {
 }
 
 impl FileState {
-    fn after_power_cut(&self, random: &mut Random) -> Vec<u8> {
+    fn after_power_cut(&self, random: &mut Random) -> Content {
         let mut content = self.durable.clone();
         for change in &self.pending {
             match random.below(4) {
