@@ -46,6 +46,8 @@ struct Timing {
     /// The log says that this lease is renewing.
     renewing: bool,
     write: Write,
+    /// A command that says otherwise may be on its way.
+    settling: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +101,15 @@ impl LeaseClock {
                 _ => lease.write = Write::Nothing,
             }
             lease.renewing = wrote_renewing;
+            lease.settling &= wrote_renewing;
         }
     }
 
-    /// Renews a lease; its time to live in seconds, or `None` if there is no such lease or it has run out.
-    pub fn keep_alive(&mut self, id: LeaseId, now_ms: u64) -> Option<i64> {
+    /// Renews a lease; its time to live in seconds, or `None` if there is no such lease or it has run out. Like every end of a
+    /// lease, that is judged by what the clock shows; the new end counts from a time that is certainly not before now.
+    pub fn keep_alive(&mut self, id: LeaseId, now_ms: u64, at_most_ms: u64) -> Option<i64> {
         let lease = self.leases.get_mut(&id).filter(|lease| now_ms < lease.ends_at_ms)?;
-        lease.ends_at_ms = now_ms.saturating_add(ttl_ms(lease.ttl_s));
+        lease.ends_at_ms = at_most_ms.saturating_add(ttl_ms(lease.ttl_s));
         if (!lease.renewing || lease.write == Write::Settled) && lease.write != Write::Renewing {
             lease.write = Write::Renewing;
             self.unwritten.insert(id);
@@ -116,9 +120,11 @@ impl LeaseClock {
     }
 
     /// True if the log says that this lease is renewing: an acknowledged keep-alive then survives the leader. The first
-    /// keep-alive of a lease is only safe to acknowledge once `checkpoint_of` was applied.
+    /// keep-alive of a lease is only safe to acknowledge once `checkpoint_of` was applied, and so is one behind whose back the
+    /// lease is being settled.
     pub fn is_renewing(&self, id: LeaseId) -> bool {
-        self.leases.get(&id).is_some_and(|lease| lease.renewing && lease.write != Write::Settled)
+        let is_sure = |lease: &Timing| lease.renewing && !lease.settling && lease.write != Write::Settled;
+        self.leases.get(&id).is_some_and(is_sure)
     }
 
     /// What a checkpoint command must say so that `is_renewing`.
@@ -176,10 +182,11 @@ impl LeaseClock {
             });
         }
         self.stamped_at_ms = now_ms;
-        let leases = &self.leases;
+        let leases = &mut self.leases;
         self.unwritten.retain(|id| leases.get(id).is_some_and(|lease| lease.write != Write::Nothing));
         let listed = self.unwritten.iter().take(CHECKPOINT_LEASES_MAX).filter_map(|id| {
-            let lease = leases.get(id)?;
+            let lease = leases.get_mut(id)?;
+            lease.settling |= lease.write == Write::Settled;
             let ttl_ms = ttl_ms(lease.ttl_s);
             let remaining_ms = match lease.write {
                 Write::Renewing => ttl_ms,
@@ -196,7 +203,7 @@ impl LeaseClock {
 
 impl Timing {
     fn new(ttl_s: i64, ends_at_ms: u64, renewing: bool) -> Timing {
-        Timing { ttl_s, ends_at_ms, queued_at_ms: ends_at_ms, renewing, write: Write::Nothing }
+        Timing { ttl_s, ends_at_ms, queued_at_ms: ends_at_ms, renewing, write: Write::Nothing, settling: false }
     }
 
     /// Not renewed for half its time: it probably will not be again.

@@ -12,6 +12,34 @@ fn clock_with(id: LeaseId, ttl_s: i64) -> LeaseClock {
     clock
 }
 
+/// Found by the simulated world: the renewal was answered at once, the settling behind it reached the log, and a restart ended the
+/// lease seconds after its last acknowledged keep-alive.
+#[test]
+fn a_keep_alive_while_the_settling_is_on_its_way_waits_for_the_log() {
+    let mut clock = clock_with(A, 100);
+    clock.keep_alive(A, 1_000, 1_000);
+    clock.checkpointed(&[(A, 100_000)]);
+    assert_eq!(clock.expired(51_000, 10), []);
+    let settling = clock.to_checkpoint(52_000).expect("it is settled");
+    assert_eq!(settling, [(A, 49_000)]);
+    assert_eq!(clock.keep_alive(A, 53_000, 53_000), Some(100));
+    assert!(!clock.is_renewing(A), "the settling may come into the log before the renewal");
+    clock.checkpointed(&settling);
+    assert!(!clock.is_renewing(A));
+    clock.checkpointed(&[(A, 100_000)]);
+    assert!(clock.is_renewing(A));
+}
+
+#[test]
+fn a_keep_alive_is_refused_by_what_the_clock_shows_and_renews_from_what_it_may_be() {
+    let mut clock = LeaseClock::default();
+    clock.granted(A, 5, 200);
+    // The clock shows 5100 and may be 200 further: the lease has not run out.
+    assert_eq!(clock.keep_alive(A, 5_100, 5_300), Some(5));
+    assert_eq!(clock.remaining_ms(A, 5_300), Some(5_000));
+    assert_eq!(clock.keep_alive(A, 10_300, 10_500), None);
+}
+
 #[test]
 fn a_lease_expires_at_its_end_and_is_reported_once() {
     let mut clock = clock_with(A, 5);
@@ -41,41 +69,41 @@ fn no_more_than_the_limit_expire_at_once() {
 #[test]
 fn r51_a_lease_that_ran_out_is_not_renewed() {
     let mut clock = clock_with(A, 5);
-    assert_eq!(clock.keep_alive(A, 4_999), Some(5));
+    assert_eq!(clock.keep_alive(A, 4_999, 4_999), Some(5));
     assert_eq!(clock.expired(5_000, 10), []);
-    assert_eq!(clock.keep_alive(A, 9_999), None);
+    assert_eq!(clock.keep_alive(A, 9_999, 9_999), None);
     assert_eq!(clock.expired(10_000, 10), [A]);
-    assert_eq!(clock.keep_alive(A, 10_000), None);
+    assert_eq!(clock.keep_alive(A, 10_000, 10_000), None);
     clock.revoked(A);
-    assert_eq!(clock.keep_alive(A, 10_001), None);
+    assert_eq!(clock.keep_alive(A, 10_001, 10_001), None);
 }
 
 #[test]
 fn the_first_keep_alive_is_written_down_until_confirmed() {
     let mut clock = clock_with(A, 100);
     assert_eq!(clock.to_checkpoint(1_000), None);
-    assert_eq!(clock.keep_alive(A, 2_000), Some(100));
+    assert_eq!(clock.keep_alive(A, 2_000, 2_000), Some(100));
     assert!(!clock.is_renewing(A));
     for now in [3_000, 8_000] {
         assert_eq!(clock.to_checkpoint(now), Some(vec![(A, 100_000)]));
     }
     clock.checkpointed(&[(A, 100_000)]);
     assert!(clock.is_renewing(A));
-    assert_eq!(clock.keep_alive(A, 9_000), Some(100));
+    assert_eq!(clock.keep_alive(A, 9_000, 9_000), Some(100));
     assert_eq!(clock.to_checkpoint(10_000), None);
 }
 
 #[test]
 fn a_lease_no_longer_renewed_is_settled_at_half_its_time() {
     let mut clock = clock_with(A, 100);
-    clock.keep_alive(A, 0);
+    clock.keep_alive(A, 0, 0);
     clock.to_checkpoint(0);
     clock.checkpointed(&[(A, 100_000)]);
     assert_eq!(clock.expired(49_999, 10), []);
     assert_eq!(clock.expired(50_000, 10), []);
     assert_eq!(clock.to_checkpoint(51_000), Some(vec![(A, 49_000)]));
     // Renewed before the settling is applied: that it is renewing must be written again.
-    clock.keep_alive(A, 52_000);
+    clock.keep_alive(A, 52_000, 52_000);
     clock.checkpointed(&[(A, 49_000)]);
     assert!(!clock.is_renewing(A));
     assert_eq!(clock.to_checkpoint(53_000), Some(vec![(A, 100_000)]));
@@ -158,7 +186,7 @@ proptest! {
                 }
                 Step::KeepAlive(id) => {
                     let id = LeaseId(id);
-                    if clock.keep_alive(id, leader).is_some() {
+                    if clock.keep_alive(id, leader, leader).is_some() {
                         if !clock.is_renewing(id) {
                             let written: Vec<_> = clock.checkpoint_of(id).into_iter().collect();
                             logged = leader;
