@@ -205,7 +205,8 @@ impl Apply {
             window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes },
             settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
             checkpoint_durable: self.checkpoint_durable.take(),
-            term_begun: self.term_begun.take(),
+            // An office lets reads be answered from the view: it must hold what was applied before.
+            term_begun: self.term_begun.take_if(|_| !self.unpublished),
             failed: false,
         };
         let is_urgent = report.checkpoint_durable.is_some()
