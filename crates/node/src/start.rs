@@ -167,7 +167,8 @@ pub(crate) fn assemble(
         live: state.live(),
         office: ArcSwapOption::empty(),
         pinned_views: PinnedViews::default(),
-        progress: Progress::default(),
+        // What fails before anything is applied reports this.
+        progress: Progress { applied: AtomicU64::new(state.applied().index.0), ..Progress::default() },
         metrics: Metrics::default(),
         next_request: AtomicU64::new(rng.next_u64() >> 16),
         on_fault: config.on_fault,
