@@ -9,6 +9,8 @@ use std::process::Command;
 
 /// Kills that the crash loop does in CI.
 const KILLS: &str = "100";
+/// How long the simulated world is run in CI.
+const SIMULATION_MINUTES: &str = "1";
 /// Time for each fuzz target in CI.
 const FUZZ_SECONDS: &str = "3";
 
@@ -41,7 +43,7 @@ pub fn run(tests: bool) -> bool {
 fn from_outside() -> Vec<Report> {
     let mut build = cargo();
     build.args(["build", "--release", "--locked"]);
-    for package in ["cli", "crashloop", "fuzz", "kubedrive", "workload"] {
+    for package in ["cli", "crashloop", "fuzz", "kubedrive", "sim", "workload"] {
         build.args(["--package", package]);
     }
     let built = step::run("release build", &mut build, Sum::Last);
@@ -59,6 +61,8 @@ fn from_outside() -> Vec<Report> {
     let mut workload = Command::new(release("workload"));
     workload.arg("ci").arg("--bowline").arg(release("bowline"));
     reports.push(step::run("workload", &mut workload, Sum::Last));
+    let mut simulation = Command::new(release("sim"));
+    reports.push(step::run("simulation", simulation.args(["run", "--minutes", SIMULATION_MINUTES]), Sum::Last));
     let mut fuzz = Command::new(release("fuzz"));
     reports.push(step::run("fuzz", fuzz.args(["--seconds", FUZZ_SECONDS]), Sum::Last));
     reports

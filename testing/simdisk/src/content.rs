@@ -63,6 +63,13 @@ impl Content {
         Arc::make_mut(bytes)[start..start + piece.len()].copy_from_slice(piece);
     }
 
+    /// A copy of a part.
+    pub(crate) fn part(&self, part: std::ops::Range<usize>) -> Content {
+        let mut copy = Content::default();
+        copy.write_part(0, self, part);
+        copy
+    }
+
     /// Writes a part of another content at `offset`.
     pub(crate) fn write_part(&mut self, offset: usize, from: &Content, part: std::ops::Range<usize>) {
         let mut at = part.start;

@@ -120,12 +120,14 @@ impl Platter {
 
     /// The end of a durable write: only what it wrote is on the disk, or, if it failed, dropped as by a failed sync.
     pub(crate) fn sync_range(&mut self, file: FileId, range: Range<usize>, succeeds: bool) {
+        if self.plan.syncs_lie {
+            return;
+        }
         let state = &mut self.files[file];
         let pending = std::mem::take(&mut state.pending);
         state.pending = pending.into_iter().flat_map(|change| change.outside(&range)).collect();
         if succeeds {
-            let written = Change::Write { offset: range.start, data: state.content[range].to_vec() };
-            written.apply(&mut state.durable);
+            state.durable.write_part(range.start, &state.content, range);
         }
     }
 
@@ -219,11 +221,12 @@ impl Change {
     /// The parts of it that do not lie in `range`.
     fn outside(self, range: &Range<usize>) -> Vec<Change> {
         let Change::Write { offset, data } = self else { return vec![self] };
-        let (before, rest) = data.split_at(range.start.saturating_sub(offset).min(data.len()));
-        let (_, after) = rest.split_at(range.end.saturating_sub(offset + before.len()).min(rest.len()));
-        let parts = [(offset, before), (offset + data.len() - after.len(), after)];
-        let kept = parts.into_iter().filter(|(_, part)| !part.is_empty());
-        kept.map(|(offset, part)| Change::Write { offset, data: part.to_vec() }).collect()
+        let end = offset + data.len();
+        let before = offset..end.min(range.start);
+        let after = offset.max(range.end)..end;
+        let kept = [before, after].into_iter().filter(|part| !part.is_empty());
+        kept.map(|part| Change::Write { offset: part.start, data: data.part(part.start - offset..part.end - offset) })
+            .collect()
     }
 
     /// Applies the part of it that a power cut lets through: whole sectors, any of them.
