@@ -10,6 +10,7 @@
 //! entries are kept until there is space for their records (readers go on with the last view, space is reclaimed); any other fault
 //! ends the writing.
 
+use crate::Refused;
 use crate::answer::{Reply, Timings};
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
@@ -54,6 +55,7 @@ pub(crate) struct ApplyConfig {
     /// Entries between checkpoints, by `--snapshot-count`.
     pub(crate) checkpoint_entries: u64,
     pub(crate) warning_apply_duration: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 pub(crate) struct Apply {
@@ -160,6 +162,7 @@ impl Apply {
     /// state is not to be used any more.
     pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
         self.work_off(taken)?;
+        self.expire_waiting();
         self.compaction_step();
         self.answer_physical();
         self.relocation_step();
@@ -307,6 +310,22 @@ impl Apply {
             }
         }
         self.publish()
+    }
+
+    /// Whoever waits too long for space on the disk is answered; what was asked for is done once there is space.
+    fn expire_waiting(&mut self) {
+        if !self.unpublished && self.kept.is_empty() {
+            return;
+        }
+        let sent_before = self.shared.clock.monotonic().saturating_sub(self.config.request_timeout);
+        let waiting = self.kept.iter_mut().filter_map(|(committed, _)| committed.in_flight.as_mut());
+        let late = waiting.filter(|in_flight| in_flight.sent_at < sent_before);
+        let unpublished = self.answers.extract_if(.., |answer| answer.sent_at < sent_before);
+        let slots = late.filter_map(|in_flight| in_flight.slot.take()).chain(unpublished.map(|answer| answer.slot));
+        for slot in slots {
+            self.shared.metrics.proposals_failed.increment();
+            slot.refuse(Refused::TimedOut);
+        }
     }
 
     /// Gives the entry back if there is no space for its records.

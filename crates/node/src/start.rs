@@ -182,6 +182,7 @@ pub(crate) fn assemble(
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,
+        request_timeout: config.request_timeout,
     };
     let background = Background::new(shared.clone(), wal.preparer());
     let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());

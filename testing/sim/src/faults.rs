@@ -91,7 +91,7 @@ impl Faults {
             4 => {
                 let bits = random.below(24);
                 let room_bytes = random.below(1 << bits);
-                Fault::Full { room_bytes, lasts: Duration::from_millis(random.below(10_000)) }
+                Fault::Full { room_bytes, lasts: Duration::from_millis(3 * random.below(10_000)) }
             }
             5 => {
                 let part = Part::ALL[random.below(4) as usize];

@@ -97,7 +97,7 @@ struct World {
     /// When it is started again.
     start_at: Duration,
     looked_at: Duration,
-    /// Apply was kept from running, or had no space, until then.
+    /// Apply was kept from running until then.
     apply_late_until: Duration,
     crashes: u64,
     requests: u64,
@@ -438,10 +438,6 @@ impl World {
             self.crash(Crash::Kill);
             return Ok(());
         }
-        if status.disk_full {
-            self.apply_late_until = self.apply_late_until.max(now);
-        }
-        // What waits in apply for space on the disk waits longer, so far.
         for flight in &self.flights {
             let latest = flight.sent_at.max(self.apply_late_until) + REQUEST_TIMEOUT + ANSWER_SLACK;
             if now > latest {

@@ -45,20 +45,13 @@ fn a_disk_that_lies_about_syncs_loses_an_acknowledged_write() {
     assert!(found.is_some(), "thirty seeds found nothing");
 }
 
-/// Seeds that found something, with what it was; each as long as the command runs it.
-const FOUND: [(u64, &str); 4] = [
-    (23, "a keep-alive was refused up to 200 ms before the lease's end"),
-    (
-        77,
-        "a leader answered reads from a view without acknowledged writes: the store's disk was full when it was to be published",
-    ),
+/// Seeds that found something, with what it was; each as long as the command runs it. What other seeds found has tests of its own,
+/// beside the code that was wrong.
+const FOUND: [(u64, &str); 2] = [
+    (77, "reads were answered without acknowledged writes: the disk was full when the first view was to be published"),
     (
         106,
-        "a store that failed with the first entries after a start ended the process: apply reported that nothing was applied",
-    ),
-    (
-        301,
-        "a renewal was answered at once while the settling of its lease was on its way to the log, and a restart ended the lease",
+        "a store that failed with the first entries after a start ended the process: nothing was reported as applied",
     ),
 ];
 
