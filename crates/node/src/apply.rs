@@ -130,7 +130,6 @@ struct CheckpointPace {
 
 impl Apply {
     pub(crate) fn new(config: ApplyConfig, shared: Arc<Shared>, state: State) -> Apply {
-        shared.progress.applied.store(state.applied().index.0, Ordering::Release);
         Apply {
             config,
             shared,
