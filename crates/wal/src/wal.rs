@@ -578,7 +578,8 @@ fn renew_blocks(reader: &dyn File, writer: &dyn File, from: u64, to: u64) -> std
         piece.resize(start + (to - offset).min(1 << 20) as usize, 0);
         let read = piece.len() - start;
         reader.read_exact_at(&mut piece[start..], offset)?;
-        buffer.write(offset, 0, |blocks, at| writer.write_at(blocks, at))?;
+        // Without a group to renew the block is only read.
+        buffer.write(offset, 0, |blocks, at| if from < to { writer.write_at(blocks, at) } else { Ok(()) })?;
         buffer.settle();
         offset += read as u64;
     }
