@@ -29,9 +29,6 @@ const STILL: &[(&str, &str)] = &[
     ("etcd_server_feature_enabled", "gates are set at the start"),
     ("etcd_server_quota_backend_bytes", "the quota is set at the start"),
     ("etcd_cluster_version", "agreed on before anybody is served"),
-    ("etcd_server_has_leader", "a lone member elects itself before it serves anybody"),
-    ("etcd_server_is_leader", "the same"),
-    ("etcd_server_leader_changes_seen_total", "and has no other to change to"),
     ("etcd_server_is_learner", "a lone member is none"),
     ("etcd_server_learner_promote_successes", "a lone member has no learners"),
     ("etcd_server_heartbeat_send_failures_total", "a lone member sends none"),
@@ -46,6 +43,9 @@ const STILL: &[(&str, &str)] = &[
     ("process_virtual_memory_max_bytes", "the system's limit"),
     ("os_fd_limit", "the system's limit"),
 ];
+
+/// Moves while the second member starts, or before the first look at it.
+const EITHER: &[&str] = &["etcd_server_has_leader", "etcd_server_is_leader", "etcd_server_leader_changes_seen_total"];
 
 /// Longer than anything here should take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,6 +142,7 @@ async fn every_metric_moves() {
     let names: BTreeSet<&str> = watched.pictures.keys().chain(second.pictures.keys()).map(String::as_str).collect();
     let names: Vec<&str> = names.into_iter().collect();
     let mut still = second.still(&watched.still(&names));
+    still.retain(|name| !EITHER.contains(name));
     still.sort_unstable();
     let mut expected: Vec<&str> = STILL.iter().map(|(name, _)| *name).collect();
     expected.sort_unstable();
