@@ -174,6 +174,16 @@ impl Mvcc {
         Ok(self.store.flush()?)
     }
 
+    /// Lets views taken after it load the same without writing it: what is little may wait in memory for the next `flush`.
+    pub fn publish(&mut self) -> Result<()> {
+        Ok(self.store.publish()?)
+    }
+
+    /// Bytes of records that wait for `flush`.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.store.unwritten_bytes()
+    }
+
     /// The store as it is now. O(1).
     pub fn view(&self) -> View {
         assert!(self.compacted <= self.revision, "a view can be read at its own revision");

@@ -139,7 +139,18 @@ impl State {
         Ok(self.mvcc.flush()?)
     }
 
-    /// An image of what was flushed.
+    /// Lets views taken after it load what was applied, without writing it to the store's files: that may wait for `flush` as
+    /// long as it is little.
+    pub fn publish(&mut self) -> Result<()> {
+        Ok(self.mvcc.publish()?)
+    }
+
+    /// Bytes of records that wait for `flush`.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.mvcc.unwritten_bytes()
+    }
+
+    /// An image of what was flushed or published.
     pub fn view(&self) -> StateView {
         StateView {
             kv: self.mvcc.view(),

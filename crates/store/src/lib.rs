@@ -23,6 +23,7 @@ mod record;
 mod scan;
 mod segments;
 mod space;
+mod tail;
 mod verify;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};

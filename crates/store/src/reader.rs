@@ -1,8 +1,9 @@
-//! Reading records from any thread, without locks. A reader holds the files it knows open: its locations stay readable after
-//! their segment was unlinked.
+//! Reading records from any thread. A reader holds the files it knows open: its locations stay readable after their segment was
+//! unlinked. What is not in a file yet is in the tail (`tail`), whose lock is the only one, and is only for that.
 
 use crate::fault::{Fault, Result};
 use crate::record::{HEADER_BYTES, Location, check_record};
+use crate::tail::Tail;
 use bytes::{Bytes, BytesMut};
 use io::File;
 use std::path::PathBuf;
@@ -48,6 +49,7 @@ impl OpenSegment {
 pub struct Reader {
     /// By ascending id; a new list is made when a segment is added or removed.
     pub(crate) segments: Arc<Vec<Arc<OpenSegment>>>,
+    pub(crate) tail: Arc<Tail>,
 }
 
 /// Records read together: positions in the caller's list, and what they span in one segment.
@@ -74,11 +76,22 @@ impl Reader {
 
     /// The payload of one record.
     pub fn read(&self, location: Location) -> Result<Bytes> {
+        if let Some(record) = self.tail.record(location) {
+            return self.payload(record, location);
+        }
         let segment = self.segment_of(location.segment, u64::from(location.offset))?;
         let mut record = BytesMut::zeroed(location.record_bytes() as usize);
         read_exact(segment, &mut record, u64::from(location.offset))?;
-        check_record(&record, location).map_err(|what| damaged(segment, location, what))?;
-        Ok(record.freeze().slice(HEADER_BYTES..))
+        self.payload(record.freeze(), location)
+    }
+
+    /// Of a whole record that was read from there; memory is not believed more than a disk.
+    fn payload(&self, record: Bytes, location: Location) -> Result<Bytes> {
+        if let Err(what) = check_record(&record, location) {
+            let segment = self.segment_of(location.segment, u64::from(location.offset))?;
+            return Err(damaged(segment, location, what));
+        }
+        Ok(record.slice(HEADER_BYTES..))
     }
 
     /// The payloads of many records, appended to `out` in the order of `locations`; after a fault `out` is as it was.
@@ -89,28 +102,38 @@ impl Reader {
             out.push(self.read(*location)?);
             return Ok(());
         }
-        let mut order: Vec<u32> = (0..locations.len() as u32).collect();
+        let base = out.len();
+        out.resize(base + locations.len(), Bytes::new());
+        let read = self.read_all(locations, &mut out[base..]);
+        if read.is_err() {
+            out.truncate(base);
+        }
+        read
+    }
+
+    fn read_all(&self, locations: &[Location], out: &mut [Bytes]) -> Result<()> {
+        // What is not in a file yet is in no group.
+        let mut order: Vec<u32> = Vec::with_capacity(locations.len());
+        for (position, location) in locations.iter().enumerate() {
+            match self.tail.record(*location) {
+                Some(record) => out[position] = self.payload(record, *location)?,
+                None => order.push(position as u32),
+            }
+        }
         if !locations.is_sorted() {
             order.sort_unstable_by_key(|&position| locations[position as usize]);
         }
         let groups = group(locations, &order);
         let grouped: usize = groups.iter().map(|group| group.count).sum();
-        assert_eq!(grouped, locations.len(), "each record is read once");
+        assert_eq!(grouped, order.len(), "each record is read once");
         let buffer = self.read_groups(&groups)?;
-        let base = out.len();
-        out.resize(base + locations.len(), Bytes::new());
         let mut at = 0;
         for group in &groups {
             for &position in &order[group.first..group.first + group.count] {
                 let location = locations[position as usize];
                 let start = at + (u64::from(location.offset) - group.from) as usize;
                 let end = start + location.record_bytes() as usize;
-                if let Err(what) = check_record(&buffer[start..end], location) {
-                    out.truncate(base);
-                    let segment = self.segment_of(group.segment, group.from)?;
-                    return Err(damaged(segment, location, what));
-                }
-                out[base + position as usize] = buffer.slice(start + HEADER_BYTES..end);
+                out[position as usize] = self.payload(buffer.slice(start..end), location)?;
             }
             at += (group.to - group.from) as usize;
         }

@@ -123,6 +123,8 @@ struct Active {
     /// Records not yet written to the file, which begin at `flushed`.
     buffer: Vec<u8>,
     flushed: u64,
+    /// Of the buffer, what readers have in the tail.
+    published: usize,
 }
 
 impl Segment {
@@ -133,6 +135,11 @@ impl Segment {
 }
 
 impl Active {
+    /// Of a segment whose file ends at `flushed`.
+    fn new(id: u32, flushed: u64) -> Active {
+        Active { id, buffer: Vec::new(), flushed, published: 0 }
+    }
+
     /// End of the last record taken.
     fn end(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
@@ -166,7 +173,7 @@ impl Store {
         let mut store = Store {
             directory: directory.to_owned(),
             options,
-            reader: Reader { segments: Arc::default() },
+            reader: Reader { segments: Arc::default(), tail: Arc::default() },
             active: None,
             next_segment: named.next_segment,
             next_run: named.next_run,
@@ -192,7 +199,7 @@ impl Store {
     fn continue_last_segment(&mut self) {
         let Some((&id, segment)) = self.segments.last_key_value() else { return };
         if segment.length < self.options.segment_bytes {
-            self.active = Some(Active { id, buffer: Vec::new(), flushed: segment.length });
+            self.active = Some(Active::new(id, segment.length));
         }
     }
 
@@ -217,11 +224,11 @@ impl Store {
 
     fn renew_reader(&mut self) {
         let segments = self.segments.values().map(|segment| segment.open.clone()).collect();
-        self.reader = Reader { segments: Arc::new(segments) };
+        self.reader.segments = Arc::new(segments);
     }
 
     /// Takes a record whose payload is the concatenation of `parts`. It is visible to `read` at once and to readers after
-    /// `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
+    /// `publish` or `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Location> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
@@ -352,7 +359,7 @@ impl Store {
         self.next_segment += 1;
         let open = OpenSegment::new(id, path, file);
         self.insert(open, FILE_HEADER_BYTES, 0);
-        self.active = Some(Active { id, buffer: Vec::new(), flushed: FILE_HEADER_BYTES });
+        self.active = Some(Active::new(id, FILE_HEADER_BYTES));
         Ok(())
     }
 
@@ -389,6 +396,26 @@ impl Store {
         self.active.as_ref().is_some_and(|active| active.id == id)
     }
 
+    /// Lets readers see what was appended without writing it: who knows the segment reads it from memory until `flush` wrote it.
+    /// Costs a copy, so it is for little. A crash of the process loses it, as it loses everything that no checkpoint names.
+    pub fn publish(&mut self) -> Result<()> {
+        self.check_sound()?;
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let records = &active.buffer[active.published..];
+        if records.is_empty() {
+            return Ok(());
+        }
+        let offset = u32::try_from(active.flushed + active.published as u64).expect("records begin below 4 GiB");
+        self.reader.tail.push(active.id, offset, Bytes::copy_from_slice(records));
+        active.published = active.buffer.len();
+        Ok(())
+    }
+
+    /// Bytes that were appended and are not in their file.
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.buffer.len() as u64)
+    }
+
     /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made from
     /// now on does. Not a sync.
     pub fn flush(&mut self) -> Result<()> {
@@ -407,6 +434,9 @@ impl Store {
         }
         active.flushed = active.end();
         active.buffer.clear();
+        if std::mem::take(&mut active.published) > 0 {
+            self.reader.tail.clear();
+        }
         assert_eq!(active.flushed, segment.length, "all records are in the file");
         Ok(())
     }
@@ -494,6 +524,7 @@ impl Store {
     /// on any thread; records appended meanwhile are not part of it. One at a time: `finish_checkpoint` ends it.
     pub fn begin_checkpoint(&mut self) -> Result<CheckpointWriter> {
         self.flush()?;
+        assert_eq!(self.unwritten_bytes(), 0, "a checkpoint names what is in files");
         self.assert_consistent();
         let active = self.active.as_ref().map(|active| active.id);
         let kept = |(id, segment): &(&u32, &Segment)| segment.live_bytes > 0 || Some(**id) == active;

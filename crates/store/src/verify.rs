@@ -60,7 +60,8 @@ impl Image {
 
     /// Reads records by their location; one in a segment that could not be opened is damage.
     pub fn reader(&self) -> Reader {
-        Reader { segments: Arc::new(self.segments.iter().map(|(segment, _)| segment.clone()).collect()) }
+        let segments = self.segments.iter().map(|(segment, _)| segment.clone()).collect();
+        Reader { segments: Arc::new(segments), tail: Arc::default() }
     }
 
     /// Checks all runs and all records. A record whose length is damaged hides those behind it from this walk; the layer

@@ -193,10 +193,23 @@ impl Caller {
         assert_eq!(self.store.physical_bytes(), bytes);
     }
 
+    /// Every record that counts can be read by everybody, without a step of the disk.
+    fn publish(&mut self) -> Result<()> {
+        let steps = self.disk.steps();
+        self.store.publish()?;
+        assert_eq!(self.disk.steps(), steps, "nothing is written");
+        let reader = self.store.reader();
+        for (key, entry) in &self.index {
+            assert_eq!(reader.read(entry.location)?, payload(*key, entry.version), "key {key}");
+        }
+        Ok(())
+    }
+
     /// One of the things a caller does, at random.
     pub fn act(&mut self, random: &mut Random, wait: &mut dyn FnMut(&Fault) -> bool) -> Result<()> {
-        match random.below(16) {
+        match random.below(17) {
             0 => self.store.flush(),
+            16 => self.publish(),
             1 => self.checkpoint(Mode::Full, &[], wait),
             2 => self.checkpoint(Mode::Delta, &[random.below(KEYS), random.below(KEYS)], wait),
             3..=5 => {

@@ -317,3 +317,29 @@ fn after_a_failed_write_nothing_is_taken_any_more() {
     }
     assert_eq!(store.read(kept).expect("what was written is read"), "kept");
 }
+
+/// Whoever was told of a record can read it, whatever becomes of its file: the caller has it in its log.
+#[test]
+fn what_was_published_is_read_when_it_cannot_be_written() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::Other] {
+        let disk = SimDisk::new();
+        let opened = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options());
+        let mut store = opened.expect("a new store opens").0;
+        let published = store.append(&[b"published"]).expect("the disk is sound");
+        store.publish().expect("nothing is written");
+        let reader = store.reader();
+        disk.fail_at(disk.steps(), kind);
+        let fault = store.flush().expect_err("the write fails");
+        assert_eq!(fault.is_no_space(), kind == ErrorKind::StorageFull, "{fault}");
+        assert_eq!(reader.read(published).expect("it is in memory"), "published");
+        if fault.is_no_space() {
+            let next = store.append(&[b"next"]).expect("there is space again");
+            store.flush().expect("there is space again");
+            assert_eq!(store.unwritten_bytes(), 0);
+            assert_eq!(reader.read(published).expect("it is in the file"), "published");
+            assert_eq!(reader.read(next).expect("it is in the file"), "next");
+        } else {
+            store.publish().expect_err("a write failed");
+        }
+    }
+}

@@ -12,9 +12,11 @@ use store::{Location, Mode, RECORD_OVERHEAD_BYTES, Reader, SegmentStat, Store};
 enum Op {
     Append(Vec<u8>, usize),
     Flush,
+    Publish,
     /// Picks among the live records.
     Read(usize),
-    ReadMany(Vec<usize>),
+    /// With everything in the files, or some of it only published.
+    ReadMany(Vec<usize>, bool),
     MarkGarbage(usize),
     /// What comes in between its two ends is not part of it.
     Checkpoint(bool, Vec<Vec<u8>>),
@@ -36,8 +38,9 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (payloads(), any::<usize>()).prop_map(|(payload, cut)| Op::Append(payload, cut)),
         3 => Just(Op::Flush),
+        3 => Just(Op::Publish),
         3 => any::<usize>().prop_map(Op::Read),
-        2 => proptest::collection::vec(any::<usize>(), 0..12).prop_map(Op::ReadMany),
+        2 => (proptest::collection::vec(any::<usize>(), 0..12), any::<bool>()).prop_map(|(numbers, flush)| Op::ReadMany(numbers, flush)),
         8 => any::<usize>().prop_map(Op::MarkGarbage),
         2 => (any::<bool>(), proptest::collection::vec(payloads(), 0..3)).prop_map(|(full, meanwhile)| Op::Checkpoint(full, meanwhile)),
         1 => Just(Op::Seal),
@@ -79,7 +82,8 @@ struct Run {
     blocks: Vec<Vec<u8>>,
     meta: u64,
     kept: Vec<(Reader, HashMap<Location, Vec<u8>>)>,
-    flushed: HashMap<Location, Vec<u8>>,
+    /// What readers may read.
+    published: HashMap<Location, Vec<u8>>,
 }
 
 impl Run {
@@ -88,8 +92,8 @@ impl Run {
         let (store, checkpoint) =
             Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens");
         assert!(checkpoint.is_none());
-        let (model, durable, flushed) = <(Model, Model, HashMap<_, _>)>::default();
-        Run { disk, store, model, durable, blocks: vec![], meta: 0, kept: vec![], flushed }
+        let (model, durable, published) = <(Model, Model, HashMap<_, _>)>::default();
+        Run { disk, store, model, durable, blocks: vec![], meta: 0, kept: vec![], published }
     }
 
     fn append(&mut self, payload: &[u8], cut: usize) {
@@ -101,10 +105,17 @@ impl Run {
         *self.model.total.entry(location.segment).or_default() += payload.len() as u64 + RECORD_OVERHEAD_BYTES;
     }
 
+    fn publish(&mut self, flush: bool) {
+        let published = if flush { self.store.flush() } else { self.store.publish() };
+        published.expect("the disk is sound");
+        assert!(!flush || self.store.unwritten_bytes() == 0);
+        self.published = self.model.live.clone();
+    }
+
     fn checkpoint(&mut self, mode: Mode, meanwhile: &[Vec<u8>]) {
         self.meta += 1;
         let mut writer = self.store.begin_checkpoint().expect("a checkpoint begins");
-        self.flushed = self.model.live.clone();
+        self.published = self.model.live.clone();
         let captured = self.model.clone();
         meanwhile.iter().for_each(|payload| self.append(payload, 1));
         let block = self.meta.to_le_bytes().to_vec();
@@ -147,7 +158,7 @@ impl Run {
                 self.store.mark_garbage(from);
                 let payload = self.model.live.remove(&from).expect("it was live");
                 self.model.live.insert(to, payload.clone());
-                self.flushed.insert(to, payload);
+                self.published.insert(to, payload);
             } else {
                 self.store.mark_garbage(to);
             }
@@ -162,7 +173,7 @@ impl Run {
         let last = self.model.total.last_key_value();
         self.model.active = last.filter(|(_, total)| 16 + **total < options().segment_bytes).map(|(id, _)| *id);
         self.kept.clear();
-        self.flushed = self.model.live.clone();
+        self.published = self.model.live.clone();
         self.model.live.keys().for_each(|location| assert!(self.store.mark_live(*location)));
         let meta = checkpoint.as_ref().map(|checkpoint| checkpoint.meta.to_vec());
         assert_eq!(meta, (self.meta > 0).then(|| self.meta.to_le_bytes().to_vec()));
@@ -178,18 +189,15 @@ impl Run {
     fn step(&mut self, op: Op) {
         match op {
             Op::Append(payload, cut) => self.append(&payload, cut),
-            Op::Flush => {
-                self.store.flush().expect("the disk is sound");
-                self.flushed = self.model.live.clone();
-            }
+            Op::Flush => self.publish(true),
+            Op::Publish => self.publish(false),
             Op::Read(number) => {
                 let Some(location) = self.model.pick(number) else { return };
                 let read = self.store.read(location).expect("it is live");
                 assert_eq!(read, self.model.live[&location]);
             }
-            Op::ReadMany(numbers) => {
-                self.store.flush().expect("the disk is sound");
-                self.flushed = self.model.live.clone();
+            Op::ReadMany(numbers, flush) => {
+                self.publish(flush);
                 let list: Vec<Location> = numbers.iter().filter_map(|number| self.model.pick(*number)).collect();
                 let mut out = Vec::new();
                 self.store.reader().read_many(&list, &mut out).expect("they are live");
@@ -206,13 +214,13 @@ impl Run {
             }
             Op::Seal => {
                 self.store.seal().expect("the disk is sound");
-                self.flushed = self.model.live.clone();
+                self.published = self.model.live.clone();
                 self.model.active = None;
             }
             Op::Reclaim(number, share) => self.reclaim(number, share),
             Op::Kill => self.open(self.disk.after_kill()),
             Op::PowerCut(seed) => self.open(self.disk.after_power_cut(&mut Random::new(seed))),
-            Op::KeepReader => self.kept.push((self.store.reader(), self.flushed.clone())),
+            Op::KeepReader => self.kept.push((self.store.reader(), self.published.clone())),
         }
     }
 

@@ -78,15 +78,18 @@ impl Disk for Counting {
     }
 }
 
+/// Makes a record of `bytes` that begins with its number.
+fn append(store: &mut Store, number: u32, bytes: usize) -> Location {
+    store.append(&[&number.to_le_bytes(), &vec![9; bytes - 4]]).expect("there is space")
+}
+
 /// A store with `count` records of `bytes` each, which begin with their number.
 fn filled(count: u32, bytes: usize, segment_bytes: u64) -> (Store, Vec<Location>, Arc<AtomicUsize>) {
     let disk = Counting::default();
     let reads = disk.reads.clone();
     let options = Options { segment_bytes, ..Options::default() };
     let (mut store, _) = Store::open(Arc::new(disk), Path::new(DIRECTORY), options).expect("a new store opens");
-    let filler = vec![9; bytes - 4];
-    let append = |number: u32| store.append(&[&number.to_le_bytes(), &filler]).expect("there is space");
-    let locations = (0..count).map(append).collect();
+    let locations = (0..count).map(|number| append(&mut store, number, bytes)).collect();
     store.flush().expect("the disk is sound");
     reads.store(0, Ordering::Relaxed);
     (store, locations, reads)
@@ -155,4 +158,68 @@ fn a_record_longer_than_a_piece_is_read_alone() {
     locations.push(store.append(&[&4u32.to_le_bytes()]).expect("there is space"));
     store.flush().expect("the disk is sound");
     assert_eq!(read(&store, &locations, &reads, &[0, 3, 1, 4, 2]), 3);
+}
+
+#[test]
+fn what_is_published_is_read_from_memory_and_its_neighbours_in_the_file_together() {
+    let (mut store, mut locations, reads) = filled(10, 160, 1 << 20);
+    for number in 10..20 {
+        locations.push(append(&mut store, number, 160));
+        store.publish().expect("nothing is written");
+    }
+    let newest: Vec<u32> = (10..20).collect();
+    assert_eq!(read(&store, &locations, &reads, &newest), 0);
+    assert_eq!(read(&store, &locations, &reads, &[19]), 0);
+    let all: Vec<u32> = (0..20).collect();
+    assert_eq!(read(&store, &locations, &reads, &all), 1, "what is in the file, in one go");
+    assert_eq!(read(&store, &locations, &reads, &[12, 3, 19, 12, 0, 3, 9, 10]), 1);
+    let before = store.reader();
+    store.flush().expect("the disk is sound");
+    assert_eq!(read(&store, &locations, &reads, &all), 1, "everything is in the file");
+    assert_eq!(numbers(&[before.read(locations[15]).expect("it is in the file")]), [15]);
+    locations.push(append(&mut store, 20, 160));
+    let unpublished = store.reader().read_many(&[locations[19], locations[20]], &mut Vec::new());
+    unpublished.expect_err("readers do not find what was not published");
+}
+
+#[test]
+fn a_list_with_damage_leaves_out_as_it_was() {
+    let (mut store, locations, _) = filled(3, 160, 1 << 20);
+    let published = append(&mut store, 3, 160);
+    store.publish().expect("nothing is written");
+    let elsewhere = Location { length: published.length - 1, ..published };
+    let mut out = vec![Bytes::from_static(b"already here")];
+    let fault = store.reader().read_many(&[locations[0], published, elsewhere], &mut out);
+    let fault = fault.expect_err("no such record was written");
+    assert!(fault.to_string().contains("record has another length than the index says"), "{fault}");
+    assert_eq!(out, ["already here"]);
+}
+
+#[test]
+fn readers_on_other_threads_find_every_record_while_it_goes_from_memory_to_its_file() {
+    let (mut store, _, _) = filled(1, 160, 1 << 20);
+    let (told, heard) = std::sync::mpsc::sync_channel::<(u32, Location)>(8);
+    std::thread::scope(|scope| {
+        let reader = store.reader();
+        scope.spawn(move || {
+            let mut newest = Vec::new();
+            for (number, location) in heard {
+                newest.push((number, location));
+                newest.drain(..newest.len().saturating_sub(9));
+                let (wanted, list): (Vec<u32>, Vec<Location>) = newest.iter().copied().unzip();
+                let mut out = Vec::new();
+                reader.read_many(&list, &mut out).expect("what was published is found");
+                assert_eq!(numbers(&out), wanted);
+            }
+        });
+        for number in 0..5000 {
+            let location = append(&mut store, number, 100);
+            store.publish().expect("nothing is written");
+            told.send((number, location)).expect("the reader goes on");
+            if number % 5 == 0 {
+                store.flush().expect("the disk is sound");
+            }
+        }
+        drop(told);
+    });
 }
