@@ -4,7 +4,8 @@
 //! One step: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
 //! answers, in this order: whoever sees an event or an answer finds its effect in the view. Then a little upkeep: it works off
 //! compacted history and copied records in small pieces and begins checkpoints and copies, so that none makes a request wait
-//! long. A step of one small entry may be run by whoever has it (`step_lone`), without upkeep.
+//! long. A step of one small entry may be run by whoever has it (`step_lone`), without upkeep, and its records may wait in memory,
+//! where everybody can read them, until the next tick, batch or checkpoint writes them together.
 //!
 //! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits. On a full disk
 //! entries are kept until there is space for their records (readers go on with the last view, space is reclaimed); any other fault
@@ -15,7 +16,7 @@ use crate::answer::{Reply, Timings};
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
-    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS,
+    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, UNWRITTEN_BYTES_MAX,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
 use crate::operations::Operations;
@@ -38,6 +39,15 @@ pub(crate) enum Next {
     Wait,
     /// Told to stop: this was the last one.
     Stop,
+}
+
+/// When records go to the store's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Write {
+    /// Before they are published.
+    First,
+    /// Later, if they are few.
+    Later,
 }
 
 /// What a step wants done.
@@ -68,7 +78,7 @@ pub(crate) struct Apply {
     answers: Vec<Answer>,
     /// Committed, and the disk is full.
     kept: VecDeque<(Committed, Duration)>,
-    /// Applied, and the disk was full when it was to be written to the store's files.
+    /// The disk was full when what is applied was to be written to the store's files; not all of it may be published.
     unpublished: bool,
     changes: Vec<mvcc::Change>,
     /// Physical compactions that wait until the history is worked off and all of it is settled.
@@ -160,7 +170,8 @@ impl Apply {
     /// Works off `taken`, which is left empty, then a piece of what may wait. Fails with the fault that no answer may carry; then
     /// state is not to be used any more.
     pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
-        self.work_off(taken)?;
+        self.work_off(taken, Write::First)?;
+        self.write()?;
         self.expire_waiting();
         self.compaction_step();
         self.answer_physical();
@@ -171,12 +182,16 @@ impl Apply {
     }
 
     /// True if the messages are one entry that came alone, that is small, and whose work is bounded by its size: heartbeats must
-    /// not wait for the deletion of a million keys. Its records must fit into space that is allocated already.
+    /// not wait for the deletion of a million keys. Its records must fit into space that is allocated already. Or if they only
+    /// ask for the records of such entries to be written.
     pub(crate) fn is_lone(&self, messages: &mut [ApplyMessage]) -> bool {
         let [ApplyMessage::Turn(turn)] = messages else { return false };
-        let [committed] = &mut turn.committed[..] else { return false };
+        if !self.kept.is_empty() || self.unpublished {
+            return false;
+        }
+        let [committed] = &mut turn.committed[..] else { return turn.is_empty() && turn.flush };
         let bytes = committed.entry.data.len();
-        if bytes == 0 || bytes > LONE_ENTRY_BYTES_MAX || !self.kept.is_empty() || self.unpublished {
+        if bytes == 0 || bytes > LONE_ENTRY_BYTES_MAX {
             return false;
         }
         let Ok(decoded) = decode(&committed.entry) else { return false };
@@ -187,7 +202,7 @@ impl Apply {
 
     /// As `step`, for messages of which `is_lone` is true, without upkeep; whether some is due is in the output.
     pub(crate) fn step_lone(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
-        self.work_off(taken)?;
+        self.work_off(taken, Write::Later)?;
         let since = self.shared.clock.monotonic().saturating_sub(self.reclaim.looked_at);
         let is_over = self.state.is_over_target();
         let is_due = is_over && (since >= RECLAIM_LOOK_INTERVAL || self.state.write_window() == 0);
@@ -206,6 +221,7 @@ impl Apply {
             applied: self.shared.published(),
             window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes },
             settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
+            unwritten: self.state.unwritten_bytes() > 0,
             checkpoint_durable: self.checkpoint_durable.take(),
             // An office lets reads be answered from the view: it must hold what was applied before.
             term_begun: self.term_begun.take_if(|_| !self.unpublished),
@@ -234,11 +250,11 @@ impl Apply {
         self.unpublished || !self.kept.is_empty() || self.checkpoint.again_at.is_some()
     }
 
-    fn work_off(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<(), state::Fault> {
+    fn work_off(&mut self, taken: &mut Vec<ApplyMessage>, write: Write) -> Result<(), state::Fault> {
         self.apply_kept()?;
         for message in taken.drain(..) {
             match message {
-                ApplyMessage::Turn(turn) => self.take_turn(turn)?,
+                ApplyMessage::Turn(turn) => self.take_turn(turn, write)?,
                 ApplyMessage::Done(done) => self.take_done(done)?,
                 ApplyMessage::Upkeep => {}
                 ApplyMessage::Stop => self.stopping = true,
@@ -248,15 +264,18 @@ impl Apply {
         Ok(())
     }
 
-    fn take_turn(&mut self, turn: Turn) -> Result<(), state::Fault> {
-        let Turn { committed, synced_at, reads, leads, awaits_window } = turn;
+    fn take_turn(&mut self, turn: Turn, write: Write) -> Result<(), state::Fault> {
+        let Turn { committed, synced_at, reads, leads, awaits_window, flush } = turn;
         self.leads = leads;
         if leads.is_none() {
             self.leading = None;
         }
         self.driver_awaits_window = awaits_window;
         self.reads.extend(reads);
-        self.apply_all(committed, synced_at)
+        if flush {
+            self.write()?;
+        }
+        self.apply_all(committed, synced_at, write)
     }
 
     fn take_done(&mut self, done: JobDone) -> Result<(), state::Fault> {
@@ -272,7 +291,7 @@ impl Apply {
         Ok(())
     }
 
-    fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration) -> Result<(), state::Fault> {
+    fn apply_all(&mut self, entries: Vec<Committed>, synced_at: Duration, write: Write) -> Result<(), state::Fault> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -288,16 +307,16 @@ impl Apply {
             in_batch += 1;
             if in_batch == APPLY_BATCH_ENTRIES {
                 in_batch = 0;
-                self.publish()?;
+                self.publish(write)?;
             }
         }
-        if self.unpublished { Ok(()) } else { self.publish() }
+        if self.unpublished { Ok(()) } else { self.publish(write) }
     }
 
     /// What was kept because the disk was full, as far as there is space now.
     fn apply_kept(&mut self) -> Result<(), state::Fault> {
         if self.unpublished {
-            self.publish()?;
+            self.publish(Write::First)?;
         }
         if self.unpublished || self.kept.is_empty() {
             return Ok(());
@@ -308,7 +327,7 @@ impl Apply {
                 break;
             }
         }
-        self.publish()
+        self.publish(Write::First)
     }
 
     /// Whoever waits too long for space on the disk is answered; what was asked for is done once there is space.
@@ -494,16 +513,38 @@ impl Apply {
         }
     }
 
-    /// Makes the batch visible and answers it; later, if the disk is full.
-    fn publish(&mut self) -> Result<(), state::Fault> {
-        let started = self.shared.clock.monotonic();
-        if let Err(fault) = self.state.flush() {
-            self.unpublished = fault.is_no_space();
-            if self.unpublished {
+    /// Writes what is applied to the store's files; later, if the disk is full: then false.
+    ///
+    /// Records that wait in memory may have been published and answered. That is sound whatever becomes of them: their entries are
+    /// durable in the log, nothing trims it but a checkpoint, and a checkpoint begins with everything written; until then readers
+    /// find them in memory. Their space was allocated when they were taken, so only a file system that cannot allocate is full here.
+    fn flush(&mut self) -> Result<bool, state::Fault> {
+        match self.state.flush() {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.is_no_space() => {
+                self.unpublished = true;
                 self.begin_shortage(&fault);
-                return Ok(());
+                Ok(false)
             }
-            return Err(fault);
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Writes what lone entries left in memory. What was not published for lack of space waits for its turn to be.
+    fn write(&mut self) -> Result<(), state::Fault> {
+        if !self.unpublished {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the batch visible and answers it; later, if the disk is full.
+    fn publish(&mut self, write: Write) -> Result<(), state::Fault> {
+        let started = self.shared.clock.monotonic();
+        if write == Write::Later && self.state.unwritten_bytes() <= UNWRITTEN_BYTES_MAX {
+            self.state.publish()?;
+        } else if !self.flush()? {
+            return Ok(());
         }
         self.unpublished = false;
         if self.kept.is_empty() {

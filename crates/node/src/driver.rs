@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     applied: LogIndex,
     window_bytes: u64,
     settleable: Option<SpaceSettle>,
+    /// Apply has records that wait for a tick.
+    unwritten: bool,
     store_failed: bool,
     /// What apply was told last.
     told: Told,
@@ -119,6 +121,7 @@ impl Driver {
             office: None,
             window_bytes,
             settleable: None,
+            unwritten: false,
             store_failed: false,
             told: Told::default(),
             last_tick: now,
@@ -148,12 +151,13 @@ impl Driver {
                 DriverMessage::Stop => self.stopping = self.stopping.or(Some(now)),
             }
         }
-        if now >= self.due() {
+        let is_due = now >= self.due();
+        if is_due {
             self.tick(now, &mut output);
         }
         self.propose(now);
         self.ask_reads();
-        self.collect(now, &mut output);
+        self.collect(now, Turn { flush: is_due && self.unwritten, ..Turn::default() }, &mut output);
         output.stopped = self.stopping.is_some_and(|since| {
             let can_wait = !self.logging.stalled && now.saturating_sub(since) < STOP_WAIT_MAX;
             self.logging.at_work.is_empty() || !can_wait
@@ -162,12 +166,14 @@ impl Driver {
     }
 
     fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
-        let ApplyReport { applied, window_bytes, settleable, checkpoint_durable, term_begun, failed } = report;
+        let ApplyReport { applied, window_bytes, settleable, unwritten, checkpoint_durable, term_begun, failed } =
+            report;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
         assert!(applied <= self.committed, "applied {applied} is reported, but {} went to apply", self.committed);
         self.applied = applied;
         self.window_bytes = window_bytes;
         self.settleable = settleable;
+        self.unwritten = unwritten;
         self.store_failed |= failed;
         self.consensus.applied(applied.0);
         if let Some(index) = checkpoint_durable {
@@ -263,8 +269,7 @@ impl Driver {
     }
 
     /// Takes what consensus asks for, until it asks for nothing.
-    fn collect(&mut self, now: Duration, output: &mut DriverOutput) {
-        let mut turn = Turn::default();
+    fn collect(&mut self, now: Duration, mut turn: Turn, output: &mut DriverOutput) {
         while let Some(ready) = self.consensus.ready() {
             let Ready {
                 number,
@@ -333,7 +338,7 @@ impl Driver {
         let status = self.consensus.status();
         let leads = (status.role == Role::Leader).then_some(Term(status.term));
         let tell = Told { leads, awaits_window: self.pace.waiting_bytes() > 0 };
-        if turn.is_empty() && tell == self.told {
+        if turn.is_empty() && !turn.flush && tell == self.told {
             return;
         }
         self.told = tell;

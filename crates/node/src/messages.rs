@@ -89,6 +89,8 @@ pub(crate) struct Turn {
     pub(crate) leads: Option<Term>,
     /// Proposals wait until more may be written: a report of that is awaited.
     pub(crate) awaits_window: bool,
+    /// A tick: records that lone entries left in memory are to be written to the store's files.
+    pub(crate) flush: bool,
 }
 
 pub(crate) struct Committed {
@@ -122,6 +124,8 @@ pub(crate) struct ApplyReport {
     pub(crate) window_bytes: u64,
     /// What this member's files allow to be settled, if it leads.
     pub(crate) settleable: Option<SpaceSettle>,
+    /// Records of what is applied wait in memory for the next tick.
+    pub(crate) unwritten: bool,
     /// A checkpoint up to this entry is durable: the log behind it may go.
     pub(crate) checkpoint_durable: Option<LogIndex>,
     /// The first entry of a term that this member leads was applied.
@@ -172,11 +176,13 @@ impl Turn {
 impl ApplyReport {
     /// Takes in a later one, so that those that nobody has read do not pile up.
     pub(crate) fn merge(&mut self, later: ApplyReport) {
-        let ApplyReport { applied, window_bytes, settleable, checkpoint_durable, term_begun, failed } = later;
+        let ApplyReport { applied, window_bytes, settleable, unwritten, checkpoint_durable, term_begun, failed } =
+            later;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
         self.applied = applied;
         self.window_bytes = window_bytes;
         self.settleable = settleable;
+        self.unwritten = unwritten;
         self.checkpoint_durable = checkpoint_durable.or(self.checkpoint_durable);
         self.term_begun = term_begun.or(self.term_begun.take());
         self.failed |= failed;

@@ -5,3 +5,4 @@ mod member;
 mod reclaim;
 mod single_member;
 mod stuck_disk;
+mod unwritten;
