@@ -706,8 +706,11 @@ impl Apply {
         self.checkpoint_durable = Some(index);
     }
 
-    /// Nothing was applied since the last one, but the files are others. Everything applied was published.
+    /// Nothing was applied since the last one, but the files are others. What waits for space to be published renews it then.
     fn renew_view(&self) {
+        if self.unpublished {
+            return;
+        }
         self.shared.view.store(Arc::new(self.state.view()));
     }
 }

@@ -251,3 +251,33 @@ fn what_is_acknowledged_is_read_and_kept_when_a_step_finds_the_disk_full() {
         }
     }
 }
+
+/// The view is renewed because its files go; what the disk had no space for is not in it before it is published.
+#[test]
+fn a_checkpoint_that_is_done_while_the_disk_is_full_shows_nothing_that_cannot_be_read() {
+    let mut member = Member::open(&SimDisk::new()).expect("it starts");
+    for n in 0..30 {
+        member.put("key", &format!("value {n}")).expect("it is put");
+    }
+    let step = |member: &mut Member, parts: &[Part]| parts.iter().for_each(|part| member.node.step(*part));
+    let pending = member.propose("other", "makes a checkpoint due");
+    member.clock.0.fetch_add(PAUSE.as_millis() as u64, Ordering::Relaxed);
+    step(&mut member, &[Part::Driver, Part::Log, Part::Driver, Part::Apply]);
+    answer(pending).expect("it is put");
+
+    let batch = [member.propose("one", "first of two"), member.propose("two", "second of two")];
+    step(&mut member, &[Part::Driver, Part::Log, Part::Driver]);
+    while member.node.has_work(Part::Background) {
+        member.node.step(Part::Background);
+    }
+    member.disk.fail_at(member.disk.steps(), std::io::ErrorKind::StorageFull);
+    step(&mut member, &[Part::Apply]);
+    assert!(member.node.handle().status().disk_full);
+    assert_eq!((member.get("one"), member.get("two")), (None, None));
+    assert_eq!(member.get("key").as_deref(), Some("value 29"));
+    member.settle();
+    for pending in batch {
+        answer(pending).expect("it is put");
+    }
+    assert_eq!(member.get("two").as_deref(), Some("second of two"));
+}
