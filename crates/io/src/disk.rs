@@ -89,6 +89,11 @@ pub trait File: Send + Sync + Debug {
         false
     }
 
+    /// Starts to bring what was written there to the device, so that a later sync finds less to do. The page that the range
+    /// ends in may be left out. A hint: it promises nothing about durability, and if the write fails, the next sync of this
+    /// handle says so. May wait for the device to accept the bytes.
+    fn start_write_back(&self, offset: u64, length: u64);
+
     /// Makes written data durable. After an error nothing may be assumed about data written since the last success, and a
     /// later success says nothing about it either.
     fn sync_data(&self) -> io::Result<()>;

@@ -229,6 +229,8 @@ impl File for OverlayFile {
         Ok(())
     }
 
+    fn start_write_back(&self, _offset: u64, _length: u64) {}
+
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }

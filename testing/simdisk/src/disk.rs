@@ -81,7 +81,8 @@ impl SimDisk {
         lock(&self.platter).check_power().is_err()
     }
 
-    /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds.
+    /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds. So does a failed
+    /// write-back, and the next sync fails.
     pub fn fail_at(&self, step: u64, kind: ErrorKind) {
         lock(&self.platter).plan.fail_at = Some((step, kind));
     }
@@ -266,9 +267,23 @@ impl File for SimFile {
         stepped
     }
 
+    /// Makes nothing durable: any part of what is not synced may survive a power cut anyway. One that fails loses the dirty
+    /// data of its file, which the next sync reports.
+    fn start_write_back(&self, _offset: u64, length: u64) {
+        let mut platter = lock(&self.platter);
+        if length == 0 {
+            return;
+        }
+        if let Err(error) = platter.step()
+            && platter.check_power().is_ok()
+        {
+            platter.fail_write_back(self.id, error.kind());
+        }
+    }
+
     fn sync_data(&self) -> Result<()> {
         let mut platter = lock(&self.platter);
-        match platter.step() {
+        match platter.step().and_then(|()| platter.take_write_back_failure(self.id)) {
             Ok(()) => {
                 platter.sync(self.id);
                 Ok(())
@@ -357,6 +372,17 @@ mod tests {
         file.write_at(b"later!", 0).expect("it is written");
         disk.fail_at(disk.steps(), ErrorKind::Other);
         assert!(file.sync_data().is_err());
+        assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"synced"]);
+    }
+
+    #[test]
+    fn a_failed_write_back_loses_the_dirty_data_and_the_next_sync_says_so_once() {
+        let (disk, file) = written();
+        file.write_at(b"later!", 0).expect("it is written");
+        disk.fail_at(disk.steps(), ErrorKind::Other);
+        file.start_write_back(0, 6);
+        assert_eq!(file.sync_data().expect_err("it failed before").kind(), ErrorKind::Other);
+        file.sync_data().expect("it was said");
         assert_eq!(outcomes(&disk).into_iter().collect::<Vec<_>>(), [b"synced"]);
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct FileState {
     pub(crate) content: Content,
     durable: Content,
     pending: Vec<Change>,
+    /// No sync has said so yet.
+    write_back_failure: Option<ErrorKind>,
     /// How many times it is open now.
     pub(crate) handles: usize,
 }
@@ -141,6 +143,16 @@ impl Platter {
     /// A failed sync: what was dirty is gone from the disk's view but still in the page cache, marked clean.
     pub(crate) fn drop_dirty(&mut self, file: FileId) {
         self.files[file].pending.clear();
+    }
+
+    pub(crate) fn fail_write_back(&mut self, file: FileId, kind: ErrorKind) {
+        self.drop_dirty(file);
+        self.files[file].write_back_failure = Some(kind);
+    }
+
+    /// What the next sync has to say, which it says once.
+    pub(crate) fn take_write_back_failure(&mut self, file: FileId) -> std::io::Result<()> {
+        self.files[file].write_back_failure.take().map_or(Ok(()), |kind| Err(kind.into()))
     }
 
     pub(crate) fn sync_dir(&mut self, directory: &Path) {

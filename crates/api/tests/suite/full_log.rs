@@ -92,6 +92,10 @@ impl File for LogFile {
         self.file.write_at(data, offset)
     }
 
+    fn start_write_back(&self, offset: u64, length: u64) {
+        self.file.start_write_back(offset, length);
+    }
+
     fn sync_data(&self) -> Result<()> {
         self.file.sync_data()
     }

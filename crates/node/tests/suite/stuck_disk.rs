@@ -102,6 +102,10 @@ impl File for StuckFile {
         self.below.write_at(data, offset)
     }
 
+    fn start_write_back(&self, offset: u64, length: u64) {
+        self.below.start_write_back(offset, length);
+    }
+
     fn sync_data(&self) -> Result<()> {
         self.gate.pass();
         self.below.sync_data()

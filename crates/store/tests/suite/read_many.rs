@@ -28,6 +28,9 @@ impl File for CountingFile {
     fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.0.write_at(data, offset)
     }
+    fn start_write_back(&self, offset: u64, length: u64) {
+        self.0.start_write_back(offset, length);
+    }
     fn sync_data(&self) -> Result<()> {
         self.0.sync_data()
     }
