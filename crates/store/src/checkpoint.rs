@@ -113,6 +113,7 @@ impl CheckpointWriter {
         let (space, run_bytes) = (&self.space, &mut self.run_bytes);
         let mut write = |buffer: &mut Vec<u8>| {
             file.write_at(buffer, at).map_err(Fault::io("write blocks to", &path))?;
+            file.start_write_back(at, buffer.len() as u64);
             at += buffer.len() as u64;
             space.add_unnamed(buffer.len() as u64);
             *run_bytes += buffer.len() as u64;

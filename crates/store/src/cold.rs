@@ -92,6 +92,7 @@ impl ColdWriter {
         let Some(open) = &self.open else { return Ok(()) };
         let write = || open.file.write_at(&self.buffer, self.written);
         with_reserve(&self.space, write).map_err(|error| Fault::io("write records to", &self.path)(error))?;
+        open.file.start_write_back(self.written, self.buffer.len() as u64);
         self.space.add_unnamed(self.buffer.len() as u64);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();

@@ -25,6 +25,7 @@ mod segments;
 mod space;
 mod tail;
 mod verify;
+mod write_back;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
 pub use cold::{ColdSegment, ColdWriter};
@@ -36,3 +37,4 @@ pub use record::{Location, RECORD_OVERHEAD_BYTES};
 pub use scan::Scan;
 pub use segments::{ALLOCATE_BYTES, Checkpoint, Options, RESERVE_BYTES, SEGMENT_BYTES_MIN, SegmentStat, Store};
 pub use verify::{Image, Verified};
+pub use write_back::WriteBack;

@@ -10,6 +10,7 @@ use crate::reader::{OpenSegment, Reader};
 use crate::record::{HEADER_BYTES, Location, check_record, put_record};
 use crate::scan::Scan;
 use crate::space::Space;
+use crate::write_back::WriteBack;
 use bytes::Bytes;
 use io::{Disk, Open};
 use std::collections::BTreeMap;
@@ -109,6 +110,7 @@ pub struct Store {
     /// Of all segments.
     file_bytes: u64,
     space: Arc<Space>,
+    write_back: WriteBack,
     removed_segments: u64,
     /// The last time that space was needed there was none.
     short_of_space: bool,
@@ -183,6 +185,7 @@ impl Store {
             live_bytes: 0,
             file_bytes: named.segments.iter().map(|(_, length)| length).sum(),
             space,
+            write_back: WriteBack::default(),
             removed_segments: 0,
             short_of_space: false,
             failed: false,
@@ -432,6 +435,7 @@ impl Store {
             self.failed |= !fault.is_no_space();
             return Err(fault);
         }
+        self.write_back.note_written(&segment.open, active.flushed, active.end());
         active.flushed = active.end();
         active.buffer.clear();
         if std::mem::take(&mut active.published) > 0 {
@@ -480,6 +484,11 @@ impl Store {
         assert!(segment.live_bytes >= bytes, "segment {} has more garbage than records", location.segment);
         segment.live_bytes -= bytes;
         self.live_bytes -= bytes;
+    }
+
+    /// Starts write-back of records once they are flushed, on any thread.
+    pub fn write_back(&self) -> WriteBack {
+        self.write_back.clone()
     }
 
     pub fn reader(&self) -> Reader {

@@ -7,3 +7,4 @@ mod faults;
 mod model;
 mod read_many;
 mod scripts;
+mod write_back;
