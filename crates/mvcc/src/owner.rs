@@ -145,6 +145,11 @@ impl Mvcc {
         self.store.physical_bytes()
     }
 
+    /// Starts write-back of records once they are flushed, on any thread.
+    pub fn write_back(&self) -> store::WriteBack {
+        self.store.write_back()
+    }
+
     /// True if records of so many bytes can be written without asking the disk for space.
     pub fn is_allocated(&self, bytes: u64) -> bool {
         self.store.is_allocated(bytes)

@@ -1,9 +1,9 @@
 //! The background: work that must make no request wait, one job at a time. It writes checkpoints, copies what is live out of
-//! segments that are to go, removes files, and prepares log segments.
+//! segments that are to go, removes files, starts write-back of records, and prepares log segments.
 //!
-//! Stepped: a step does one piece of the job at hand, and looks after the log's next segment and removed files. Whatever meets a
-//! full disk is given up and tried again by apply, perhaps in another order: a checkpoint is what lets the log be trimmed and empty
-//! segments go, copies are what empties them. Any other fault ends the writing.
+//! Stepped: a step does one piece of the job at hand, and looks after write-back, the log's next segment and removed files.
+//! Whatever meets a full disk is given up and tried again by apply, perhaps in another order: a checkpoint is what lets the
+//! log be trimmed and empty segments go, copies are what empties them. Any other fault ends the writing.
 
 use crate::limits::REMOVED_FILES_HELD_MAX;
 use crate::messages::{Job, JobDone};
@@ -13,11 +13,12 @@ use state::{CheckpointJob, CleanJob};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Leftovers, Unlinked};
+use store::{Leftovers, Unlinked, WriteBack};
 
 pub(crate) struct Background {
     shared: Arc<Shared>,
     log: wal::Preparer,
+    write_back: WriteBack,
     jobs: VecDeque<Job>,
     removed: Removed,
 }
@@ -31,8 +32,8 @@ struct Removed {
 }
 
 impl Background {
-    pub(crate) fn new(shared: Arc<Shared>, log: wal::Preparer) -> Background {
-        Background { shared, log, jobs: VecDeque::new(), removed: Removed::default() }
+    pub(crate) fn new(shared: Arc<Shared>, log: wal::Preparer, write_back: WriteBack) -> Background {
+        Background { shared, log, write_back, jobs: VecDeque::new(), removed: Removed::default() }
     }
 
     /// True if the next step is due at once.
@@ -55,6 +56,7 @@ impl Background {
         };
         self.close_removed();
         self.prepare_log();
+        self.write_back.step(self.shared.clock.monotonic());
         done
     }
 

@@ -44,7 +44,7 @@ pub(crate) const STOP_THREADS_MAX: Duration = Duration::from_secs(10);
 pub(crate) const LONE_ENTRY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of records that lone entries may leave in memory, until the next tick or entry has them written to the store's files.
 pub(crate) const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
-/// How often the log's next segment, and removed files, are looked after.
+/// How often write-back, the log's next segment and removed files are looked after.
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);

@@ -184,7 +184,7 @@ pub(crate) fn assemble(
         warning_apply_duration: config.warning_apply_duration,
         request_timeout: config.request_timeout,
     };
-    let background = Background::new(shared.clone(), wal.preparer());
+    let background = Background::new(shared.clone(), wal.preparer(), state.write_back());
     let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());
     let parts = Parts {
         driver: Seat::new(driver),

@@ -150,6 +150,11 @@ impl State {
         self.mvcc.unwritten_bytes()
     }
 
+    /// Starts write-back of records once they are flushed, on any thread.
+    pub fn write_back(&self) -> store::WriteBack {
+        self.mvcc.write_back()
+    }
+
     /// An image of what was flushed or published.
     pub fn view(&self) -> StateView {
         StateView {
