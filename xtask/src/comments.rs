@@ -8,18 +8,11 @@ use crate::code::Code;
 use crate::sources::{self, Source};
 use std::fs;
 
-/// The check is off, and `cargo xtask fix` leaves comments alone, until all files have been filled in one go.
-const IS_ON: bool = false;
-
 /// As `max_width` in `rustfmt.toml`.
 const WIDTH: usize = 120;
 
 /// Lines whose comment is too wide. A word that is longer than a line is nobody's fault.
 pub fn check(path: &str, text: &str, parts: &Code) -> Vec<String> {
-    if IS_ON { too_wide(path, text, parts) } else { Vec::new() }
-}
-
-fn too_wide(path: &str, text: &str, parts: &Code) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, (line, column)) in text.lines().zip(&parts.comments).enumerate() {
         let width = line.chars().count();
@@ -37,9 +30,6 @@ fn too_wide(path: &str, text: &str, parts: &Code) -> Vec<String> {
 
 /// Rewrites every file that has a paragraph to fill.
 pub fn fix() -> Result<(), String> {
-    if !IS_ON {
-        return Ok(());
-    }
     for Source { path, text, parts } in sources::read_all()? {
         let filled = reflowed(&text, &parts);
         if filled != text {
@@ -192,8 +182,8 @@ mod tests {
         );
         assert_eq!(reflow(&text), expected);
         assert_eq!(reflow(&expected), expected, "once is enough");
-        assert_eq!(too_wide("x.rs", &text, &Code::of(&text)).len(), 2);
-        assert_eq!(too_wide("x.rs", &expected, &Code::of(&expected)), [""; 0]);
+        assert_eq!(check("x.rs", &text, &Code::of(&text)).len(), 2);
+        assert_eq!(check("x.rs", &expected, &Code::of(&expected)), [""; 0]);
     }
 
     #[test]
