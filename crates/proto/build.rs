@@ -1,5 +1,5 @@
-//! Compiles the `.proto` files with protox, so that no `protoc` is needed, and generates prost messages; client stubs only
-//! with the feature `client`.
+//! Compiles the `.proto` files with protox, so that no `protoc` is needed, and generates prost messages; client stubs
+//! only with the feature `client`.
 
 const FILES: [&str; 7] =
     ["mvcc.proto", "auth.proto", "rpc.proto", "health.proto", "lock.proto", "election.proto", "bowline.proto"];

@@ -1,7 +1,7 @@
 //! Rust text taken apart as far as the house rules need: what is code, where comments begin, and what only tests see.
 //!
-//! A lexer of comments and literals, not a parser: no rule asks for more than words in code, and a syntax tree without name
-//! resolution would see no alias or re-export that words do not.
+//! A lexer of comments and literals, not a parser: no rule asks for more than words in code, and a syntax tree without
+//! name resolution would see no alias or re-export that words do not.
 
 /// A file's text, apart.
 pub struct Code {

@@ -1,12 +1,26 @@
 //! The width of comments: the same as that of code, which rustfmt keeps.
 //!
-//! `check` finds lines that are too wide, `reflowed` fills the paragraphs that have one anew. A paragraph is a run of `//`, `///`
-//! or `//!` lines that says one thing: a blank line ends it, and so do an item of a list, a heading and what must stay as it is
-//! drawn (code between fences, tables, drawings). Comments behind code are not moved.
+//! `check` finds lines that are too wide, `reflowed` fills the paragraphs that have one anew. A paragraph is a run of
+//! `//`, `///` or `//!` lines that says one thing: a blank line ends it, and so do an item of a list, a heading and
+//! what must stay as it is drawn (code between fences, tables, drawings). Comments behind code are not moved.
 
 use crate::code::Code;
 use crate::sources::{self, Source};
 use std::fs;
+
+/// What a line begins with that says what the paragraph behind it is about.
+const LABELS: &[&str] = &[
+    "Cases:",
+    "Deliberately not here",
+    "Fails",
+    "Invariant:",
+    "Invariants",
+    "Not here:",
+    "Not modelled:",
+    "SAFETY: ",
+    "Source:",
+    "hash order: ",
+];
 
 /// As `max_width` in `rustfmt.toml`.
 const WIDTH: usize = 120;
@@ -118,8 +132,7 @@ fn kind(body: &str) -> Kind {
     if is_mark(first) {
         return Kind::Begins(indent + first.len() + 1);
     }
-    let is_label = ["SAFETY: ", "hash order: "].iter().any(|label| text.starts_with(label));
-    if is_label { Kind::Begins(indent) } else { Kind::Text(indent) }
+    if LABELS.iter().any(|label| text.starts_with(label)) { Kind::Begins(indent) } else { Kind::Text(indent) }
 }
 
 /// What makes a line an item of a list, or a quote.

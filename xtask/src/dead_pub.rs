@@ -1,7 +1,8 @@
 //! What is `pub` without a reader: an item of a crate that no other package names.
 //!
-//! A search for words, so that a name that others use for something else hides a dead item of the same name; what is found is
-//! dead for certain. A type also lives while a public signature of its own crate names it. Binaries are the compiler's business.
+//! A search for words, so that a name that others use for something else hides a dead item of the same name; what is
+//! found is dead for certain. A type also lives while a public signature of its own crate names it. Binaries are the
+//! compiler's business.
 
 use crate::code::words;
 use crate::sources::{self, Source};

@@ -1,8 +1,8 @@
 //! What decides must be repeatable: code that is driven from outside names no clock, no randomness, no thread and no
 //! environment, and no hash map whose order can be seen.
 //!
-//! Words are banned, not calls, so that an import is a breach already and no alias gets by. Clippy's `disallowed-methods` would
-//! resolve names, but has one list for all crates and tests.
+//! Words are banned, not calls, so that an import is a breach already and no alias gets by. Clippy's
+//! `disallowed-methods` would resolve names, but has one list for all crates and tests.
 
 use crate::code::{Code, is_word, words};
 

@@ -1,7 +1,8 @@
 //! All automation of the repository: `cargo xtask tidy|ci|fix`.
 //!
-//! - `tidy` checks the house rules that no compiler knows: who may import whom, dependencies that nobody uses, how a file opens,
-//!   what must not be committed, what code must not name that is driven from outside, what is public without a reader.
+//! - `tidy` checks the house rules that no compiler knows: who may import whom, dependencies that nobody uses, how a
+//!   file opens, what must not be committed, what code must not name that is driven from outside, what is public
+//!   without a reader.
 //! - `ci` is all of CI; it rewrites nothing. `ci --no-tests` leaves out `cargo test`, for a caller that has run it.
 //! - `fix` rewrites what can be rewritten: formatting, simple lints, wide comments, generated pages.
 #![forbid(unsafe_code)]

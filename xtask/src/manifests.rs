@@ -1,5 +1,5 @@
-//! No dependency stands in a manifest without a user: each of the workspace is one of a member's, and each of a member's is
-//! named in its sources.
+//! No dependency stands in a manifest without a user: each of the workspace is one of a member's, and each of a
+//! member's is named in its sources.
 //!
 //! A text search, not a compiler: what counts is that a path begins with the crate's name.
 

@@ -1,11 +1,11 @@
-//! Inside a crate, modules know each other in one direction: the paths that begin with `crate::` and `super::` must not lead
-//! around in a circle.
+//! Inside a crate, modules know each other in one direction: the paths that begin with `crate::` and `super::` must not
+//! lead around in a circle.
 //!
-//! A folder counts as one module for those beside it, and the modules in it are looked at by themselves; what a `mod.rs` and its
-//! children have with each other is their own affair. Tests may look anywhere.
+//! A folder counts as one module for those beside it, and the modules in it are looked at by themselves; what a
+//! `mod.rs` and its children have with each other is their own affair. Tests may look anywhere.
 //!
-//! A text search, not a compiler: it follows `use` trees, paths within code and re-exports by name. Not here: paths that begin
-//! with a child's name, macros, and re-exports with a star.
+//! A text search, not a compiler: it follows `use` trees, paths within code and re-exports by name. Not here: paths
+//! that begin with a child's name, macros, and re-exports with a star.
 
 use crate::sources;
 use std::collections::{BTreeMap, BTreeSet};

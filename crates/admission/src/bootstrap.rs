@@ -1,8 +1,8 @@
-//! What a control plane writes by itself when it boots, and what nodes and workloads must write to come back: through admission, before
-//! anybody could ask for help.
+//! What a control plane writes by itself when it boots, and what nodes and workloads must write to come back: through
+//! admission, before anybody could ask for help.
 //!
-//! A table of rows, each with the hook that writes, what happens if it cannot, and the requests that it makes. What a row would
-//! write depends on what is there already (`BootState`) and on the release.
+//! A table of rows, each with the hook that writes, what happens if it cannot, and the requests that it makes. What a
+//! row would write depends on what is there already (`BootState`) and on the release.
 
 use crate::request::{Gvr, Operation, Request, User};
 use serde_json::{Value, json};
@@ -26,7 +26,8 @@ pub struct BootState {
 /// What happens if a row's request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Consequence {
-    /// The API server is never ready, or dies. Seconds until it dies by itself; none: it tries for ever, until its probes kill it.
+    /// The API server is never ready, or dies. Seconds until it dies by itself; none: it tries for ever, until its
+    /// probes kill it.
     BlocksBoot { dies_after_s: Option<u32> },
     /// The API server runs, but nodes, or the webhook's own pods, do not come back.
     BlocksHealing,
@@ -310,8 +311,8 @@ struct Asked {
     written: Written,
 }
 
-/// Requests of a boot of release 1.`to` on a store that was left by 1.`from`, and of what must heal after it; in the order of `ROWS`,
-/// those of releases before a row left out.
+/// Requests of a boot of release 1.`to` on a store that was left by 1.`from`, and of what must heal after it; in the
+/// order of `ROWS`, those of releases before a row left out.
 pub fn requests(from: Option<u32>, to: u32, state: &BootState) -> Vec<BootRequest> {
     let upgrade = from.is_none_or(|from| from != to);
     ROWS.iter().filter(|row| row.since <= to).flat_map(|row| of_row(row, upgrade, to, state)).collect()

@@ -1,9 +1,10 @@
-//! What admission does with a request, decided from objects alone: which webhooks see it, which policies judge it, and what an API
-//! server that boots must be able to write.
+//! What admission does with a request, decided from objects alone: which webhooks see it, which policies judge it, and
+//! what an API server that boots must be able to write.
 //!
-//! The rules are Kubernetes', release by release where they differ; real Kubernetes code is the judge in the conformance tests.
-//! Everything is a pure function of JSON objects, which are hostile. What cannot be known is said, never guessed. Not here: where
-//! objects come from (`kube`, `doctor`), and asking a webhook, which nobody does while the API server is down.
+//! The rules are Kubernetes', release by release where they differ; real Kubernetes code is the judge in the
+//! conformance tests. Everything is a pure function of JSON objects, which are hostile. What cannot be known is said,
+//! never guessed. Not here: where objects come from (`kube`, `doctor`), and asking a webhook, which nobody does while
+//! the API server is down.
 #![forbid(unsafe_code)]
 
 pub mod bootstrap;

@@ -1,6 +1,7 @@
 //! Admission policies: CEL in the API server itself. They need no backend, so they refuse by their content only.
 //!
-//! A policy judges nothing without a binding; constraints of both must match, and an excluding rule wins over all others.
+//! A policy judges nothing without a binding; constraints of both must match, and an excluding rule wins over all
+//! others.
 
 use crate::cel::{self, Truth, Variables};
 use crate::labels::LabelSelector;
@@ -109,8 +110,8 @@ impl Policy {
         Ok(Policy { kind, name: name_of(object), spec: spec.unwrap_or_default() })
     }
 
-    /// What becomes of the request under this binding of the policy, on an API server of release 1.`minor`. `params` finds the
-    /// object that the binding names, null if there is none; it answers none if it cannot know.
+    /// What becomes of the request under this binding of the policy, on an API server of release 1.`minor`. `params`
+    /// finds the object that the binding names, null if there is none; it answers none if it cannot know.
     pub fn judge(
         &self,
         binding: &Binding,

@@ -68,7 +68,8 @@ pub struct Request {
     pub object: Value,
     /// Null if there is none.
     pub old_object: Value,
-    /// False: of the objects only the metadata is as it will be, so that a condition on anything else cannot be answered.
+    /// False: of the objects only the metadata is as it will be, so that a condition on anything else cannot be
+    /// answered.
     pub object_known: bool,
 }
 
@@ -88,7 +89,8 @@ impl Request {
         format!("{} {}{subresource} {:?}{place}", self.operation.as_str(), self.resource, self.name)
     }
 
-    /// What CEL calls `request`, if a rule matched it as `matched`: only the kind follows that, the resource stays as it was asked for.
+    /// What CEL calls `request`, if a rule matched it as `matched`: only the kind follows that, the resource stays as
+    /// it was asked for.
     pub fn for_cel(&self, matched: &Gvr) -> Value {
         let kind = |gvr: &Gvr| {
             // Objects of some subresources are of another group.

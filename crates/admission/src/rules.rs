@@ -72,7 +72,8 @@ pub struct RuleMatch {
     pub resource: Gvr,
 }
 
-/// The first rule that matches: the request's own resource by any rule, before an equivalent one (`equivalents`, in order) by any.
+/// The first rule that matches: the request's own resource by any rule, before an equivalent one (`equivalents`, in
+/// order) by any.
 pub(crate) fn first_match(rules: &[Rule], request: &Request, equivalents: &[Gvr]) -> Option<RuleMatch> {
     let own = rules.iter().position(|rule| rule.matches(request, &request.resource));
     if let Some(rule) = own {

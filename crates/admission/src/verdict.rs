@@ -1,8 +1,8 @@
-//! What a webhook or a policy means for a boot: a verdict for each request of the table, and the condition that would keep those
-//! requests out.
+//! What a webhook or a policy means for a boot: a verdict for each request of the table, and the condition that would
+//! keep those requests out.
 //!
-//! A webhook that fails closed on a request of the boot is a finding whatever its backend does now: running pods do not clear it,
-//! because they may be unreachable from a control plane that is not up, or refuse because it is not up.
+//! A webhook that fails closed on a request of the boot is a finding whatever its backend does now: running pods do not
+//! clear it, because they may be unreachable from a control plane that is not up, or refuse because it is not up.
 
 use crate::bootstrap::{BootRequest, Consequence, Written};
 use crate::policy::{Binding, Judgement, Policy};
@@ -95,8 +95,8 @@ fn uncertain(boot: &BootRequest, why: String) -> Verdict {
     }
 }
 
-/// The least condition that keeps these requests out of a webhook: what the API server itself writes of their resources, and of
-/// others' requests the resources alone. None if there are no requests.
+/// The least condition that keeps these requests out of a webhook: what the API server itself writes of their
+/// resources, and of others' requests the resources alone. None if there are no requests.
 pub fn condition_against<'a>(requests: impl IntoIterator<Item = &'a BootRequest>) -> Option<String> {
     let (mut own, mut others) = (BTreeMap::new(), BTreeMap::new());
     for boot in requests {

@@ -1,10 +1,10 @@
-//! gRPC over HTTP/2: request headers, message framing, trailers. Texts and corner cases are grpc-go's, since its clients
-//! and its users' scripts know them.
+//! gRPC over HTTP/2: request headers, message framing, trailers. Texts and corner cases are grpc-go's, since its
+//! clients and its users' scripts know them.
 //!
-//! A message is a flag byte, a big-endian length and the protobuf bytes. Most arrive whole in one DATA frame and are then
-//! handed out as a slice of it. Lengths are checked before anything is allocated by them.
-//! Not here: compression (no client of etcd asks for it by itself); a call that uses it is refused as by a server without
-//! the compressor.
+//! A message is a flag byte, a big-endian length and the protobuf bytes. Most arrive whole in one DATA frame and are
+//! then handed out as a slice of it. Lengths are checked before anything is allocated by them.
+//! Not here: compression (no client of etcd asks for it by itself); a call that uses it is refused as by a server
+//! without the compressor.
 
 use crate::status::{self, Code, Status};
 use bytes::{Buf, Bytes, BytesMut};
@@ -176,11 +176,11 @@ impl Messages {
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// The message of a call that has one, once the client has ended the stream; more messages are not looked at. `None` if
-    /// there was none.
+    /// The message of a call that has one, once the client has ended the stream; more messages are not looked at.
+    /// `None` if there was none.
     ///
-    /// Waiting for the end costs nothing, since it comes with the message or right behind it, and a call answered before it
-    /// would be closed with a reset that counts against the client.
+    /// Waiting for the end costs nothing, since it comes with the message or right behind it, and a call answered
+    /// before it would be closed with a reset that counts against the client.
     pub(crate) fn poll_only(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         if self.only.is_none() {
             match self.poll_next(context) {
@@ -362,8 +362,8 @@ fn percent_encode(text: &str) -> Cow<'_, str> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-/// The sending half of a streaming call. A message is handed to HTTP/2 only as the client's window takes it, so that a slow
-/// reader holds back its own stream and no memory.
+/// The sending half of a streaming call. A message is handed to HTTP/2 only as the client's window takes it, so that a
+/// slow reader holds back its own stream and no memory.
 pub(crate) struct Answers {
     stream: SendStream<Bytes>,
 }

@@ -1,5 +1,5 @@
-//! The wire edge: listeners, TLS, gRPC, HTTP endpoints. A request is decoded and checked here, handed to the node, and what
-//! the node says becomes etcd's answer, code and text.
+//! The wire edge: listeners, TLS, gRPC, HTTP endpoints. A request is decoded and checked here, handed to the node, and
+//! what the node says becomes etcd's answer, code and text.
 //!
 //! ```text
 //! transport    sockets, TLS, HTTP/1 and HTTP/2; the accept thread and the rims' threads

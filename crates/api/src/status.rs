@@ -1,7 +1,7 @@
 //! Every refusal that a client can see: gRPC code and text, in one place.
 //!
-//! The texts are the contract: client libraries recognise etcd's errors by text alone. Codes that look wrong here (too many
-//! requests as Unknown) are etcd's own. Not here: HTTP statuses of the JSON endpoints.
+//! The texts are the contract: client libraries recognise etcd's errors by text alone. Codes that look wrong here (too
+//! many requests as Unknown) are etcd's own. Not here: HTTP statuses of the JSON endpoints.
 
 use model::Rejection;
 use mvcc::ReadError;
@@ -161,8 +161,8 @@ impl From<Rejection> for Status {
             Rejection::NoSpace => NO_SPACE,
             Rejection::Corrupt => CORRUPT,
             Rejection::MemberNotFound => MEMBER_NOT_FOUND,
-            // Texts of our own: etcd has no budgets. The code says that writing less helps; the text must not be that of a full
-            // store, which stops kube-apiserver's clients for good.
+            // Texts of our own: etcd has no budgets. The code says that writing less helps; the text must not be that
+            // of a full store, which stops kube-apiserver's clients for good.
             Rejection::OverBudget(_) => ours(Code::ResourceExhausted, &rejection),
             Rejection::BudgetInvalid(_) => ours(Code::InvalidArgument, &rejection),
             Rejection::TooManyBudgets => ours(Code::FailedPrecondition, &rejection),
@@ -271,8 +271,9 @@ mod tests {
         }
     }
 
-    /// etcd #18424: clients ran a txn twice, because an error that left open whether it was applied looked safe to repeat. They
-    /// repeat a write when the code is Unavailable and the text is one of these two, so no refusal may look like that.
+    /// etcd #18424: clients ran a txn twice, because an error that left open whether it was applied looked safe to
+    /// repeat. They repeat a write when the code is Unavailable and the text is one of these two, so no refusal may
+    /// look like that.
     #[test]
     fn r33_no_refusal_makes_clients_repeat_a_write() {
         let safe_to_repeat = ["there is no address available", "there is no connection available"];

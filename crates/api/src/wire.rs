@@ -1,7 +1,7 @@
 //! Writing protobuf answers by hand: gRPC's five-byte prefix, known lengths, one buffer.
 //!
-//! Hot answers (a put's, a get's) are a few fields around bytes that are encoded already, so that writing them beats building
-//! message structs. Everything here is checked in tests against prost's encoding of the same message.
+//! Hot answers (a put's, a get's) are a few fields around bytes that are encoded already, so that writing them beats
+//! building message structs. Everything here is checked in tests against prost's encoding of the same message.
 //! Invariant: fields are written in ascending order and zero values left out, as every protobuf encoder does.
 
 use bytes::Bytes;

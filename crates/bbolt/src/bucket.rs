@@ -96,8 +96,8 @@ struct Visited {
     data_end: u64,
 }
 
-/// Walks through a bucket. Fails where keys do not ascend, elements share bytes or a page comes a second time, so a walk ends
-/// and shows no byte twice.
+/// Walks through a bucket. Fails where keys do not ascend, elements share bytes or a page comes a second time, so a
+/// walk ends and shows no byte twice.
 #[derive(Debug)]
 pub struct Cursor<'a, R> {
     database: &'a Database<R>,

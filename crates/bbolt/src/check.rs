@@ -1,4 +1,5 @@
-//! Whether the whole file is what its format allows: every page reachable once or free, keys in order and below their parents.
+//! Whether the whole file is what its format allows: every page reachable once or free, keys in order and below their
+//! parents.
 
 use crate::bucket::{Bucket, DEPTH_MAX, Item, item};
 use crate::page::{HEADER, Header, Kind, Page};

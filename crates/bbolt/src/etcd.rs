@@ -2,7 +2,7 @@
 //!
 //! | bucket | key | value |
 //! |---|---|---|
-//! | `key` | main revision u64, `_`, sub revision u64, `t` if it deletes; big-endian | KeyValue; only its key if it deletes |
+//! | `key` | main revision u64, `_`, sub revision u64, `t` if it deletes; big-endian | KeyValue, or its key alone |
 //! | `meta` | `consistent_index`, `term`, `finishedCompactRev`, … | numbers big-endian, revisions as above |
 //! | `lease` | id i64 big-endian | Lease |
 //! | `alarm` | AlarmMember | empty |

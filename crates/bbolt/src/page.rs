@@ -7,8 +7,8 @@
 //! | 10 | u16 | elements |
 //! | 12 | u32 | overflow: pages behind this one that belong to it |
 //!
-//! Elements of 16 bytes follow: (position, key bytes, child) in a branch, (flags, position, key bytes, value bytes) in a leaf.
-//! A position counts from its element.
+//! Elements of 16 bytes follow: (position, key bytes, child) in a branch, (flags, position, key bytes, value bytes) in
+//! a leaf. A position counts from its element.
 
 use crate::{Error, Result};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! `bowline budget set|remove|list`: how much the keys below a prefix may take.
 //!
-//! `set` changes the limits that are given and leaves the others as they are: it reads the budget, changes it and sets it. Two that do
-//! so at once for one prefix may undo one another.
+//! `set` changes the limits that are given and leaves the others as they are: it reads the budget, changes it and sets
+//! it. Two that do so at once for one prefix may undo one another.
 
 use crate::connection;
 use crate::top::bytes;

@@ -1,5 +1,5 @@
-//! The level above the flags: which product of the binary is meant. The name that it was called by decides first, so that a
-//! symbolic link makes it etcd; then clap reads the sub-command.
+//! The level above the flags: which product of the binary is meant. The name that it was called by decides first, so
+//! that a symbolic link makes it etcd; then clap reads the sub-command.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::path::Path;
@@ -24,7 +24,8 @@ pub enum Action {
     Missing(String),
 }
 
-/// `arguments` begin with the program's own name. Errors are clap's: they know how to print themselves and their exit code.
+/// `arguments` begin with the program's own name. Errors are clap's: they know how to print themselves and their exit
+/// code.
 pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
     let called = arguments.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
     if let Some(tool @ ("etcdctl" | "etcdutl")) = called {

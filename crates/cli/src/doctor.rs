@@ -1,5 +1,5 @@
-//! `bowline doctor`: where to look, what to look for, and the changes that free a control plane. Everything is read-only unless
-//! `--yes` is given; the rules and the changes are the doctor crate's.
+//! `bowline doctor`: where to look, what to look for, and the changes that free a control plane. Everything is
+//! read-only unless `--yes` is given; the rules and the changes are the doctor crate's.
 
 use crate::{connection, doctor_space, doctor_webhooks};
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};

@@ -1,5 +1,5 @@
-//! `bowline doctor webhooks`: what stands in the way of a boot, and lifting it. Looking works everywhere, changing on a running
-//! server alone.
+//! `bowline doctor webhooks`: what stands in the way of a boot, and lifting it. Looking works everywhere, changing on a
+//! running server alone.
 
 use crate::doctor::{common, facts, file, live, offline, open, output, prefix, print, releases, show, sources, yes};
 use clap::{Arg, ArgAction, ArgMatches, Command};

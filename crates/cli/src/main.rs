@@ -1,5 +1,6 @@
 //! The only binary. It reads what it was asked for, checks it, starts logging, starts the server, and turns signals and
-//! failures into an orderly end and an exit code: 0 done, 1 could not start or failed, 2 the command line makes no sense.
+//! failures into an orderly end and an exit code: 0 done, 1 could not start or failed, 2 the command line makes no
+//! sense.
 //!
 //! Not here: anything that the server does. This crate wires.
 #![forbid(unsafe_code)]

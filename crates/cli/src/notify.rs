@@ -1,5 +1,5 @@
-//! Tells the service manager how far we are: one datagram to the socket that `NOTIFY_SOCKET` names, a path or, with `@` in
-//! front, an abstract name. Without the variable nothing happens.
+//! Tells the service manager how far we are: one datagram to the socket that `NOTIFY_SOCKET` names, a path or, with `@`
+//! in front, an abstract name. Without the variable nothing happens.
 
 use std::ffi::OsStr;
 use std::io;

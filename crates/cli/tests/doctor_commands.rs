@@ -1,4 +1,5 @@
-//! The doctor's commands as an operator types them, against a running server: Bowline, or the program that `DOCTOR_ETCD` names.
+//! The doctor's commands as an operator types them, against a running server: Bowline, or the program that
+//! `DOCTOR_ETCD` names.
 
 use harness::{Kind, Server};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Clients that flood, stall or talk nonsense, against a member as a process: it goes on, others are answered, and what it holds
-//! for them is bounded. Bytes are written by hand, since no HTTP/2 library would send them.
+//! Clients that flood, stall or talk nonsense, against a member as a process: it goes on, others are answered, and what
+//! it holds for them is bounded. Bytes are written by hand, since no HTTP/2 library would send them.
 //!
 //! Not here: single wrong requests and their answers (the suite of `api`).
 
@@ -95,8 +95,8 @@ impl Member {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
-    /// Sends `bytes` again and again while others are answered, until the server has ended the connection, `bytes_max` are sent,
-    /// or the server takes no more of it; then checks memory.
+    /// Sends `bytes` again and again while others are answered, until the server has ended the connection, `bytes_max`
+    /// are sent, or the server takes no more of it; then checks memory.
     fn flooded(&self, what: &str, mut socket: TcpStream, bytes: &[u8], bytes_max: usize) {
         let before = self.resident_bytes();
         let is_over = AtomicBool::new(false);
@@ -285,7 +285,8 @@ fn r82_garbage_ends_its_connection() {
     member.others_are_answered();
 }
 
-/// Connections that say nothing, or one byte now and then: each is ended, and while there are hundreds others are answered.
+/// Connections that say nothing, or one byte now and then: each is ended, and while there are hundreds others are
+/// answered.
 #[test]
 fn r81_r95_silent_and_slow_connections_are_ended() {
     let member = Member::start();

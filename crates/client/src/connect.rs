@@ -35,7 +35,8 @@ pub struct Tls {
     /// Certificate and key that are shown to the server; both or none.
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
-    /// Take any certificate of the server: the connection is encrypted, but whoever stands between can read and change all.
+    /// Take any certificate of the server: the connection is encrypted, but whoever stands between can read and change
+    /// all.
     pub insecure_skip_verify: bool,
 }
 
@@ -120,7 +121,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(failed)
 }
 
-/// Takes any server for the right one, as `--insecure-skip-tls-verify` says. Signatures of the handshake are still checked.
+/// Takes any server for the right one, as `--insecure-skip-tls-verify` says. Signatures of the handshake are still
+/// checked.
 #[derive(Debug)]
 struct AnyServer(WebPkiSupportedAlgorithms);
 

@@ -8,8 +8,8 @@ use tonic::transport::Channel;
 /// End of a range that has no end.
 const NO_END: &[u8] = &[0];
 
-/// The first key behind all that begin with `prefix`, as a range end; for an empty prefix and one of bytes 0xff alone that
-/// is the end of all keys.
+/// The first key behind all that begin with `prefix`, as a range end; for an empty prefix and one of bytes 0xff alone
+/// that is the end of all keys.
 pub(crate) fn end_of_prefix(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {

@@ -1,11 +1,11 @@
 //! Calls a server over gRPC, Bowline or etcd: which endpoint, with which certificates, as whom, and for how long.
 //!
-//! Endpoints are tried in their order, and the first that accepts a connection is used from then on; [`Client::at`] asks
-//! another member. Every call has a deadline. Calls take and return the messages of the wire contract, but where a call
-//! has one right way to be made (a change that is guarded by a revision), there is a function for that.
+//! Endpoints are tried in their order, and the first that accepts a connection is used from then on; [`Client::at`]
+//! asks another member. Every call has a deadline. Calls take and return the messages of the wire contract, but where a
+//! call has one right way to be made (a change that is guarded by a revision), there is a function for that.
 //!
-//! Not here: what the command line looks like, watches, retries. A call that failed has not been repeated, but for one whose
-//! token had expired, which the server did not look at.
+//! Not here: what the command line looks like, watches, retries. A call that failed has not been repeated, but for one
+//! whose token had expired, which the server did not look at.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -60,8 +60,8 @@ impl Client {
         Err(last)
     }
 
-    /// The same cluster through another endpoint, with the same certificates and the same token: for calls that a member
-    /// answers for itself alone (status, hash, defragmentation).
+    /// The same cluster through another endpoint, with the same certificates and the same token: for calls that a
+    /// member answers for itself alone (status, hash, defragmentation).
     pub async fn at(&self, endpoint: &str) -> Result<Client> {
         let channel = connect::connect(endpoint, &self.options).await?;
         let (options, token) = (self.options.clone(), self.token.clone());

@@ -1,5 +1,5 @@
-//! What one member tells of itself and does for itself, and the alarms of all. But for the alarms, it is the member at the
-//! endpoint that answers: another one is asked through [`Client::at`].
+//! What one member tells of itself and does for itself, and the alarms of all. But for the alarms, it is the member at
+//! the endpoint that answers: another one is asked through [`Client::at`].
 
 use crate::call::WHOLE_STORE_TIMEOUT;
 use crate::{Client, Error, ErrorKind, Result, pb};
@@ -19,8 +19,8 @@ impl Client {
         self.call("status", pb::StatusRequest {}, self.timeout(), call).await
     }
 
-    /// Hash over the history up to `revision`; 0: the current one. Members with the same compact revision and history have
-    /// the same one.
+    /// Hash over the history up to `revision`; 0: the current one. Members with the same compact revision and history
+    /// have the same one.
     ///
     /// Fails: `Compacted`, `FutureRevision` if this member is behind.
     pub async fn hash_kv(&self, revision: i64) -> Result<pb::HashKvResponse> {
@@ -45,8 +45,8 @@ impl Client {
         self.alarm("disarm", AlarmRequest { action: AlarmAction::Deactivate.into(), member_id, alarm }).await
     }
 
-    /// A snapshot of the member's database, part by part as it arrives; its SHA-256 comes last. Fails also if a part is not
-    /// taken.
+    /// A snapshot of the member's database, part by part as it arrives; its SHA-256 comes last. Fails also if a part is
+    /// not taken.
     pub async fn snapshot(&self, take: &mut dyn FnMut(&[u8]) -> std::io::Result<()>) -> Result<()> {
         let call = |channel, request| async { maintenance(channel).snapshot(request).await };
         let mut parts = self.call("snapshot", pb::SnapshotRequest {}, WHOLE_STORE_TIMEOUT, call).await?;

@@ -1,5 +1,5 @@
-//! What a message must fulfil before the raft crate sees it. That crate trusts its peers and panics on what cannot happen;
-//! here a peer may be wrong, hostile, or right about our having lost data.
+//! What a message must fulfil before the raft crate sees it. That crate trusts its peers and panics on what cannot
+//! happen; here a peer may be wrong, hostile, or right about our having lost data.
 
 use crate::consensus::Status;
 use crate::entry::INDEX_MAX;

@@ -247,8 +247,8 @@ impl Consensus {
         self.settle();
     }
 
-    /// Stands for election now. A member that is the only voter leads at once, and may propose before anything is durable.
-    /// No effect on a learner, or while a change of members is committed and not applied.
+    /// Stands for election now. A member that is the only voter leads at once, and may propose before anything is
+    /// durable. No effect on a learner, or while a change of members is committed and not applied.
     pub fn campaign(&mut self) {
         // Raft itself asks only its own timer whether the member may be elected.
         if self.raft.raft.promotable() {
@@ -262,8 +262,8 @@ impl Consensus {
         self.propose_batch(vec![data])
     }
 
-    /// Appends an entry for each of `batch`, in order, all or none. Returns where the last one is; it is committed if the
-    /// entry committed at that index has that term.
+    /// Appends an entry for each of `batch`, in order, all or none. Returns where the last one is; it is committed if
+    /// the entry committed at that index has that term.
     pub fn propose_batch(&mut self, batch: Vec<Bytes>) -> Result<Position, Refused> {
         let status = self.status();
         if status.role != Role::Leader {

@@ -68,8 +68,8 @@ pub fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) {
     }
 }
 
-/// Reads what `put_entries` wrote: consecutive indexes from 1 up to [`INDEX_MAX`], terms that never fall. The data shares
-/// the reader's buffer.
+/// Reads what `put_entries` wrote: consecutive indexes from 1 up to [`INDEX_MAX`], terms that never fall. The data
+/// shares the reader's buffer.
 pub fn read_entries(reader: &mut Reader) -> Result<Vec<Entry>, DecodeError> {
     let count = reader.count(3)?;
     if count == 0 {

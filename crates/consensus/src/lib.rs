@@ -13,9 +13,10 @@
 //! - The same calls in the same order give the same results: time is a count of ticks, and the only randomness, the
 //!   election timeout, is a function of the seed and the term.
 //!
-//! Not here: files, sockets, clocks, threads, and what an entry's bytes mean. The raft crate's protobuf types never leave
-//! this crate, so protobuf never parses bytes from outside; the log and the wire use the encodings of [`put_entries`] and
-//! [`Message`]. Changing the voters and installing a snapshot are not built yet; messages that carry one are refused.
+//! Not here: files, sockets, clocks, threads, and what an entry's bytes mean. The raft crate's protobuf types never
+//! leave this crate, so protobuf never parses bytes from outside; the log and the wire use the encodings of
+//! [`put_entries`] and [`Message`]. Changing the voters and installing a snapshot are not built yet; messages that
+//! carry one are refused.
 #![forbid(unsafe_code)]
 
 mod check;

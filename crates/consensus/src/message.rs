@@ -1,7 +1,7 @@
 //! What members say to each other, and its bytes.
 //!
-//! A message is a format byte (1), a tag byte, `from`, `to` and `term` as varints, and the fields of its body in the order
-//! they are declared: numbers as varints, positions as term and index, byte strings with a length, entries as in
+//! A message is a format byte (1), a tag byte, `from`, `to` and `term` as varints, and the fields of its body in the
+//! order they are declared: numbers as varints, positions as term and index, byte strings with a length, entries as in
 //! `docs/formats/log-entry.md`. Tags are never reused.
 
 use crate::entry::{Entry, Position, put_entries, read_entries, read_number};
@@ -44,7 +44,8 @@ pub enum Body {
         commit: u64,
         hint: Position,
     },
-    /// The candidate's log ends at `last`; it knows of the commit up to `commit`. `transfer`: the leader asked for this.
+    /// The candidate's log ends at `last`; it knows of the commit up to `commit`. `transfer`: the leader asked for
+    /// this.
     Vote {
         stage: VoteStage,
         last: Position,

@@ -4,8 +4,9 @@ use crate::entry::{Entry, HardState};
 use crate::message::Message;
 
 /// One step of work, handed out by `Consensus::ready`. In any order: write `entries` and `hard_state`, send `messages`,
-/// apply `committed`, answer `reads` once `applied` has reached their index. Then, and only after a sync if `must_sync`:
-/// call `Consensus::persisted` with `number`, and send `messages_after_sync`. Further readies may be taken before that.
+/// apply `committed`, answer `reads` once `applied` has reached their index. Then, and only after a sync if
+/// `must_sync`: call `Consensus::persisted` with `number`, and send `messages_after_sync`. Further readies may be taken
+/// before that.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ready {
     /// Consecutive, from 1.
@@ -14,8 +15,8 @@ pub struct Ready {
     pub hard_state: Option<HardState>,
     /// To be written. They replace whatever the log holds from the first one's index on.
     pub entries: Vec<Entry>,
-    /// Whether `entries` or `hard_state` must be durable before `persisted`. If false, a new commit index is all there is
-    /// to write; it may wait for the next group.
+    /// Whether `entries` or `hard_state` must be durable before `persisted`. If false, a new commit index is all there
+    /// is to write; it may wait for the next group.
     pub must_sync: bool,
     pub messages: Vec<Message>,
     pub messages_after_sync: Vec<Message>,

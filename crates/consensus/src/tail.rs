@@ -1,8 +1,8 @@
 //! The newest part of the log in memory, as the raft crate's `Storage`.
 //!
-//! Invariants: entries are consecutive from `trimmed_to.index + 1`, their terms never fall, and `trimmed_to` is where the
-//! last forgotten entry was. What the tail holds is either being written or written already; raft itself keeps count of
-//! what is durable.
+//! Invariants: entries are consecutive from `trimmed_to.index + 1`, their terms never fall, and `trimmed_to` is where
+//! the last forgotten entry was. What the tail holds is either being written or written already; raft itself keeps
+//! count of what is durable.
 //! Not here: reading older entries back from disk. Who needs them must take a snapshot.
 
 use crate::convert;

@@ -1,9 +1,9 @@
-//! One change to one key of a running server: shown first, then done in one guarded transaction that keeps the bytes from before,
-//! and undone from them.
+//! One change to one key of a running server: shown first, then done in one guarded transaction that keeps the bytes
+//! from before, and undone from them.
 //!
-//! The order: the record goes into a file and is synced; then one transaction, if the key is still where it was seen, changes it and
-//! puts the same record under a key of ours. So whoever finds either can go back. `/bowline.io/` lies outside every prefix that
-//! kube-apiserver lists.
+//! The order: the record goes into a file and is synced; then one transaction, if the key is still where it was seen,
+//! changes it and puts the same record under a key of ours. So whoever finds either can go back. `/bowline.io/` lies
+//! outside every prefix that kube-apiserver lists.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -1,7 +1,7 @@
 //! All that was collected in one look, as a file: whoever has it can judge again, without the store.
 //!
-//! It holds configurations of webhooks and policies, labels of namespaces, names and addresses of services and members; no values of
-//! other objects.
+//! It holds configurations of webhooks and policies, labels of namespaces, names and addresses of services and members;
+//! no values of other objects.
 
 use crate::boot::{BootFacts, Releases};
 use crate::finding::Finding;

@@ -1,14 +1,14 @@
-//! Writes past the page cache that are durable when they return: O_DIRECT with RWF_DSYNC, one call and one wait where a write
-//! and a sync are two.
+//! Writes past the page cache that are durable when they return: O_DIRECT with RWF_DSYNC, one call and one wait where a
+//! write and a sync are two.
 //!
-//! RWF_DSYNC is per write what `fdatasync` is per file: it ends in the same function of the file system, for the range written,
-//! with the metadata that is needed to read the range back. A short write has synced its part, and the rest is written with the
-//! flag again. It is used only on file systems known to do so. One in user space or behind a network may accept the flag and
-//! drop it, so there, and wherever the kernel refuses, a file is written through the page cache and synced with `fdatasync`:
-//! decided when it is opened, or by the first write.
+//! RWF_DSYNC is per write what `fdatasync` is per file: it ends in the same function of the file system, for the range
+//! written, with the metadata that is needed to read the range back. A short write has synced its part, and the rest is
+//! written with the flag again. It is used only on file systems known to do so. One in user space or behind a network
+//! may accept the flag and drop it, so there, and wherever the kernel refuses, a file is written through the page cache
+//! and synced with `fdatasync`: decided when it is opened, or by the first write.
 //!
-//! A refusal is not a fault: the call is invalid for this file, so all of it is written again in the other way. No other error
-//! but EINTR is followed by another attempt.
+//! A refusal is not a fault: the call is invalid for this file, so all of it is written again in the other way. No
+//! other error but EINTR is followed by another attempt.
 
 use rustix::fs::{FsWord, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -94,8 +94,8 @@ impl Direct {
     }
 }
 
-/// EINVAL: blocks of this size cannot be written directly. The others: no RWF_DSYNC in this kernel, for this file, in this
-/// sandbox.
+/// EINVAL: blocks of this size cannot be written directly. The others: no RWF_DSYNC in this kernel, for this file, in
+/// this sandbox.
 fn is_refusal(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM)
 }

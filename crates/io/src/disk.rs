@@ -1,15 +1,15 @@
 //! Files and directories as the log and the store use them.
 //!
-//! What each operation promises about power loss is said here once, and the simulated disk takes it literally: what is not
-//! promised is lost, torn or kept at random.
+//! What each operation promises about power loss is said here once, and the simulated disk takes it literally: what is
+//! not promised is lost, torn or kept at random.
 
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file that is opened `direct` is read and written in whole blocks of this: memory, offset and length are multiples of it.
-/// No disk in use has larger ones.
+/// A file that is opened `direct` is read and written in whole blocks of this: memory, offset and length are multiples
+/// of it. No disk in use has larger ones.
 pub const BLOCK_BYTES: usize = 4096;
 
 /// How to open a file. `read` and `write` may both be set; `create_new` fails if there is one.
@@ -45,12 +45,12 @@ pub trait Disk: Send + Sync + Debug {
     /// Durable only after `sync_dir`; a crash before it may bring the file back.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Renames within one directory. Durable only after `sync_dir`. Only for files whose content may be lost; what replaces
-    /// something that counts goes through `replace`.
+    /// Renames within one directory. Durable only after `sync_dir`. Only for files whose content may be lost; what
+    /// replaces something that counts goes through `replace`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Puts the file `from` in the place of `to`, atomically and durably: the content must be synced before (or the name may
-    /// survive a power loss without it), and the directory is synced after (or the old name may come back).
+    /// Puts the file `from` in the place of `to`, atomically and durably: the content must be synced before (or the
+    /// name may survive a power loss without it), and the directory is synced after (or the old name may come back).
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.open(from, Open::READ_WRITE)?.sync_all()?;
         self.rename(from, to)?;
@@ -60,7 +60,8 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes created, removed and renamed entries of a directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
-    /// Holds an exclusive lock on the file, which is created if missing. Fails with `WouldBlock` if another process has it.
+    /// Holds an exclusive lock on the file, which is created if missing. Fails with `WouldBlock` if another process has
+    /// it.
     fn lock(&self, path: &Path) -> io::Result<LockGuard>;
 
     /// Bytes that an unprivileged process may still write below this directory.
@@ -77,8 +78,9 @@ pub trait File: Send + Sync + Debug {
     /// Writes all of `data`. Not durable before a sync; after an error any part of it may be written.
     fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Writes all of `data` and makes it durable. Promises nothing about other bytes of the file, written before or not. After
-    /// an error any part of it may be written, and as after a failed sync the file must not be relied on for it.
+    /// Writes all of `data` and makes it durable. Promises nothing about other bytes of the file, written before or
+    /// not. After an error any part of it may be written, and as after a failed sync the file must not be relied on for
+    /// it.
     fn write_durably(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.write_at(data, offset)?;
         self.sync_data()
@@ -89,20 +91,20 @@ pub trait File: Send + Sync + Debug {
         false
     }
 
-    /// Starts to bring what was written there to the device, so that a later sync finds less to do. The page that the range
-    /// ends in may be left out. A hint: it promises nothing about durability, and if the write fails, the next sync of this
-    /// handle says so. May wait for the device to accept the bytes.
+    /// Starts to bring what was written there to the device, so that a later sync finds less to do. The page that the
+    /// range ends in may be left out. A hint: it promises nothing about durability, and if the write fails, the next
+    /// sync of this handle says so. May wait for the device to accept the bytes.
     fn start_write_back(&self, offset: u64, length: u64);
 
-    /// Makes written data durable. After an error nothing may be assumed about data written since the last success, and a
-    /// later success says nothing about it either.
+    /// Makes written data durable. After an error nothing may be assumed about data written since the last success, and
+    /// a later success says nothing about it either.
     fn sync_data(&self) -> io::Result<()>;
 
     /// As `sync_data`, with the file's length and other metadata.
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Reserves space so that writing there does not fail for lack of it; the file grows to at least `offset + length`, and
-    /// what was not written reads as zeros.
+    /// Reserves space so that writing there does not fail for lack of it; the file grows to at least `offset + length`,
+    /// and what was not written reads as zeros.
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()>;
 
     fn set_len(&self, length: u64) -> io::Result<()>;

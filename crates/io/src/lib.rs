@@ -1,7 +1,8 @@
 //! The seam to the machine: disk, clock and randomness as traits, and the real ones.
 //!
-//! Everything between the rim and the disk takes the machine through these traits, so that the same code runs on a simulated
-//! disk from a seed. Deliberately not here: networking (several members bring `Links`), any buffering, any retry.
+//! Everything between the rim and the disk takes the machine through these traits, so that the same code runs on a
+//! simulated disk from a seed. Deliberately not here: networking (several members bring `Links`), any buffering, any
+//! retry.
 // Not forbidden: starting write-back is a system call without a safe wrapper.
 #![deny(unsafe_code)]
 

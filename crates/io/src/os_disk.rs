@@ -23,12 +23,12 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// The usual size; where pages are larger, some are started twice.
 const PAGE_BYTES: u64 = 4096;
 
-/// Asks Linux to begin writing these pages; elsewhere it has no effect. `posix_fadvise(DONTNEED)` would do without `unsafe`,
-/// but the log's own syncs then took longer (`cargo bench -p node --bench syncs`).
+/// Asks Linux to begin writing these pages; elsewhere it has no effect. `posix_fadvise(DONTNEED)` would do without
+/// `unsafe`, but the log's own syncs then took longer (`cargo bench -p node --bench syncs`).
 ///
-/// No error is lost. The kernel keeps a failed write for the next sync of each description that was open then, and of the
-/// flags of `sync_file_range` only those that wait would take it from there. What the call itself returns says at most that
-/// nothing was started.
+/// No error is lost. The kernel keeps a failed write for the next sync of each description that was open then, and of
+/// the flags of `sync_file_range` only those that wait would take it from there. What the call itself returns says at
+/// most that nothing was started.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "neither std nor rustix has the call")]
 fn start_write_back(file: &fs::File, offset: u64, length: u64) {

@@ -1,8 +1,8 @@
-//! A disk whose writes stay in memory: what lies below it is read and never changed, so that the code which opens data to use it
-//! can be run on data that must stay as it is.
+//! A disk whose writes stay in memory: what lies below it is read and never changed, so that the code which opens data
+//! to use it can be run on data that must stay as it is.
 //!
-//! Memory holds the pages that were written, and what was made, renamed and removed. Everything is gone when the last file
-//! and the disk are dropped. Locks are taken below, as somebody else may be writing there.
+//! Memory holds the pages that were written, and what was made, renamed and removed. Everything is gone when the last
+//! file and the disk are dropped. Locks are taken below, as somebody else may be writing there.
 
 use crate::disk::{Disk, File, LockGuard, Open};
 use std::collections::BTreeMap;

@@ -3,8 +3,8 @@
 /// Nicer than the others by this: about a tenth of their share while both want a core, all of it while none does.
 const NICER: i32 = 10;
 
-/// From now on the calling thread gives way to the others, whatever the priority of the process. Where the system does not let
-/// it, it goes on as it is: only requests' longest waits depend on it.
+/// From now on the calling thread gives way to the others, whatever the priority of the process. Where the system does
+/// not let it, it goes on as it is: only requests' longest waits depend on it.
 pub fn give_way() {
     // On Linux a priority is a thread's own, and no process means the calling thread. What is above 19 counts as 19.
     let _ = rustix::process::getpriority_process(None)

@@ -1,4 +1,5 @@
-//! CBOR as kube-apiserver writes it for custom resources: self-described, text as byte strings, binary data with tag 22.
+//! CBOR as kube-apiserver writes it for custom resources: self-described, text as byte strings, binary data with
+//! tag 22.
 
 use base64::Engine as _;
 use minicbor::Decoder;

@@ -1,7 +1,7 @@
 //! Which key an object has: `PREFIX/RESOURCE/[NAMESPACE/]NAME`.
 //!
-//! The resource of a built-in kind is its plural without the API group, with five exceptions from the first releases; that of
-//! custom resources, of their definitions and of API services is `GROUP/PLURAL`.
+//! The resource of a built-in kind is its plural without the API group, with five exceptions from the first releases;
+//! that of custom resources, of their definitions and of API services is `GROUP/PLURAL`.
 
 /// Where kube-apiserver keeps its keys, by default (`--etcd-prefix`).
 pub const DEFAULT_PREFIX: &str = "/registry";
@@ -208,8 +208,8 @@ fn resource_of(path: &str) -> Option<(String, String, &str)> {
     Some((String::new(), first.to_owned(), rest))
 }
 
-/// The key that is meant by one which names a built-in resource with its group, as many texts do: nothing lies there, and
-/// deleting it deletes nothing. `None` for a key that may be right.
+/// The key that is meant by one which names a built-in resource with its group, as many texts do: nothing lies there,
+/// and deleting it deletes nothing. `None` for a key that may be right.
 pub fn likely_meant(prefix: &str, key: &[u8]) -> Option<Vec<u8>> {
     let given = parse(prefix, key)?;
     let known = BuiltIn::find(&given.group, &given.resource)?;

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 /// How deep tables nest at most; they are ours, so this is a bound on our mistakes.
 const DEPTH_MAX: usize = 16;
-/// Messages within one object. An empty one takes two bytes in the store and hundreds here; no object of the size that an API
-/// server accepts comes near.
+/// Messages within one object. An empty one takes two bytes in the store and hundreds here; no object of the size that
+/// an API server accepts comes near.
 const MESSAGES_MAX: usize = 200_000;
 
 /// The JSON form of a message.

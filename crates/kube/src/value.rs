@@ -1,7 +1,7 @@
 //! What a value is, by its first bytes, and what it says.
 //!
-//! Encrypted values are named by their provider and never opened: some bind the key under which they lie, so that a value cannot
-//! even be moved.
+//! Encrypted values are named by their provider and never opened: some bind the key under which they lie, so that a
+//! value cannot even be moved.
 
 use crate::message;
 use crate::schema::{Field, OBJECT_META, Type, table_of};
@@ -37,8 +37,8 @@ pub struct Object {
     pub encoding: Encoding,
     /// With `apiVersion` and `kind`.
     pub content: Value,
-    /// False if only a part of its fields is known here: of some kinds in protobuf that is the metadata and what matters to a
-    /// diagnosis. What is not known is missing from `content`, and kept by edits.
+    /// False if only a part of its fields is known here: of some kinds in protobuf that is the metadata and what
+    /// matters to a diagnosis. What is not known is missing from `content`, and kept by edits.
     pub whole: bool,
 }
 

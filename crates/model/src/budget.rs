@@ -1,7 +1,7 @@
 //! Budgets: how much the keys below one prefix may hold and how fast they may be written.
 //!
-//! Invariant of a checked budget: its prefix names a directory without the slash at its end, it limits something, and no soft limit
-//! lies above the hard one. What counts against it, and what is refused, is in `state`.
+//! Invariant of a checked budget: its prefix names a directory without the slash at its end, it limits something, and
+//! no soft limit lies above the hard one. What counts against it, and what is refused, is in `state`.
 
 use crate::Rejection;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! What the raft log holds: every change of replicated state is one `Command`, and apply is a `match` over it.
 //!
-//! Invariants: a command says all that its effect depends on (no clock, no identity of the applying member), and ranges are
-//! normalised. Requests that only read share the nested types but never enter the log.
+//! Invariants: a command says all that its effect depends on (no clock, no identity of the applying member), and ranges
+//! are normalised. Requests that only read share the nested types but never enter the log.
 
 use crate::{Budget, KeyRange, LeaseId, MemberId, RequestId, Revision};
 use bytes::Bytes;
@@ -9,11 +9,12 @@ use bytes::Bytes;
 /// One entry of the raft log as state sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which proposal this is: unique per member and run. Nobody reads it as long as the member that proposes an entry is the
-    /// one that took the request; one that forwards requests to the leader finds its own among the entries it applies by this.
+    /// Which proposal this is: unique per member and run. Nobody reads it as long as the member that proposes an entry
+    /// is the one that took the request; one that forwards requests to the leader finds its own among the entries it
+    /// applies by this.
     pub request: RequestId,
-    /// The proposing leader's clock: milliseconds of leadership time since the cluster was born. It never runs backwards
-    /// (apply keeps the maximum) and does not run while no member leads. Lease deadlines are in it.
+    /// The proposing leader's clock: milliseconds of leadership time since the cluster was born. It never runs
+    /// backwards (apply keeps the maximum) and does not run while no member leads. Lease deadlines are in it.
     pub leader_time_ms: u64,
     pub command: Command,
 }
@@ -133,8 +134,8 @@ pub enum SortTarget {
 pub enum SortOrder {
     Ascend,
     Descend,
-    /// A target and no order, as etcd reads it: the first `limit` + 1 keys in key order are taken and come in ascending order
-    /// of the target, cut to `limit`. Without a limit, or with bounds, it is `Ascend`.
+    /// A target and no order, as etcd reads it: the first `limit` + 1 keys in key order are taken and come in ascending
+    /// order of the target, cut to `limit`. Without a limit, or with bounds, it is `Ascend`.
     Unspecified,
 }
 

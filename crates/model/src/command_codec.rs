@@ -1,14 +1,14 @@
 //! The bytes of a raft log entry's payload. The format is `docs/formats/log-entry.md`; numbers are never reused.
 //!
-//! Decoding is for bytes that passed the log's checksum, but trusts them no further: every length is checked, nesting is
-//! bounded, and keys and values share the input's buffer instead of being copied.
+//! Decoding is for bytes that passed the log's checksum, but trusts them no further: every length is checked, nesting
+//! is bounded, and keys and values share the input's buffer instead of being copied.
 
 use crate::command::*;
 use crate::{Budget, KeyRange, LeaseId, Limits, MemberId, RangeEnd, RequestId, Revision};
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
 
-/// Deepest nesting of txns that is encoded, read or executed. The edge refuses deeper requests; etcd bounds it only by the
-/// number of operations. A level is two protobuf messages, and decoders outside of Go stop at 100 of them.
+/// Deepest nesting of txns that is encoded, read or executed. The edge refuses deeper requests; etcd bounds it only by
+/// the number of operations. A level is two protobuf messages, and decoders outside of Go stop at 100 of them.
 pub const TXN_DEPTH_MAX: usize = 50;
 
 /// First byte of every payload; another value is a format that this release does not know.

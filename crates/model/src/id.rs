@@ -23,8 +23,8 @@ macro_rules! number {
 }
 
 number!(
-    /// The store-wide counter: 1 on an empty store, one more for every command that writes. Never negative in the store;
-    /// requests may carry any i64.
+    /// The store-wide counter: 1 on an empty store, one more for every command that writes. Never negative in the
+    /// store; requests may carry any i64.
     Revision,
     i64
 );
@@ -67,7 +67,8 @@ impl LeaseId {
     }
 }
 
-/// One change: the revision of its command and its position among that command's changes. Orders all changes of a store.
+/// One change: the revision of its command and its position among that command's changes. Orders all changes of a
+/// store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VersionedRevision {
     pub main: Revision,

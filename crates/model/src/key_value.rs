@@ -1,8 +1,9 @@
 //! One version of one key, and the byte form in which etcd keeps it.
 //!
 //! That form (protobuf `mvccpb.KeyValue`: fields ascending, zero values left out) is more than a wire detail: `HashKV`
-//! hashes these bytes, and backups hold them. So the store keeps exactly them, written once, and lists, events and hashes
-//! copy them without parsing. This file is the one place that knows the layout; it is not a general protobuf codec.
+//! hashes these bytes, and backups hold them. So the store keeps exactly them, written once, and lists, events and
+//! hashes copy them without parsing. This file is the one place that knows the layout; it is not a general protobuf
+//! codec.
 
 use crate::{LeaseId, Revision, VersionedRevision};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Why a request was refused: the caller's mistake or a state of the cluster that every member computes alike. Each variant
-//! is mapped once, in `api`, to etcd's gRPC code and text.
+//! Why a request was refused: the caller's mistake or a state of the cluster that every member computes alike. Each
+//! variant is mapped once, in `api`, to etcd's gRPC code and text.
 
 use crate::OverBudget;
 use std::fmt;

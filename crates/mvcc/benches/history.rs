@@ -1,5 +1,6 @@
-//! What the store of keys costs on a real disk: puts in batches of 50 with a view after each, pages, counts, history, compaction,
-//! checkpoint, start. Run: `cargo bench -p mvcc --bench history [keys]`; files go to the temporary directory.
+//! What the store of keys costs on a real disk: puts in batches of 50 with a view after each, pages, counts, history,
+//! compaction, checkpoint, start. Run: `cargo bench -p mvcc --bench history [keys]`; files go to the temporary
+//! directory.
 
 use bytes::Bytes;
 use io::OsDisk;

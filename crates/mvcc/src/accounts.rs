@@ -1,19 +1,20 @@
 //! Who fills the store: keys and retained bytes per key prefix, always on.
 //!
 //! ```text
-//! /registry/pods/default/web-0                                       account /registry/pods
-//! /registry/reports.kyverno.io/ephemeralreports/default/1b2c          account /registry/reports.kyverno.io/ephemeralreports
-//! /registry/health, compact_rev_key                                   accounts /registry and the empty one
+//! /registry/pods/default/web-0                    account /registry/pods
+//! /registry/kyverno.io/policies/default/1b2c      account /registry/kyverno.io/policies
+//! /registry/health, compact_rev_key               accounts /registry and the empty one
 //! ```
-//! A key's account is its directory, cut at a depth of components; a last component with a dot is an API group, to which the
-//! next one belongs. A key's own name never is part of it.
+//! A key's account is its directory, cut at a depth of components; a last component with a dot is an API group, to
+//! which the next one belongs. A key's own name never is part of it.
 //!
-//! Invariants: keys and bytes are exact after any history, and the bytes of all accounts are the store's retained bytes. They
-//! are rebuilt when the key index is loaded. A write costs one lookup. An account without keys and bytes is forgotten, so that there
-//! are never more accounts than keys and deletions.
+//! Invariants: keys and bytes are exact after any history, and the bytes of all accounts are the store's retained
+//! bytes. They are rebuilt when the key index is loaded. A write costs one lookup. An account without keys and bytes is
+//! forgotten, so that there are never more accounts than keys and deletions.
 //!
-//! A *meter* keeps the sum of all accounts below a prefix, exact too: for a prefix with no more components than accounts have,
-//! so that no account lies across its border. An account knows its meters; a change adds to each of them.
+//! A *meter* keeps the sum of all accounts below a prefix, exact too: for a prefix with no more components than
+//! accounts have, so that no account lies across its border. An account knows its meters; a change adds to each of
+//! them.
 //! Not here: budgets and who may grow (`state`); rates, which need a clock.
 
 use bytes::Bytes;
@@ -242,7 +243,8 @@ impl Accounts {
         self.ids.values().map(|id| &self.accounts[id.0 as usize].stat)
     }
 
-    /// Sums up what is below `prefix` from now on. Looks at every account. `None` if accounts are not as deep as the prefix.
+    /// Sums up what is below `prefix` from now on. Looks at every account. `None` if accounts are not as deep as the
+    /// prefix.
     pub(crate) fn meter(&mut self, prefix: &Bytes) -> Option<MeterId> {
         if !self.depth.tells_apart(prefix) {
             return None;
@@ -328,8 +330,8 @@ impl AccountOrder {
     }
 }
 
-/// The accounts as they are now, from any thread. The lock is held for a few lines by a write, and as long as it takes to look at
-/// every account by a reader: a microsecond for a hundred.
+/// The accounts as they are now, from any thread. The lock is held for a few lines by a write, and as long as it takes
+/// to look at every account by a reader: a microsecond for a hundred.
 #[derive(Debug, Clone, Default)]
 pub struct AccountsReader {
     accounts: Arc<Mutex<Accounts>>,
@@ -369,8 +371,8 @@ impl AccountsReader {
         self.lock().meters[meter.place()]
     }
 
-    /// Calls `visit` for each meter that a put of `key` would change, and with what it shows; the shortest prefix first. The
-    /// table is locked meanwhile.
+    /// Calls `visit` for each meter that a put of `key` would change, and with what it shows; the shortest prefix
+    /// first. The table is locked meanwhile.
     pub fn each_meter_of(&self, key: &[u8], visit: impl FnMut(MeterId, Usage)) {
         self.lock().each_meter_of(key, visit);
     }

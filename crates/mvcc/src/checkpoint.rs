@@ -1,8 +1,9 @@
 //! Checkpoints of the key index: what changed since the last one as a sorted run, or all of it.
 //!
-//! A checkpoint needs no list of what was written: the tree knows which subtrees have newer versions than the last checkpoint,
-//! and a view of it stays as it is while the job walks it. What it does not know are deletions that compaction dropped since, and
-//! older versions whose record was moved; they are noted as they go (see `compaction::hiding` and `relocation`).
+//! A checkpoint needs no list of what was written: the tree knows which subtrees have newer versions than the last
+//! checkpoint, and a view of it stays as it is while the job walks it. What it does not know are deletions that
+//! compaction dropped since, and older versions whose record was moved; they are noted as they go (see
+//! `compaction::hiding` and `relocation`).
 
 use crate::entry::{Entry, KeySummary};
 use crate::fault::{Fault, Result};
@@ -262,8 +263,8 @@ impl CheckpointJob {
         self.meta.revision
     }
 
-    /// Writes and syncs everything; `meta` is the checkpoint's whole meta, into which the caller has put the key index's part.
-    /// May be called again after a fault that is a lack of space.
+    /// Writes and syncs everything; `meta` is the checkpoint's whole meta, into which the caller has put the key
+    /// index's part. May be called again after a fault that is a lack of space.
     pub fn write(&mut self, meta: &[u8]) -> Result<CheckpointDone> {
         match self.write_once(meta) {
             Err(fault) if fault.is_no_space() && self.writer.give_up_reserve() => self.write_once(meta),

@@ -5,8 +5,9 @@
 //!                    2 put   4 del │ 6    8 put        nothing is there at 6: both are dropped.
 //!                    2 put           6 del   8 put     a deletion at 6 itself is kept: watches may start at 6.
 //! ```
-//! The effect for readers is immediate: nobody may ask for what a compaction drops. So the steps may take their time, may be cut
-//! short by a restart (loading applies the same rule), and their pace shows nowhere but in memory and in the store's garbage.
+//! The effect for readers is immediate: nobody may ask for what a compaction drops. So the steps may take their time,
+//! may be cut short by a restart (loading applies the same rule), and their pace shows nowhere but in memory and in the
+//! store's garbage.
 
 use crate::entry::{Entry, pack_entry};
 use crate::index::Index;
@@ -24,8 +25,8 @@ pub(crate) fn retained(versions: &[Version], at: Revision) -> usize {
     }
 }
 
-/// The deletion that a compaction at `at` drops and that hides everything older, if it does. An older checkpoint run may still
-/// hold what it hides, so that the next run has to tell of it.
+/// The deletion that a compaction at `at` drops and that hides everything older, if it does. An older checkpoint run
+/// may still hold what it hides, so that the next run has to tell of it.
 fn hiding(versions: &[Version], at: Revision) -> Option<&Version> {
     let boundary = versions.iter().find(|version| version.at.main <= at)?;
     (boundary.is_tombstone() && boundary.at.main < at).then_some(boundary)
@@ -101,8 +102,8 @@ impl Compaction {
     }
 }
 
-/// Compacts the entries of one leaf that have no deep history, and lists those that have. Answers where the next leaf begins
-/// and what that cost.
+/// Compacts the entries of one leaf that have no deep history, and lists those that have. Answers where the next leaf
+/// begins and what that cost.
 fn compact_leaf(
     index: &mut Index,
     from: &[u8],
@@ -144,8 +145,8 @@ fn compact_entry(key: &Key<'_>, entry: Entry<'_>, at: Revision, out: &mut Vec<u8
     if keep.is_empty() { Edit::Remove } else { Edit::Replace }
 }
 
-/// Some of the work on a key with deep history, oldest versions first: whatever is dropped late still hides what was dropped
-/// before. Answers its cost and whether the key is done.
+/// Some of the work on a key with deep history, oldest versions first: whatever is dropped late still hides what was
+/// dropped before. Answers its cost and whether the key is done.
 fn compact_deep(index: &mut Index, key: &[u8], at: Revision, removed: &mut impl Removed) -> (usize, bool) {
     let Some(packed) = index.keys.get(key) else { return (1, true) };
     let entry = Entry(packed);

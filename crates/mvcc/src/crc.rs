@@ -1,8 +1,8 @@
 //! CRC-32C of concatenated parts from the CRCs of the parts.
 //!
-//! A CRC is a remainder of polynomials over GF(2): `crc(a ‖ b) = crc(a) · x^(8·len(b)) + crc(b)`. The powers are products of
-//! three table entries (one per byte of the length), so that a part costs three short multiplications whatever its length; the
-//! crate's own combine squares matrices and costs microseconds.
+//! A CRC is a remainder of polynomials over GF(2): `crc(a ‖ b) = crc(a) · x^(8·len(b)) + crc(b)`. The powers are
+//! products of three table entries (one per byte of the length), so that a part costs three short multiplications
+//! whatever its length; the crate's own combine squares matrices and costs microseconds.
 
 use model::{VersionedRevision, revision_key};
 

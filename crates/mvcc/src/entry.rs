@@ -1,10 +1,11 @@
 //! What the key index holds for one key: its versions, newest first, one packed behind the other.
 //!
 //! ```text
-//! entry: newest version │ older version │ …       bits of the first byte: 0x40 older ones follow, 0x80 oldest ones are deep
+//! entry: newest version │ older version │ …
+//!        bits of the first byte: 0x40 older ones follow, 0x80 oldest ones are deep
 //! ```
-//! An entry that would grow over `ENTRY_BYTES_MAX` moves its versions into the deep history (`history`) and starts again with
-//! the newest alone, so that a leaf stays small however often a key is written.
+//! An entry that would grow over `ENTRY_BYTES_MAX` moves its versions into the deep history (`history`) and starts
+//! again with the newest alone, so that a leaf stays small however often a key is written.
 
 use crate::tree::{LEAF_BYTES_MAX, Summary};
 use crate::version::{FOREIGN_BITS, Version, peek};
@@ -115,7 +116,8 @@ pub(crate) fn pack_entry(versions: &[Version], deep: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends `old` with `version` as its newest. Answers the packed versions that no longer fit and belong into the deep history.
+/// Appends `old` with `version` as its newest. Answers the packed versions that no longer fit and belong into the deep
+/// history.
 pub(crate) fn push_version<'a>(old: Option<&'a [u8]>, version: &Version, out: &mut Vec<u8>) -> Option<Versions<'a>> {
     let start = out.len();
     version.pack(out);

@@ -43,7 +43,8 @@ pub(crate) fn event(key: Bytes, version: &Version, prev: Option<Location>) -> Ev
     Event { key, at: version.at, kv: version.location(), create_revision, prev }
 }
 
-/// Events gathered beyond what was asked for before the newest are dropped again: bounds memory and the number of sorts.
+/// Events gathered beyond what was asked for before the newest are dropped again: bounds memory and the number of
+/// sorts.
 const SURPLUS_EVENTS: usize = if cfg!(test) { 8 } else { 4096 };
 
 /// The changes of `range` with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them.
@@ -85,8 +86,8 @@ impl Page {
         let versions = entry.versions().chain(deep.into_iter().flatten());
         let key: Bytes = key.to_vec().into();
         let mut last: Option<Revision> = None;
-        // Events of the revision at hand wait from here on for the version before it: a transaction may put a key and delete
-        // it again, and both show what was there before the transaction.
+        // Events of the revision at hand wait from here on for the version before it: a transaction may put a key and
+        // delete it again, and both show what was there before the transaction.
         let mut waiting = self.events.len();
         for version in versions.skip_while(|version| version.at.main > to) {
             let main = version.at.main;

@@ -1,13 +1,13 @@
 //! `HashKV`: etcd's hash of the history, bit by bit, from the checksums in the key index and without reading a value.
 //!
-//! etcd feeds CRC-32C with `key` and then, in order of revision, revision key and stored bytes of each change that it holds and
-//! that this rule lets through. With C the compacted revision and R the one asked for:
+//! etcd feeds CRC-32C with `key` and then, in order of revision, revision key and stored bytes of each change that it
+//! holds and that this rule lets through. With C the compacted revision and R the one asked for:
 //! - changes above R do not count;
 //! - a deletion at C does not;
 //! - a change at or below C counts if a read at R finds it (or if a read at R finds nothing at all).
 //!
-//! The hash at a compaction's revision is that of the history just before the compaction, with the C before it. It is kept for
-//! the newest ten, because members compare these.
+//! The hash at a compaction's revision is that of the history just before the compaction, with the C before it. It is
+//! kept for the newest ten, because members compare these.
 
 use crate::compaction::retained;
 use crate::crc::combine;

@@ -1,7 +1,9 @@
-//! The deep history: old versions of keys that are written so often that their entry in the key index would grow too large.
+//! The deep history: old versions of keys that are written so often that their entry in the key index would grow too
+//! large.
 //!
-//! A second tree holds them in chunks, each under the key and the chunk's oldest revision, bits inverted, so that a key's chunks
-//! come newest first and the chunk with the newest version up to some revision is the first at or behind it:
+//! A second tree holds them in chunks, each under the key and the chunk's oldest revision, bits inverted, so that a
+//! key's chunks come newest first and the chunk with the newest version up to some revision is the first at or behind
+//! it:
 //! ```text
 //! key (0x00 written as 0x00 0xff) │ 0x00 0x00 │ !main, big-endian │ !sub, big-endian  →  packed versions, newest first
 //! ```
@@ -93,7 +95,8 @@ impl History {
         chunks.map(|(place, packed)| Chunk { place: place.to_vec(), versions: Versions(packed).collect() }).collect()
     }
 
-    /// Lets `change` exchange versions of the chunk that holds the one at `at`; it answers whether it did, and so does this.
+    /// Lets `change` exchange versions of the chunk that holds the one at `at`; it answers whether it did, and so does
+    /// this.
     pub(crate) fn change_chunk(
         &mut self,
         key: &[u8],
@@ -121,9 +124,9 @@ impl History {
         self.chunks_from(key, Revision(i64::MAX)).next().is_some()
     }
 
-    /// Removes up to `limit` chunks of the key that lie wholly behind its newest version up to `at` (behind all of its own, if
-    /// the entry has that version), and tells `dropped` of each version. Answers how many chunks; fewer than `limit` means that
-    /// none is left.
+    /// Removes up to `limit` chunks of the key that lie wholly behind its newest version up to `at` (behind all of its
+    /// own, if the entry has that version), and tells `dropped` of each version. Answers how many chunks; fewer than
+    /// `limit` means that none is left.
     pub(crate) fn drop_behind(
         &mut self,
         key: &[u8],
@@ -143,8 +146,8 @@ impl History {
         chunks.len()
     }
 
-    /// The last step after `drop_behind`: reduces the chunk with the newest version up to `at` to what `keep` says of its
-    /// versions. Answers whether the key has chunks left.
+    /// The last step after `drop_behind`: reduces the chunk with the newest version up to `at` to what `keep` says of
+    /// its versions. Answers whether the key has chunks left.
     pub(crate) fn cut(
         &mut self,
         key: &[u8],

@@ -1,7 +1,8 @@
-//! The key index: every key with its versions. Two trees: entries by key, and the deep history behind the busiest of them.
+//! The key index: every key with its versions. Two trees: entries by key, and the deep history behind the busiest of
+//! them.
 //!
-//! Invariant: what a clone sees never changes. Deliberately not here: values (records in the store), which revision is current,
-//! and compaction (`compaction`), which only takes away what nobody may ask for.
+//! Invariant: what a clone sees never changes. Deliberately not here: values (records in the store), which revision is
+//! current, and compaction (`compaction`), which only takes away what nobody may ask for.
 
 use crate::entry::{Entry, KeySummary, push_version};
 use crate::history::History;

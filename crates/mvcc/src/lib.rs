@@ -11,12 +11,12 @@
 //! Invariants:
 //! - A revision is written once, by one transaction; versions of a key strictly ascend by (revision, position in it).
 //! - Every revision from the compacted one on can be read exactly, counts included.
-//! - State depends on the commands alone: no clock, no randomness; what steps of compaction and checkpoints do shows in no answer
-//!   and no number that members compare.
+//! - State depends on the commands alone: no clock, no randomness; what steps of compaction and checkpoints do shows in
+//!   no answer and no number that members compare.
 //! - Loading a checkpoint gives what was maintained, up to what a compaction dropped and the steps had not removed yet.
 //!
-//! Not here: leases (only their ids are stored), permissions, quotas, threads, the raft log. Values are not kept in memory.
-//! A deletion has no record in the store: the key index and its checkpoint runs hold all of it.
+//! Not here: leases (only their ids are stored), permissions, quotas, threads, the raft log. Values are not kept in
+//! memory. A deletion has no record in the store: the key index and its checkpoint runs hold all of it.
 #![forbid(unsafe_code)]
 
 mod accounts;

@@ -118,8 +118,8 @@ impl Mvcc {
         self.index.keys.summary().live
     }
 
-    /// Bytes of the records of all versions that may still be read, deletions counted as records of their key, and what is
-    /// unsettled. The same on every member after the same commands, whatever was removed already.
+    /// Bytes of the records of all versions that may still be read, deletions counted as records of their key, and what
+    /// is unsettled. The same on every member after the same commands, whatever was removed already.
     pub fn retained_bytes(&self) -> u64 {
         self.retained.saturating_add(self.unsettled.bytes())
     }
@@ -129,8 +129,8 @@ impl Mvcc {
         &self.accounts
     }
 
-    /// Sums up what is below `prefix` from now on; a look at every account. `None` if accounts are not as deep as the prefix,
-    /// see `AccountDepth::needed_by`.
+    /// Sums up what is below `prefix` from now on; a look at every account. `None` if accounts are not as deep as the
+    /// prefix, see `AccountDepth::needed_by`.
     pub fn meter(&mut self, prefix: &Bytes) -> Option<MeterId> {
         self.accounts.lock().meter(prefix)
     }
@@ -173,13 +173,14 @@ impl Mvcc {
         Txn::new(self)
     }
 
-    /// Writes the records of all transactions since the last call to their file, in one go. A view taken after it can load
-    /// all that it shows.
+    /// Writes the records of all transactions since the last call to their file, in one go. A view taken after it can
+    /// load all that it shows.
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.store.flush()?)
     }
 
-    /// Lets views taken after it load the same without writing it: what is little may wait in memory for the next `flush`.
+    /// Lets views taken after it load the same without writing it: what is little may wait in memory for the next
+    /// `flush`.
     pub fn publish(&mut self) -> Result<()> {
         Ok(self.store.publish()?)
     }
@@ -201,8 +202,9 @@ impl Mvcc {
         }
     }
 
-    /// Drops history below `at`: for readers and in the accounts at once, in memory and in the store by `compaction_step`, in
-    /// the retained bytes at once if it is not much (see `space::settle`). Fails if `at` is compacted already or lies in the future.
+    /// Drops history below `at`: for readers and in the accounts at once, in memory and in the store by
+    /// `compaction_step`, in the retained bytes at once if it is not much (see `space::settle`). Fails if `at` is
+    /// compacted already or lies in the future.
     pub fn compact(&mut self, at: Revision) -> std::result::Result<(), Rejection> {
         if at <= self.compacted {
             return Err(Rejection::Compacted);
@@ -226,8 +228,8 @@ impl Mvcc {
         Ok(())
     }
 
-    /// Removes what compactions dropped, looking at about `budget_keys` keys; to be called between batches until it answers
-    /// false. A thousand keys take less than half a millisecond.
+    /// Removes what compactions dropped, looking at about `budget_keys` keys; to be called between batches until it
+    /// answers false. A thousand keys take less than half a millisecond.
     pub fn compaction_step(&mut self, budget_keys: usize) -> bool {
         let Mvcc { index, store, compaction, checkpoints, compacted, versions_removed, .. } = self;
         compaction.step(index, *compacted, budget_keys, &mut Discard { store, checkpoints, versions_removed });
@@ -249,14 +251,14 @@ impl Mvcc {
         meta.map_or(0, |meta| meta.location.record_bytes())
     }
 
-    /// Allocates space for records whose payloads have `bytes` together, so that writing them will not wait for space. Fails if the
-    /// disk is full: then nothing of them may be applied yet.
+    /// Allocates space for records whose payloads have `bytes` together, so that writing them will not wait for space.
+    /// Fails if the disk is full: then nothing of them may be applied yet.
     pub fn allocate(&mut self, bytes: u64) -> Result<()> {
         Ok(self.store.allocate(bytes)?)
     }
 
-    /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time: the
-    /// next may be taken after `finish_checkpoint`, or after the job was dropped.
+    /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time:
+    /// the next may be taken after `finish_checkpoint`, or after the job was dropped.
     pub fn take_checkpoint(&mut self) -> Result<CheckpointJob> {
         self.assert_consistent();
         let occupancy = self.occupancy();

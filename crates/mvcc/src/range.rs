@@ -1,4 +1,5 @@
-//! Range reads, with etcd's rules for counts, limits, filters and orders. One evaluation serves views and open transactions.
+//! Range reads, with etcd's rules for counts, limits, filters and orders. One evaluation serves views and open
+//! transactions.
 //!
 //! Values are not read here, except to sort by them: an item says where its record is, and how long.
 

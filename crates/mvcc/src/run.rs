@@ -1,6 +1,7 @@
 //! Blocks of an index run: writing and reading. The format is `docs/formats/index-run.md`.
 //!
-//! Reading is for blocks that passed their checksum, but trusts them no further: every length is checked and the order is too.
+//! Reading is for blocks that passed their checksum, but trusts them no further: every length is checked and the order
+//! is too.
 
 use crate::fault::{Fault, Result};
 use crate::version::{FOREIGN_BITS, Version};
@@ -172,8 +173,8 @@ impl Blocks for VecDeque<Bytes> {
     }
 }
 
-/// Reads the blocks of a run from memory and writes them anew: what is read without a fault is read alike again. For checking
-/// the reader with hostile bytes.
+/// Reads the blocks of a run from memory and writes them anew: what is read without a fault is read alike again. For
+/// checking the reader with hostile bytes.
 pub fn recode_run(blocks: VecDeque<Bytes>) -> Result<VecDeque<Bytes>> {
     let mut reader = RunReader::new(blocks);
     let mut writer = BlockWriter::default();

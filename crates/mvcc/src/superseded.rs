@@ -1,14 +1,16 @@
-//! Which retained bytes each revision superseded, by account, so that a compaction takes them off at once, before anything is
-//! removed.
+//! Which retained bytes each revision superseded, by account, so that a compaction takes them off at once, before
+//! anything is removed.
 //!
 //! A version counts until the revision that replaced it is compacted; a deletion counts until a later revision is.
-//! Bounded by the history itself: 16 bytes for each revision and account above the compacted one that superseded something.
+//! Bounded by the history itself: 16 bytes for each revision and account above the compacted one that superseded
+//! something.
 
 use crate::accounts::AccountId;
 use model::Revision;
 use std::collections::VecDeque;
 
-/// Shares in one piece: pieces are never moved, so that adding to a long queue costs no more than adding to a short one.
+/// Shares in one piece: pieces are never moved, so that adding to a long queue costs no more than adding to a short
+/// one.
 const PIECE: usize = 4096;
 
 /// Bytes that stop counting when a revision is compacted.
@@ -115,7 +117,8 @@ impl Superseded {
         shares.sort_unstable();
         let mut superseded = Superseded::default();
         for (revision, account, bytes) in shares {
-            // The last of them may be deletions of the current revision: what comes is not before the revision after it.
+            // The last of them may be deletions of the current revision: what comes is not before the revision after
+            // it.
             superseded.versions.add(revision, account, bytes);
         }
         superseded

@@ -1,8 +1,9 @@
 //! One transaction: reads that see its own writes, and writes that share one main revision.
 //!
-//! A write takes effect in the key index at once, and nowhere else: views were taken before, and the next one is taken after the
-//! commit. There is no rollback: whoever writes has validated the whole command before, so that a commit cannot be refused.
-//! A transaction that wrote and is dropped without commit (the disk failed in the middle) leaves an owner that refuses to go on.
+//! A write takes effect in the key index at once, and nowhere else: views were taken before, and the next one is taken
+//! after the commit. There is no rollback: whoever writes has validated the whole command before, so that a commit
+//! cannot be refused. A transaction that wrote and is dropped without commit (the disk failed in the middle) leaves an
+//! owner that refuses to go on.
 
 use crate::events::{Change, Event, event};
 use crate::fault::{Fault, ReadError, Result};
@@ -126,8 +127,8 @@ impl<'a> Txn<'a> {
         self.events.push(event(key, &version, before));
     }
 
-    /// The pair that an event's `prev_kv` shows: the one of the revision before, also if this transaction changed the key
-    /// more than once.
+    /// The pair that an event's `prev_kv` shows: the one of the revision before, also if this transaction changed the
+    /// key more than once.
     fn before(&self, key: &Bytes, newest: Option<&Version>) -> Option<Location> {
         let newest = newest?;
         if newest.at.main <= self.mvcc.revision {

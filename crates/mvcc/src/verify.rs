@@ -1,4 +1,5 @@
-//! Checking a store that nobody uses: the index of its checkpoint can be loaded, and every version that counts has its record.
+//! Checking a store that nobody uses: the index of its checkpoint can be loaded, and every version that counts has its
+//! record.
 
 use crate::checkpoint::CheckpointMeta;
 use crate::compaction::retained;
@@ -21,8 +22,8 @@ pub struct Verified {
     pub faults: Vec<(Bytes, Fault)>,
 }
 
-/// Goes over the index of a checkpoint (its part of the meta, and the runs), and reads every record that it names. Changes
-/// nothing. Fails if the index itself cannot be loaded.
+/// Goes over the index of a checkpoint (its part of the meta, and the runs), and reads every record that it names.
+/// Changes nothing. Fails if the index itself cannot be loaded.
 pub fn verify(image: &Image, meta: &Bytes, runs: Vec<Run>) -> Result<Verified> {
     let compacted = CheckpointMeta::decode(meta)?.compacted;
     let reader = image.reader();

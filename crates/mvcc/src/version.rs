@@ -1,7 +1,7 @@
 //! One version of one key as the key index holds it, and its packed form.
 //!
-//! The packed form is used in the tree's leaves, in old history and in checkpoint runs (`docs/formats/index-run.md` has the
-//! table). It is self-contained, takes 15 to 25 bytes, and leaves the two top bits of its first byte to `entry`.
+//! The packed form is used in the tree's leaves, in old history and in checkpoint runs (`docs/formats/index-run.md` has
+//! the table). It is self-contained, takes 15 to 25 bytes, and leaves the two top bits of its first byte to `entry`.
 
 use crate::crc::{revision_key_crc, tombstone_crc};
 use model::{KeyValue, LeaseId, Revision, VersionedRevision};

@@ -1,4 +1,5 @@
-//! A consistent read: the store as it was when the view was taken, for as long as somebody holds it. No locks, no waiting.
+//! A consistent read: the store as it was when the view was taken, for as long as somebody holds it. No locks, no
+//! waiting.
 
 use crate::events::{self, EventPage};
 use crate::fault::{ReadError, Result};
@@ -49,8 +50,8 @@ impl View {
         live_at(&self.index, range, self.revision)
     }
 
-    /// Source: etcd API, RangeRequest. Reads values only to sort by them. A page costs the same in a small and in a large store,
-    /// and so does its count, unless it reads a revision after which much was changed.
+    /// Source: etcd API, RangeRequest. Reads values only to sort by them. A page costs the same in a small and in a
+    /// large store, and so does its count, unless it reads a revision after which much was changed.
     pub fn range(&self, request: &Range) -> std::result::Result<RangeResult, ReadError> {
         let load = |locations: &[Location], out: &mut Vec<Bytes>| self.load(locations, out);
         let source = Source { index: &self.index, revision: self.revision, compacted: self.compacted, load: &load };
@@ -72,8 +73,8 @@ impl View {
         Ok(self.reader.read(location)?)
     }
 
-    /// The changes of `range` from revision `from` to `to`, at most `limit` distinct revisions of them, for a watcher that comes
-    /// late. Subtrees without newer changes are skipped. Fails with `Compacted` if some of them may be gone.
+    /// The changes of `range` from revision `from` to `to`, at most `limit` distinct revisions of them, for a watcher
+    /// that comes late. Subtrees without newer changes are skipped. Fails with `Compacted` if some of them may be gone.
     pub fn events(
         &self,
         range: &KeyRange,
@@ -87,7 +88,8 @@ impl View {
         Ok(events::history(&self.index, range, from, to.min(self.revision), self.compacted, limit))
     }
 
-    /// etcd's hash of the history up to `revision` (0: all). Goes over the whole key index: not for a thread that serves.
+    /// etcd's hash of the history up to `revision` (0: all). Goes over the whole key index: not for a thread that
+    /// serves.
     pub fn hash_kv(&self, revision: Revision) -> std::result::Result<KvHash, Rejection> {
         if let Some(kept) = self.hashes.at(revision) {
             return Ok(kept);
@@ -102,8 +104,8 @@ impl View {
         Ok(hash::hash_at(&self.index, at, self.compacted))
     }
 
-    /// Computes the hashes of compactions that are not computed yet and lets go of the history they were waiting with. To be
-    /// called after each compaction from a thread that may take its time. Answers the hashes kept, oldest first.
+    /// Computes the hashes of compactions that are not computed yet and lets go of the history they were waiting with.
+    /// To be called after each compaction from a thread that may take its time. Answers the hashes kept, oldest first.
     pub fn complete_compaction_hashes(&self) -> Vec<KvHash> {
         self.hashes.complete()
     }

@@ -1,5 +1,6 @@
-//! A member under uniform overwrites, with and without reclaim having something to do: what a put waits, what the process burns,
-//! and how long the files are beside the retained bytes. Not a comparison with anything; `docs/performance.md` has numbers.
+//! A member under uniform overwrites, with and without reclaim having something to do: what a put waits, what the
+//! process burns, and how long the files are beside the retained bytes. Not a comparison with anything;
+//! `docs/performance.md` has numbers.
 //!
 //! `cargo bench -p node --bench reclaim -- <directory> <keys> <value bytes> <seconds>`
 

@@ -1,7 +1,9 @@
-//! Durable writes and syncs of the log beside the writing of a store: how long each took under paced puts while checkpoints are
-//! written, with write-back and without, in turn. What the background writes to the log, space for later, is not counted.
+//! Durable writes and syncs of the log beside the writing of a store: how long each took under paced puts while
+//! checkpoints are written, with write-back and without, in turn. What the background writes to the log, space for
+//! later, is not counted.
 //!
-//! `cargo bench -p node --bench syncs -- <directory> <seconds> <puts/s> <value bytes> <rounds>`; the directory decides which disk.
+//! `cargo bench -p node --bench syncs -- <directory> <seconds> <puts/s> <value bytes> <rounds>`; the directory decides
+//! which disk.
 
 use io::{Clock, Disk, File, LockGuard, Open, OsClock, OsDisk, OsRng};
 use model::{Command, Put, PutLease, PutValue};

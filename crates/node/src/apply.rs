@@ -1,15 +1,16 @@
-//! Apply: the only writer of state. Stepped: in go committed entries and what the background has done, out come a report to the
-//! driver and jobs for the background; answers, events and views go to where the rims read them.
+//! Apply: the only writer of state. Stepped: in go committed entries and what the background has done, out come a
+//! report to the driver and jobs for the background; answers, events and views go to where the rims read them.
 //!
-//! One step: apply what was committed, write it to the store's files in one go, publish the view, push the events, send the
-//! answers, in this order: whoever sees an event or an answer finds its effect in the view. Then a little upkeep: it works off
-//! compacted history and copied records in small pieces and begins checkpoints and copies, so that none makes a request wait
-//! long. A step of one small entry may be run by whoever has it (`step_lone`), without upkeep, and its records may wait in memory,
-//! where everybody can read them, until the next tick, batch or checkpoint writes them together.
+//! One step: apply what was committed, write it to the store's files in one go, publish the view, push the events, send
+//! the answers, in this order: whoever sees an event or an answer finds its effect in the view. Then a little upkeep:
+//! it works off compacted history and copied records in small pieces and begins checkpoints and copies, so that none
+//! makes a request wait long. A step of one small entry may be run by whoever has it (`step_lone`), without upkeep, and
+//! its records may wait in memory, where everybody can read them, until the next tick, batch or checkpoint writes them
+//! together.
 //!
-//! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits. On a full disk
-//! entries are kept until there is space for their records (readers go on with the last view, space is reclaimed); any other fault
-//! ends the writing.
+//! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits. On a
+//! full disk entries are kept until there is space for their records (readers go on with the last view, space is
+//! reclaimed); any other fault ends the writing.
 
 use crate::Refused;
 use crate::answer::{Reply, Timings};
@@ -167,8 +168,8 @@ impl Apply {
         }
     }
 
-    /// Works off `taken`, which is left empty, then a piece of what may wait. Fails with the fault that no answer may carry; then
-    /// state is not to be used any more.
+    /// Works off `taken`, which is left empty, then a piece of what may wait. Fails with the fault that no answer may
+    /// carry; then state is not to be used any more.
     pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
         self.work_off(taken, Write::First)?;
         self.write()?;
@@ -181,9 +182,9 @@ impl Apply {
         Ok(self.output(false))
     }
 
-    /// True if the messages are one entry that came alone, that is small, and whose work is bounded by its size: heartbeats must
-    /// not wait for the deletion of a million keys. Its records must fit into space that is allocated already. Or if they only
-    /// ask for the records of such entries to be written.
+    /// True if the messages are one entry that came alone, that is small, and whose work is bounded by its size:
+    /// heartbeats must not wait for the deletion of a million keys. Its records must fit into space that is allocated
+    /// already. Or if they only ask for the records of such entries to be written.
     pub(crate) fn is_lone(&self, messages: &mut [ApplyMessage]) -> bool {
         let [ApplyMessage::Turn(turn)] = messages else { return false };
         if !self.kept.is_empty() || self.unpublished {
@@ -494,8 +495,8 @@ impl Apply {
         }
     }
 
-    /// The first entry of a term that this member leads: everything before it is in state, so that leases can be counted from
-    /// what was left, and soon reads be answered from the view.
+    /// The first entry of a term that this member leads: everything before it is in state, so that leases can be
+    /// counted from what was left, and soon reads be answered from the view.
     fn maybe_begin_term(&mut self, term: Term) {
         if self.leads != Some(term) {
             return;
@@ -515,9 +516,10 @@ impl Apply {
 
     /// Writes what is applied to the store's files; later, if the disk is full: then false.
     ///
-    /// Records that wait in memory may have been published and answered. That is sound whatever becomes of them: their entries are
-    /// durable in the log, nothing trims it but a checkpoint, and a checkpoint begins with everything written; until then readers
-    /// find them in memory. Their space was allocated when they were taken, so only a file system that cannot allocate is full here.
+    /// Records that wait in memory may have been published and answered. That is sound whatever becomes of them: their
+    /// entries are durable in the log, nothing trims it but a checkpoint, and a checkpoint begins with everything
+    /// written; until then readers find them in memory. Their space was allocated when they were taken, so only a file
+    /// system that cannot allocate is full here.
     fn flush(&mut self) -> Result<bool, state::Fault> {
         match self.state.flush() {
             Ok(()) => Ok(true),
@@ -632,7 +634,8 @@ impl Apply {
         }
     }
 
-    /// Starts copying if the files are longer than they should be. Not beside a checkpoint, which is written on the same thread.
+    /// Starts copying if the files are longer than they should be. Not beside a checkpoint, which is written on the
+    /// same thread.
     fn maybe_reclaim(&mut self) -> Result<(), state::Fault> {
         let now = self.shared.clock.monotonic();
         self.reclaim.looked_at = now;
@@ -706,7 +709,8 @@ impl Apply {
         self.checkpoint_durable = Some(index);
     }
 
-    /// Nothing was applied since the last one, but the files are others. What waits for space to be published renews it then.
+    /// Nothing was applied since the last one, but the files are others. What waits for space to be published renews it
+    /// then.
     fn renew_view(&self) {
         if self.unpublished {
             return;

@@ -1,9 +1,9 @@
-//! Automatic compaction as etcd does it: by time or by number of revisions. A state machine over a clock and the current revision;
-//! the driver asks it with every tick and proposes what it answers.
+//! Automatic compaction as etcd does it: by time or by number of revisions. A state machine over a clock and the
+//! current revision; the driver asks it with every tick and proposes what it answers.
 //!
-//! Periodic: the revision is sampled ten times per period (per hour, if the period is longer), and what was current a period ago
-//! is compacted; the first time after a whole period, then every period (every hour). By revision: every five minutes, all but
-//! the last so many. Only a leader compacts; the others go on sampling. A restart begins anew.
+//! Periodic: the revision is sampled ten times per period (per hour, if the period is longer), and what was current a
+//! period ago is compacted; the first time after a whole period, then every period (every hour). By revision: every
+//! five minutes, all but the last so many. Only a leader compacts; the others go on sampling. A restart begins anew.
 
 use model::Revision;
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Says in the log who is over a budget: above a soft limit, or refused by a hard one.
 //!
-//! Bounded: one line a minute for each budget, and none while nothing is new. A state machine over a clock and the budgets; the driver
-//! asks it with its ticks, and it looks once a second.
+//! Bounded: one line a minute for each budget, and none while nothing is new. A state machine over a clock and the
+//! budgets; the driver asks it with its ticks, and it looks once a second.
 
 use bytes::Bytes;
 use state::BudgetState;

@@ -1,9 +1,9 @@
 //! What a member does by itself with its time: figures go in, commands come out.
 //!
-//! Five chores, each a rule of its own: leases that ran out are revoked and renewals written down, history is compacted by the
-//! clock (`auto_compaction`) and under pressure (`governor`), what compactions dropped is settled once the files have followed,
-//! and who is over a budget is named in the log (`budget_watch`). Commands come only from a member in office; the rules go on
-//! looking without one, so that they know what was when it takes office.
+//! Five chores, each a rule of its own: leases that ran out are revoked and renewals written down, history is compacted
+//! by the clock (`auto_compaction`) and under pressure (`governor`), what compactions dropped is settled once the files
+//! have followed, and who is over a budget is named in the log (`budget_watch`). Commands come only from a member in
+//! office; the rules go on looking without one, so that they know what was when it takes office.
 
 use crate::auto_compaction::{AutoCompaction, AutoCompactor};
 use crate::budget_watch::{BudgetWatch, Warning};

@@ -1,11 +1,12 @@
-//! The driver: sole owner of consensus. Stepped: in go the time and what arrived, out comes what is to be logged and applied.
+//! The driver: sole owner of consensus. Stepped: in go the time and what arrived, out comes what is to be logged and
+//! applied.
 //!
-//! One step takes in all that arrived, hands all proposals to consensus together, and collects what consensus asks for. What is to
-//! be durable is an output, and that it is durable a later input: no step waits for a disk. While the log syncs one group the
-//! next one gathers, so there is no timer and no batch size to tune.
+//! One step takes in all that arrived, hands all proposals to consensus together, and collects what consensus asks for.
+//! What is to be durable is an output, and that it is durable a later input: no step waits for a disk. While the log
+//! syncs one group the next one gathers, so there is no timer and no batch size to tune.
 //!
-//! Invariants: nothing is committed by this member before the log has said that it is durable here. While the log is *stalled*
-//! new proposals are refused, entries already taken wait, reads go on.
+//! Invariants: nothing is committed by this member before the log has said that it is durable here. While the log is
+//! *stalled* new proposals are refused, entries already taken wait, reads go on.
 //!
 //! Not here: threads, files, what an entry means (`apply`), what a leader does with its time (`chores`).
 
@@ -420,8 +421,8 @@ impl Driver {
         }
     }
 
-    /// What the member proposes by itself goes past what waits for the store's files to become shorter: it makes them shorter, or
-    /// ends a lease, and nobody who waits was promised an order to it.
+    /// What the member proposes by itself goes past what waits for the store's files to become shorter: it makes them
+    /// shorter, or ends a lease, and nobody who waits was promised an order to it.
     fn propose_own(&mut self, command: Command, now: Duration) {
         let payload = self.shared.payload(command);
         self.proposals.push(Proposal { payload, slot: None, sent_at: now });

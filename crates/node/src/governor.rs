@@ -1,16 +1,18 @@
-//! Watches over the space: forecasts when the quota is met, warns from 80 % on, and gives up history before writes are refused.
+//! Watches over the space: forecasts when the quota is met, warns from 80 % on, and gives up history before writes are
+//! refused.
 //!
 //! ```text
 //!  below 80 %   forecast only
-//!  from 80 %    a warning with the largest prefix; history older than the retention is compacted, whoever compacts otherwise
+//!  from 80 %    a warning with the largest prefix; history older than the retention is compacted
 //!  alarm up     the same with a tenth of the retention, two seconds at most: writes are refused until there is room,
 //!               and whoever deleted something to make it waits for that history to go
 //! ```
-//! Nobody who keeps up loses anything: watchers read new events from memory, lists and pages hold views, and a watcher that is
-//! further behind than the retention is one that does not keep up; it is told of the compaction, as by any other.
+//! Nobody who keeps up loses anything: watchers read new events from memory, lists and pages hold views, and a watcher
+//! that is further behind than the retention is one that does not keep up; it is told of the compaction, as by any
+//! other.
 //!
-//! A state machine over a clock and a few figures; the driver asks it with every tick and proposes what it answers. A restart
-//! begins anew: the first history is given up when the process is as old as the retention.
+//! A state machine over a clock and a few figures; the driver asks it with every tick and proposes what it answers. A
+//! restart begins anew: the first history is given up when the process is as old as the retention.
 
 use model::Revision;
 use std::collections::VecDeque;
@@ -20,7 +22,8 @@ use std::time::Duration;
 const PRESSURE_PERCENT: u64 = 80;
 /// While the alarm is up, the retention is divided by this.
 const ALARM_RETENTION_DIVISOR: u32 = 10;
-/// And is no longer than this: with a look every `ALARM_STEP_MAX`, writes are back within five seconds of what makes room.
+/// And is no longer than this: with a look every `ALARM_STEP_MAX`, writes are back within five seconds of what makes
+/// room.
 const ALARM_RETENTION_MAX: Duration = Duration::from_secs(2);
 const ALARM_STEP_MAX: Duration = Duration::from_millis(500);
 /// The forecast looks back so far.

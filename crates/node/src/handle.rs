@@ -1,5 +1,5 @@
-//! What the rim holds of a running member: proposals in, answers and views out. Cheap to clone; one clone per rim thread
-//! carries that rim's mailbox.
+//! What the rim holds of a running member: proposals in, answers and views out. Cheap to clone; one clone per rim
+//! thread carries that rim's mailbox.
 
 use crate::Refused;
 use crate::answer::{RangeAnswer, Reply, Timings};
@@ -66,8 +66,8 @@ impl Handle {
         }
     }
 
-    /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and sent
-    /// to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
+    /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and
+    /// sent to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
     fn over_budget(&self, command: &Command) -> Option<Reply> {
         if !self.answers_alone() {
             return None;
@@ -144,8 +144,8 @@ impl Handle {
         Ok(RangeAnswer { result, view: view.clone() })
     }
 
-    /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a lease waits
-    /// until the log says that it is being renewed, so that a restart does not take it back.
+    /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a
+    /// lease waits until the log says that it is being renewed, so that a restart does not take it back.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<i64, Refused> {
         let office = self.shared.office.load_full().ok_or(Refused::NoLeader)?;
         let (now_ms, at_most_ms) = (office.clock.now_ms(), office.clock.at_most_ms());
@@ -165,8 +165,8 @@ impl Handle {
         if office.is_over() { Err(Refused::NoLeader) } else { Ok(ttl_s) }
     }
 
-    /// Milliseconds that a lease has left, 0 when it is about to be revoked; `None` if there is no such lease. Only the leader
-    /// knows.
+    /// Milliseconds that a lease has left, 0 when it is about to be revoked; `None` if there is no such lease. Only the
+    /// leader knows.
     pub fn lease_remaining_ms(&self, lease: LeaseId) -> Result<Option<u64>, Refused> {
         let office = self.shared.office.load();
         let office = office.as_ref().ok_or(Refused::NoLeader)?;

@@ -1,8 +1,8 @@
 //! The bounded queues in front of the driver and the apply thread: many senders, one receiver that takes all there is.
 //!
-//! A sender makes a system call only when the receiver sleeps, so under load a batch costs one wake-up. Bounds are the caller's:
-//! `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise, and `leave` for one that
-//! looks after the message itself, or does not care when it is read.
+//! A sender makes a system call only when the receiver sleeps, so under load a batch costs one wake-up. Bounds are the
+//! caller's: `push` refuses what would exceed them, `push_always` is for a producer that is bounded otherwise, and
+//! `leave` for one that looks after the message itself, or does not care when it is read.
 
 use crate::sync::{Condvar, Mutex, lock, wait};
 use std::time::Duration;
@@ -57,7 +57,8 @@ impl<T> Inbox<T> {
         self.wake();
     }
 
-    /// Lets `add` put something behind the messages, whatever the bounds, without waking the receiver; not if the inbox is closed.
+    /// Lets `add` put something behind the messages, whatever the bounds, without waking the receiver; not if the inbox
+    /// is closed.
     pub(crate) fn leave(&self, add: impl FnOnce(&mut Vec<T>)) {
         let mut state = lock(&self.state);
         if !state.closed {

@@ -1,8 +1,8 @@
 //! The clock that lease deadlines are counted in: milliseconds of leadership since the cluster was born.
 //!
-//! It is stamped into every proposal, so that state knows how far time went without asking a clock. It stands still while
-//! no member leads, moves only by the driver's ticks, and by a bounded step each: a process that was stopped for a minute
-//! does not expire the leases whose renewals wait in its sockets.
+//! It is stamped into every proposal, so that state knows how far time went without asking a clock. It stands still
+//! while no member leads, moves only by the driver's ticks, and by a bounded step each: a process that was stopped for
+//! a minute does not expire the leases whose renewals wait in its sockets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

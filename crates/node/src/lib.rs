@@ -7,19 +7,19 @@
 //!                      LogRequest ▼     │ LogReport     Job ▼     │ JobDone
 //!                                log (wal)                background
 //! ```
-//! Each part is a value with a `step`: what arrived goes in, what is to be done comes out (`messages`). `threads` runs the steps on
-//! threads; `Stepped` lets a simulation run them in one, in any order, from a seed.
+//! Each part is a value with a `step`: what arrived goes in, what is to be done comes out (`messages`). `threads` runs
+//! the steps on threads; `Stepped` lets a simulation run them in one, in any order, from a seed.
 //!
 //! Invariants:
-//! - An answer to a write leaves only after its entry was synced to the log and applied, and after the view and the event
-//!   log hold it.
-//! - Each part has one owner at a time: the driver alone changes consensus, the log's part alone the log, apply alone state;
-//!   everybody else holds a `Handle`.
+//! - An answer to a write leaves only after its entry was synced to the log and applied, and after the view and the
+//!   event log hold it.
+//! - Each part has one owner at a time: the driver alone changes consensus, the log's part alone the log, apply alone
+//!   state; everybody else holds a `Handle`.
 //! - What only a leader may do takes an `Office`.
 //! - The log is trimmed only behind a durable checkpoint.
 //!
-//! Deliberately not here: protobuf and sockets (`api`), what a command does (`state`), tokio: futures made here are plain and
-//! run on any executor.
+//! Deliberately not here: protobuf and sockets (`api`), what a command does (`state`), tokio: futures made here are
+//! plain and run on any executor.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -74,7 +74,8 @@ pub enum Refused {
     TimedOut,
     /// The command is larger than an entry of the log may be; nothing was done.
     TooLarge,
-    /// The disk of the log is full or fails; nothing was done, and the member goes on by itself once it can write again.
+    /// The disk of the log is full or fails; nothing was done, and the member goes on by itself once it can write
+    /// again.
     DiskFull,
     /// The disk of the store failed: nothing was done, and nothing will be until the member is started again.
     StoreFailed,

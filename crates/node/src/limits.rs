@@ -42,7 +42,8 @@ pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(3);
 pub(crate) const STOP_THREADS_MAX: Duration = Duration::from_secs(10);
 /// A longer entry is for the apply thread, however short its work is told to be.
 pub(crate) const LONE_ENTRY_BYTES_MAX: usize = 64 << 10;
-/// Bytes of records that lone entries may leave in memory, until the next tick or entry has them written to the store's files.
+/// Bytes of records that lone entries may leave in memory, until the next tick or entry has them written to the store's
+/// files.
 pub(crate) const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
 /// How often write-back, the log's next segment and removed files are looked after.
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,8 +1,10 @@
-//! The log's side of a member: writes what the driver asks for, one sync for all that waits, and says when it is durable.
+//! The log's side of a member: writes what the driver asks for, one sync for all that waits, and says when it is
+//! durable.
 //!
-//! Stepped by whoever may wait for the disk. Invariants: a failed write or sync is never retried on the same file; what cannot be
-//! written is kept, in order, and tried again with the next step. Lack of space leaves the log as it was; after anything else it
-//! fails over to another file, and if that fails for another reason than space this process cannot go on.
+//! Stepped by whoever may wait for the disk. Invariants: a failed write or sync is never retried on the same file; what
+//! cannot be written is kept, in order, and tried again with the next step. Lack of space leaves the log as it was;
+//! after anything else it fails over to another file, and if that fails for another reason than space this process
+//! cannot go on.
 
 use crate::messages::{LogReport, LogRequest, LogWork};
 use crate::shared::Shared;
@@ -33,8 +35,8 @@ impl Log {
         self.stalled
     }
 
-    /// Does what is asked for, and what could not be done before. Returns a report if there was something to make durable.
-    /// `requests` is left empty.
+    /// Does what is asked for, and what could not be done before. Returns a report if there was something to make
+    /// durable. `requests` is left empty.
     pub(crate) fn step(&mut self, requests: &mut Vec<LogRequest>) -> Option<LogReport> {
         let mut prove = false;
         for request in requests.drain(..) {

@@ -1,5 +1,5 @@
-//! What the parts of a member say to each other. Each part is stepped with what arrived for it, and these are all the words there
-//! are: no part reads another's fields.
+//! What the parts of a member say to each other. Each part is stepped with what arrived for it, and these are all the
+//! words there are: no part reads another's fields.
 //!
 //! ```text
 //!           DriverMessage                Turn
@@ -9,8 +9,8 @@
 //!                           log
 //! ```
 //!
-//! Invariants: entries go to apply in log order, in the `Turn`s' order; a report says how things are, not what changed, so that of
-//! several only the last counts, but for a durable checkpoint and a term that began: those are said once.
+//! Invariants: entries go to apply in log order, in the `Turn`s' order; a report says how things are, not what changed,
+//! so that of several only the last counts, but for a durable checkpoint and a term that began: those are said once.
 
 use crate::answer::Reply;
 use crate::leader_clock::LeaderClock;

@@ -1,8 +1,8 @@
 //! A term of office: what only a leader may do hangs on this value.
 //!
-//! The driver makes it when the first entry of its own term is applied, because then everything acknowledged before the term is in
-//! state; it is published whole, and gone when leadership is lost. There is no flag that says "I lead": whoever acts for a leader
-//! holds an office, and one that was lost says so, also to a task that still holds it.
+//! The driver makes it when the first entry of its own term is applied, because then everything acknowledged before the
+//! term is in state; it is published whole, and gone when leadership is lost. There is no flag that says "I lead":
+//! whoever acts for a leader holds an office, and one that was lost says so, also to a task that still holds it.
 //!
 //! Not here: elections (`consensus`), what a leader does with its time (`chores`).
 

@@ -1,4 +1,5 @@
-//! What a command did to keys, counted as etcd counts: the operations of a txn one by one, those of the branch that was taken.
+//! What a command did to keys, counted as etcd counts: the operations of a txn one by one, those of the branch that was
+//! taken.
 //!
 //! Not here: reads that are no commands.
 

@@ -1,12 +1,14 @@
 //! Slows writers down before the store's files outgrow their bound.
 //!
-//! Giving space back takes time: garbage goes when a checkpoint is durable that does not name it. Whoever writes faster than that
-//! would leave the bound behind. So apply reports how many bytes may still be written, the *window*, and the driver keeps large
-//! proposals, and all that come behind them, until they fit. Small ones alone never wait: they cost more than the space that they
-//! take. Of what clients send, nothing goes past what waits, a compaction least of all: it would come before the versions that it
-//! is to drop. What the member proposes by itself does not come through here, see `Driver::propose_own`.
+//! Giving space back takes time: garbage goes when a checkpoint is durable that does not name it. Whoever writes faster
+//! than that would leave the bound behind. So apply reports how many bytes may still be written, the *window*, and the
+//! driver keeps large proposals, and all that come behind them, until they fit. Small ones alone never wait: they cost
+//! more than the space that they take. Of what clients send, nothing goes past what waits, a compaction least of all:
+//! it would come before the versions that it is to drop. What the member proposes by itself does not come through here,
+//! see `Driver::propose_own`.
 //!
-//! Invariant: with nothing under way that gives space back, the window is open; a store that has nothing to give must not stop.
+//! Invariant: with nothing under way that gives space back, the window is open; a store that has nothing to give must
+//! not stop.
 
 use crate::messages::Proposal;
 use model::LogIndex;

@@ -1,6 +1,8 @@
-//! The parts of one member, and the queues between them: one function for each hop, the same for threads and for a simulation.
+//! The parts of one member, and the queues between them: one function for each hop, the same for threads and for a
+//! simulation.
 //!
-//! Invariant: what a step wants done is queued before the part can be stepped again, so that whoever steps it next keeps the order.
+//! Invariant: what a step wants done is queued before the part can be stepped again, so that whoever steps it next
+//! keeps the order.
 //! Not here: who steps a part, and when (`threads`, `stepped`).
 
 use crate::apply::{Apply, ApplyOutput, Next};

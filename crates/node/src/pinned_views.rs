@@ -1,5 +1,6 @@
-//! Views kept for the pages of a list. kube-apiserver reads its second and later pages at the revision of the first, and
-//! needs their `count` at that revision: answered from the first page's view, a page costs the same at any distance.
+//! Views kept for the pages of a list. kube-apiserver reads its second and later pages at the revision of the first,
+//! and needs their `count` at that revision: answered from the first page's view, a page costs the same at any
+//! distance.
 //!
 //! A view pins memory and segment files, so few are kept and none for long; without one, a page at an old revision is
 //! answered from the history, slower and just as exact.

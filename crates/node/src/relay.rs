@@ -1,9 +1,9 @@
 //! One value that two threads relay: who holds it works with it, and puts it down before doing what may block.
 //!
-//! The holder puts the value down, does what may take long (a sync of the log), and picks it up again; nobody is woken for that.
-//! The other thread looks now and then, and takes over what has lain there for longer than its patience: then the first one finds
-//! nothing when it comes back, and is the one who looks from then on. So the value is never out of reach for long, whatever a
-//! disk does.
+//! The holder puts the value down, does what may take long (a sync of the log), and picks it up again; nobody is woken
+//! for that. The other thread looks now and then, and takes over what has lain there for longer than its patience: then
+//! the first one finds nothing when it comes back, and is the one who looks from then on. So the value is never out of
+//! reach for long, whatever a disk does.
 //!
 //! Invariant: the value is in one place: with one thread, or put down here.
 

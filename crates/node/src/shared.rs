@@ -39,8 +39,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The part that writes the store cannot go on. If the disk failed, what is published is still right and is served; writes
-    /// wait for a new start, which finds out from the log what the store has lost. Anything else ends the member.
+    /// The part that writes the store cannot go on. If the disk failed, what is published is still right and is served;
+    /// writes wait for a new start, which finds out from the log what the store has lost. Anything else ends the
+    /// member.
     pub(crate) fn store_faulted(&self, fault: &state::Fault) {
         if !fault.is_io() {
             self.end_process(fault.to_string());

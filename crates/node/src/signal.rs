@@ -1,5 +1,5 @@
-//! Tells the watch hub of a rim that there are new events. A batch of events wakes a rim at most once, together with the
-//! answers that go there, and not at all if nobody on that rim has asked.
+//! Tells the watch hub of a rim that there are new events. A batch of events wakes a rim at most once, together with
+//! the answers that go there, and not at all if nobody on that rim has asked.
 
 use crate::reply::{Mailbox, Outbox};
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +20,9 @@ struct Signal {
 }
 
 impl Signal {
-    /// True if it was raised. Then it is armed again before the caller reads the log, so that what is pushed from there on raises
-    /// it anew; not before it is lowered, or a push in between would take the arming and be lowered with it. While it is not armed
-    /// a raise is on its way.
+    /// True if it was raised. Then it is armed again before the caller reads the log, so that what is pushed from there
+    /// on raises it anew; not before it is lowered, or a push in between would take the arming and be lowered with it.
+    /// While it is not armed a raise is on its way.
     fn take(&self) -> bool {
         let was_raised = self.raised.swap(false, Ordering::AcqRel);
         if was_raised {
@@ -41,8 +41,8 @@ impl Signal {
 }
 
 impl EventSignal {
-    /// Waits for the next events. The caller reads the log after it resolves; what is pushed while it reads resolves the
-    /// next call at once.
+    /// Waits for the next events. The caller reads the log after it resolves; what is pushed while it reads resolves
+    /// the next call at once.
     pub fn changed(&mut self) -> impl Future<Output = ()> + '_ {
         std::future::poll_fn(|context| {
             let signal = &*self.shared;

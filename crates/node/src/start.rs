@@ -1,8 +1,9 @@
 //! Start and stop of a member, each written once and in order.
 //!
-//! Start: data directory (lock, identity) → state from the newest checkpoint → raft log → consensus → threads → the first
-//! entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the reverse: the
-//! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is synced.
+//! Start: data directory (lock, identity) → state from the newest checkpoint → raft log → consensus → threads → the
+//! first entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the
+//! reverse: the driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick,
+//! the log is synced.
 
 use crate::apply::{Apply, ApplyConfig};
 use crate::auto_compaction::AutoCompaction;
@@ -242,8 +243,8 @@ fn open(config: &Config, disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Open
     Ok(Opened { data_dir, state, wal, recovered })
 }
 
-/// The state of a new cluster, durable before anything happens in it: later starts take the members from there, whatever
-/// their flags say.
+/// The state of a new cluster, durable before anything happens in it: later starts take the members from there,
+/// whatever their flags say.
 fn bootstrap(store: Store, membership: Membership, options: state::Options) -> state::Result<State> {
     let mut state = State::bootstrap(store, membership, options)?;
     let done = state.begin_checkpoint()?.write()?;
@@ -280,8 +281,8 @@ fn consensus(
 }
 
 impl Handle {
-    /// Waits until this member leads with its log applied, then makes its name and client URLs known and sets the cluster
-    /// version, unless the cluster knows them. After this the member is ready.
+    /// Waits until this member leads with its log applied, then makes its name and client URLs known and sets the
+    /// cluster version, unless the cluster knows them. After this the member is ready.
     pub async fn publish(&self, name: &str, client_urls: &[String]) -> Result<(), crate::Refused> {
         let view = self.read_barrier().await?;
         let known = view.membership().member(self.member());

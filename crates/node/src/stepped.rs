@@ -1,7 +1,8 @@
-//! A member without threads: whoever holds it says which part is stepped next. A simulation runs many of them in one thread, in any
-//! order, from a seed; the parts and the queues between them are those that `threads` runs.
+//! A member without threads: whoever holds it says which part is stepped next. A simulation runs many of them in one
+//! thread, in any order, from a seed; the parts and the queues between them are those that `threads` runs.
 //!
-//! A part that is not stepped stands for a thread that the machine does not run, and the log for a disk that does not answer.
+//! A part that is not stepped stands for a thread that the machine does not run, and the log for a disk that does not
+//! answer.
 
 use crate::apply::Next;
 use crate::handle::Handle;
@@ -112,7 +113,8 @@ impl Stepped {
         }
     }
 
-    /// Steps apply as the thread of the driver does, if what waits for it is one small entry that came alone. False if not.
+    /// Steps apply as the thread of the driver does, if what waits for it is one small entry that came alone. False if
+    /// not.
     pub fn step_apply_lone(&mut self) -> bool {
         self.queues.step_apply_lone(&mut self.apply)
     }

@@ -1,5 +1,5 @@
-//! The primitives under all that threads share here, in one place, so that a model checker can put its own in their place:
-//! `testing/interleave` compiles the files that use them against shuttle and runs them under many schedules.
+//! The primitives under all that threads share here, in one place, so that a model checker can put its own in their
+//! place: `testing/interleave` compiles the files that use them against shuttle and runs them under many schedules.
 
 pub(crate) use std::sync::atomic;
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};

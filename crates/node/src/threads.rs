@@ -1,16 +1,17 @@
 //! The threads of one member: who steps which part, who wakes whom, who waits for the disk.
 //!
 //! ```text
-//! driver, standby   one of the two holds the driver and pumps: driver, then apply if one small entry came alone, then the log
+//! driver, standby   one of the two holds the driver and pumps: driver, apply if one small entry came alone, log
 //! apply             steps apply whenever something is there, and between batches while history is worked off
 //! background        works off jobs, at a lower priority
 //! ```
-//! Handing an entry to a sleeping thread costs more than applying it, and so does handing the log's sync to one: two switches of
-//! context, and on a virtual machine the waking of an idle core. So the thread that pumps does both by itself. Before each it puts
-//! the driver down (`relay`), so that when a disk keeps it the other thread takes over: ticks, expiry, refusals and the stop go on.
+//! Handing an entry to a sleeping thread costs more than applying it, and so does handing the log's sync to one: two
+//! switches of context, and on a virtual machine the waking of an idle core. So the thread that pumps does both by
+//! itself. Before each it puts the driver down (`relay`), so that when a disk keeps it the other thread takes over:
+//! ticks, expiry, refusals and the stop go on.
 //!
-//! Invariants: a part is stepped by one thread at a time. The pump never waits for another thread: it steps the log or apply only
-//! if nobody else does, and who does looks again afterwards.
+//! Invariants: a part is stepped by one thread at a time. The pump never waits for another thread: it steps the log or
+//! apply only if nobody else does, and who does looks again afterwards.
 
 use crate::apply::Next;
 use crate::limits::{BACKGROUND_INTERVAL, DISK_RETRY_INTERVAL, STOP_THREADS_MAX};
@@ -71,8 +72,8 @@ impl Threads {
         Ok(())
     }
 
-    /// Refuses new requests, answers what is in flight, and ends the threads. Returns the state for a last checkpoint, unless
-    /// its disk failed or keeps a thread for too long: such a thread ends with the process.
+    /// Refuses new requests, answers what is in flight, and ends the threads. Returns the state for a last checkpoint,
+    /// unless its disk failed or keeps a thread for too long: such a thread ends with the process.
     pub(crate) fn stop(self) -> Option<State> {
         let Threads { shell, joins } = self;
         shell.shared().inbox.push_always(DriverMessage::Stop);

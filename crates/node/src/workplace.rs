@@ -1,7 +1,7 @@
 //! A part that several threads may step, one at a time, without one waiting for another.
 //!
-//! Invariant: what was queued before a `work_off` is stepped by it, or by whoever is at the part: who leaves the part looks at the
-//! queue again.
+//! Invariant: what was queued before a `work_off` is stepped by it, or by whoever is at the part: who leaves the part
+//! looks at the queue again.
 
 use crate::sync::{Mutex, lock, try_lock};
 
@@ -15,7 +15,8 @@ impl<P> Workplace<P> {
         Workplace { part: Mutex::new(Some(part)) }
     }
 
-    /// Steps the part while something is left, unless somebody is at it. `step` returns false if another one now is in vain.
+    /// Steps the part while something is left, unless somebody is at it. `step` returns false if another one now is in
+    /// vain.
     pub(crate) fn work_off(&self, is_left: impl Fn() -> bool, mut step: impl FnMut(&mut P) -> bool) {
         loop {
             let Some(mut part) = try_lock(&self.part) else { return };

@@ -1,6 +1,6 @@
-//! The messages of etcd's client protocol and of our own service beside it, generated from our own `.proto` files, and with the feature `client` the stubs to
-//! call it. Names and numbers are fixed by every existing client; the words are ours. Byte fields are `Bytes` that share the
-//! buffer they were decoded from.
+//! The messages of etcd's client protocol and of our own service beside it, generated from our own `.proto` files, and
+//! with the feature `client` the stubs to call it. Names and numbers are fixed by every existing client; the words are
+//! ours. Byte fields are `Bytes` that share the buffer they were decoded from.
 //!
 //! Not here: routing, framing and what a call does (`api`), raft messages between members (`transport`).
 #![forbid(unsafe_code)]

@@ -1,8 +1,8 @@
 //! The alarms that are up: pairs of a kind and the member that it is about.
 //!
-//! What an alarm forbids is decided in `apply`; here they are only kept. Any member id is accepted, as in etcd: an alarm may
-//! outlive its member. An alarm that the quota raised is remembered as such: that one the quota clears, and one that somebody
-//! else raised is cleared by whoever disarms it.
+//! What an alarm forbids is decided in `apply`; here they are only kept. Any member id is accepted, as in etcd: an
+//! alarm may outlive its member. An alarm that the quota raised is remembered as such: that one the quota clears, and
+//! one that somebody else raised is cleared by whoever disarms it.
 
 use model::{AlarmKind, MemberId};
 use std::collections::BTreeSet;

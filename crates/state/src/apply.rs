@@ -1,8 +1,8 @@
 //! `apply`: the only way in which state changes, one log entry at a time.
 //!
-//! Every member applies the same entries and gets the same state and the same answers: nothing here asks a clock, a random
-//! number, the machine's identity, or whether anybody waits for the answer. A command is refused whole or carried out whole:
-//! all checks come before the first write, in the order of the lines in `carry_out`.
+//! Every member applies the same entries and gets the same state and the same answers: nothing here asks a clock, a
+//! random number, the machine's identity, or whether anybody waits for the answer. A command is refused whole or
+//! carried out whole: all checks come before the first write, in the order of the lines in `carry_out`.
 //!
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
@@ -27,7 +27,8 @@ use store::Location;
 type Answer = std::result::Result<Outcome, Rejection>;
 
 impl State {
-    /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any more.
+    /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any
+    /// more.
     pub fn apply(&mut self, index: LogIndex, term: Term, entry: &MeasuredEntry) -> Result<Applied> {
         self.reach(index, term, entry.entry.leader_time_ms);
         let mut change = None;
@@ -127,7 +128,8 @@ impl State {
         }
     }
 
-    /// CORRUPT stops whatever changes keys, history or leases; a NOSPACE that the quota did not raise stops whatever puts.
+    /// CORRUPT stops whatever changes keys, history or leases; a NOSPACE that the quota did not raise stops whatever
+    /// puts.
     fn check_alarms(&self, command: &Command, cost: u64) -> std::result::Result<(), Rejection> {
         if self.alarms.is_empty() {
             return Ok(());
@@ -156,8 +158,8 @@ impl State {
         Ok(())
     }
 
-    /// The quota is used up: the alarm goes up with the entry that found it so. All members find it at the same entry, so it
-    /// names one member for all: the one with the lowest id.
+    /// The quota is used up: the alarm goes up with the entry that found it so. All members find it at the same entry,
+    /// so it names one member for all: the one with the lowest id.
     fn raise_no_space(&mut self) {
         let Some(member) = self.membership.members().next().map(|member| member.id) else { return };
         if self.alarms.by_quota().is_none() {
@@ -165,8 +167,8 @@ impl State {
         }
     }
 
-    /// Clears the alarm that the quota raised once it admits growth again. Not with the entry that raised it: a large put may meet a
-    /// small quota from below the mark, and the alarm is to be seen.
+    /// Clears the alarm that the quota raised once it admits growth again. Not with the entry that raised it: a large
+    /// put may meet a small quota from below the mark, and the alarm is to be seen.
     fn relieve(&mut self) -> bool {
         let full = self.alarms.by_quota().is_some() && !self.strict_latch;
         let relieved = full && self.quota.is_relieved(self.mvcc.retained_bytes());

@@ -6,17 +6,18 @@
 //!  keys       keys that exist below it               creates
 //!  writes/s   puts, out of a bucket of one second    puts
 //! ```
-//! Deletions, leases' ends and compactions are always served, and so are rewrites that do not grow (by the quota's measure: a kilobyte
-//! of metadata more does not count): who is over a budget can be dug out, by graceful deletion too. What such rewrites leave as
-//! history counts and is not refused; a limit of writes/s is what slows rewriting down.
-//! A txn is judged by the puts of the branch that is carried out, for each prefix by itself, and refused whole. Its deletions make no
-//! space for its own puts. A prefix below another counts for both.
+//! Deletions, leases' ends and compactions are always served, and so are rewrites that do not grow (by the quota's
+//! measure: a kilobyte of metadata more does not count): who is over a budget can be dug out, by graceful deletion too.
+//! What such rewrites leave as history counts and is not refused; a limit of writes/s is what slows rewriting down. A
+//! txn is judged by the puts of the branch that is carried out, for each prefix by itself, and refused whole. Its
+//! deletions make no space for its own puts. A prefix below another counts for both.
 //!
-//! Invariants: all that decides is the same on every member at the same entry: accounts, the leader's time in the entry, and what
-//! the checkpoint's tables hold. That time moves by the leader's ticks, a tenth of a second each, and not while nobody leads.
-//! A leader may ask beforehand (`LiveTables::over_budget`), so that a flood that is refused anyway does not fill the log; what it lets
-//! through is decided in apply. The question changes nothing; refusals are counted by a metric, which apply and leader share.
-//! Without budgets nothing of this is looked at. Usage is a sum that the keys' accounts keep, see `mvcc::AccountsReader`.
+//! Invariants: all that decides is the same on every member at the same entry: accounts, the leader's time in the
+//! entry, and what the checkpoint's tables hold. That time moves by the leader's ticks, a tenth of a second each, and
+//! not while nobody leads. A leader may ask beforehand (`LiveTables::over_budget`), so that a flood that is refused
+//! anyway does not fill the log; what it lets through is decided in apply. The question changes nothing; refusals are
+//! counted by a metric, which apply and leader share. Without budgets nothing of this is looked at. Usage is a sum that
+//! the keys' accounts keep, see `mvcc::AccountsReader`.
 //! Not here: whether accounts are deep enough for a prefix, which the edge asks first; warnings (`node`).
 
 use crate::quota::grows;
@@ -290,8 +291,8 @@ impl Entry {
     }
 }
 
-/// The budgets as they are now, from any thread. The lock is held for a few lines by a write below a budget, and by a reader
-/// as long as it takes to look at each budget, a thousand at most.
+/// The budgets as they are now, from any thread. The lock is held for a few lines by a write below a budget, and by a
+/// reader as long as it takes to look at each budget, a thousand at most.
 #[derive(Debug, Clone)]
 pub struct BudgetReader {
     table: Arc<Mutex<BudgetTable>>,

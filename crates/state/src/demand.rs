@@ -1,9 +1,10 @@
-//! What a command's puts would do, by what the keys are now: one walk over the branch that would be carried out, for quota and
-//! budgets together.
+//! What a command's puts would do, by what the keys are now: one walk over the branch that would be carried out, for
+//! quota and budgets together.
 //!
-//! Only walked when somebody asks: with the quota met, or with budgets. Each put's key is looked up once.
-//! The two measure differently. The quota counts the longest that a record may get by its lease and its key's creation, a budget the
-//! record as it will be; both decide what is refused, alike on every member, so neither may be changed into the other.
+//! Only walked when somebody asks: with the quota met, or with budgets. Each put's key is looked up once. The two
+//! measure differently. The quota counts the longest that a record may get by its lease and its key's creation, a
+//! budget the record as it will be; both decide what is refused, alike on every member, so neither may be changed into
+//! the other.
 
 use crate::budget::BudgetDemand;
 use crate::fault::Result;

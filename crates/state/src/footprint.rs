@@ -1,15 +1,15 @@
 //! The footprint of a command: what it costs and how long its records may get, from one walk when it is decoded.
 //!
 //! ```text
-//! decode ──▶ MeasuredEntry { entry, footprint } ──▶ is it small and bounded?  ──▶ space for its records ──▶ apply: quota
-//!                                                  bounded_record_bytes          State::allocate_for       cost_bytes
+//! decode ──▶ MeasuredEntry { entry, footprint } ──▶ is it small and bounded? ──▶ space for it ─────▶ apply: quota
+//!                                                  bounded_record_bytes         State::allocate_for  cost_bytes
 //! ```
-//! Figures of a txn are those of its dearer branch, nested txns included, each figure by itself: which branch is carried out is known
-//! in apply.
+//! Figures of a txn are those of its dearer branch, nested txns included, each figure by itself: which branch is
+//! carried out is known in apply.
 //!
 //! Invariant: a pure function of the command, so that a cost is the same on every member.
-//! Not here: what the keys are now. A put that keeps its value is as long as that is, which `record_bytes_max` asks for; what puts
-//! would do exactly is `demand`.
+//! Not here: what the keys are now. A put that keeps its value is as long as that is, which `record_bytes_max` asks
+//! for; what puts would do exactly is `demand`.
 
 use crate::fault::{Fault, Result};
 use crate::quota::{LEASE_BYTES, put_cost};
@@ -45,8 +45,8 @@ impl Footprint {
         self.cost_bytes
     }
 
-    /// Bytes that the records of `command` take at most, headers included; 0 if it writes none. `current_bytes` is what a key's
-    /// record takes now, 0 if there is none: a put that keeps its value writes it anew.
+    /// Bytes that the records of `command` take at most, headers included; 0 if it writes none. `current_bytes` is what
+    /// a key's record takes now, 0 if there is none: a put that keeps its value writes it anew.
     fn record_bytes_max(self, command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
         if self.keeps_values { measure(command, current_bytes).record_bytes_max } else { self.record_bytes_max }
     }

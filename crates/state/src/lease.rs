@@ -1,13 +1,14 @@
 //! The replicated leases: what each was granted, when it ends, and which keys hang on it.
 //!
-//! Times are leader time: milliseconds of leadership since the cluster was born, carried by log entries. It stands still while
-//! no member leads, so a lease keeps over a restart what it had left.
+//! Times are leader time: milliseconds of leadership since the cluster was born, carried by log entries. It stands
+//! still while no member leads, so a lease keeps over a restart what it had left.
 //!
 //! Keep-alives are not in the log; they move the deadline in the leader's `LeaseClock` only. So that an acknowledged
 //! keep-alive survives the leader all the same, the leader writes the *first* one of a lease down: the lease is then
 //! *renewing*. Whoever leads next cannot know when such a lease was renewed last, and gives it its full time once more
-//! (`change_office`). A lease that is not renewing ends exactly at its deadline. The leader settles a lease that was not renewed
-//! for half its time by writing down what it has left, after which the next keep-alive is a first one again.
+//! (`change_office`). A lease that is not renewing ends exactly at its deadline. The leader settles a lease that was
+//! not renewed for half its time by writing down what it has left, after which the next keep-alive is a first one
+//! again.
 //!
 //! ```text
 //! granted ──first keep-alive written──▶ renewing ──what is left written, or next leader──▶ settled (deadline exact)
@@ -31,8 +32,8 @@ pub(crate) fn ttl_ms(ttl_s: i64) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LeaseTable {
     terms: TermsTree,
-    /// The keys of each lease that has some: keys of their own, not slices of log entries, which would keep the entries' values
-    /// in memory.
+    /// The keys of each lease that has some: keys of their own, not slices of log entries, which would keep the
+    /// entries' values in memory.
     keys: BTreeMap<LeaseId, BTreeSet<Box<[u8]>>>,
     /// The renewing leases, so that a change of leader touches only them.
     renewing: BTreeSet<LeaseId>,
@@ -120,8 +121,8 @@ impl LeaseTable {
         self.attach(to, key);
     }
 
-    /// Takes over what the leader's clock wrote down at `now_ms`: a lease with its full time left was just renewed and may
-    /// be renewed again unwritten; one with less ends then. Leases that are gone are passed over.
+    /// Takes over what the leader's clock wrote down at `now_ms`: a lease with its full time left was just renewed and
+    /// may be renewed again unwritten; one with less ends then. Leases that are gone are passed over.
     pub(crate) fn checkpoint(&mut self, remaining: &[(LeaseId, u64)], now_ms: u64) {
         for &(id, remaining_ms) in remaining {
             let Some(terms) = self.terms.get(id) else { continue };
@@ -136,8 +137,8 @@ impl LeaseTable {
         }
     }
 
-    /// Another term begins at `now_ms`: its leader knows no keep-alive of the one before, so renewing leases get their full
-    /// time once more.
+    /// Another term begins at `now_ms`: its leader knows no keep-alive of the one before, so renewing leases get their
+    /// full time once more.
     pub(crate) fn change_office(&mut self, now_ms: u64) {
         for id in std::mem::take(&mut self.renewing) {
             let terms = self.terms.get(id).expect("a renewing lease is in the table");

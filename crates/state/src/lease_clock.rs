@@ -1,15 +1,16 @@
 //! The leader's lease clock: which lease has run out, and what must be written down of the keep-alives it answered.
 //!
-//! A plain structure whose callers tell it the time (leader time, in milliseconds). A leader has one for its term of office: it is
-//! built from the replicated table when a member takes office, and goes when the office does. Three share it behind one lock,
-//! which each holds for a few lines: apply reports grants, revokes and checkpoints as it applies them, the rims renew leases, the
-//! driver asks what ran out and what is to be written down. Nothing here is replicated: what it decides reaches state as commands.
+//! A plain structure whose callers tell it the time (leader time, in milliseconds). A leader has one for its term of
+//! office: it is built from the replicated table when a member takes office, and goes when the office does. Three share
+//! it behind one lock, which each holds for a few lines: apply reports grants, revokes and checkpoints as it applies
+//! them, the rims renew leases, the driver asks what ran out and what is to be written down. Nothing here is
+//! replicated: what it decides reaches state as commands.
 //!
-//! Each lease has one valid entry in a heap of due times. A keep-alive moves the deadline and leaves the entry where it is; when
-//! the entry comes due, the lease is looked at and queued anew. So a keep-alive costs one look-up.
+//! Each lease has one valid entry in a heap of due times. A keep-alive moves the deadline and leaves the entry where it
+//! is; when the entry comes due, the lease is looked at and queued anew. So a keep-alive costs one look-up.
 //!
-//! Invariants: a lease that ran out is never renewed, even before its revoke is applied; no lease is reported as run out
-//! before its full time passed since the last keep-alive answered with success.
+//! Invariants: a lease that ran out is never renewed, even before its revoke is applied; no lease is reported as run
+//! out before its full time passed since the last keep-alive answered with success.
 
 use crate::lease::ttl_ms;
 use crate::lease_terms::TermsTree;
@@ -82,8 +83,8 @@ impl LeaseClock {
     /// A revoke was applied.
     pub fn revoked(&mut self, id: LeaseId) {
         self.leases.remove(&id);
-        // Entries of revoked leases leave the heap when they come due; a store of many short-lived leases with long times
-        // must not collect them without bound.
+        // Entries of revoked leases leave the heap when they come due; a store of many short-lived leases with long
+        // times must not collect them without bound.
         if self.due.len() > 64 && self.due.len() > 2 * self.leases.len() {
             let leases = &self.leases;
             self.due.retain(|Reverse((at_ms, id))| leases.get(id).is_some_and(|lease| lease.queued_at_ms == *at_ms));
@@ -105,8 +106,9 @@ impl LeaseClock {
         }
     }
 
-    /// Renews a lease; its time to live in seconds, or `None` if there is no such lease or it has run out. Like every end of a
-    /// lease, that is judged by what the clock shows; the new end counts from a time that is certainly not before now.
+    /// Renews a lease; its time to live in seconds, or `None` if there is no such lease or it has run out. Like every
+    /// end of a lease, that is judged by what the clock shows; the new end counts from a time that is certainly not
+    /// before now.
     pub fn keep_alive(&mut self, id: LeaseId, now_ms: u64, at_most_ms: u64) -> Option<i64> {
         let lease = self.leases.get_mut(&id).filter(|lease| now_ms < lease.ends_at_ms)?;
         lease.ends_at_ms = at_most_ms.saturating_add(ttl_ms(lease.ttl_s));
@@ -120,8 +122,8 @@ impl LeaseClock {
     }
 
     /// True if the log says that this lease is renewing: an acknowledged keep-alive then survives the leader. The first
-    /// keep-alive of a lease is only safe to acknowledge once `checkpoint_of` was applied, and so is one behind whose back the
-    /// lease is being settled.
+    /// keep-alive of a lease is only safe to acknowledge once `checkpoint_of` was applied, and so is one behind whose
+    /// back the lease is being settled.
     pub fn is_renewing(&self, id: LeaseId) -> bool {
         let is_sure = |lease: &Timing| lease.renewing && !lease.settling && lease.write != Write::Settled;
         self.leases.get(&id).is_some_and(is_sure)
@@ -145,8 +147,8 @@ impl LeaseClock {
         self.leases.is_empty()
     }
 
-    /// Up to `limit` leases that ran out and should be revoked. Each is reported once, and again if it still exists after
-    /// three seconds.
+    /// Up to `limit` leases that ran out and should be revoked. Each is reported once, and again if it still exists
+    /// after three seconds.
     pub fn expired(&mut self, now_ms: u64, limit: usize) -> Vec<LeaseId> {
         let mut expired = Vec::new();
         while expired.len() < limit {
@@ -171,8 +173,8 @@ impl LeaseClock {
         expired
     }
 
-    /// The remaining times that the next checkpoint command should list; empty when only time is to be written down, `None`
-    /// when nothing is. What is listed is listed again until `checkpointed` confirms it.
+    /// The remaining times that the next checkpoint command should list; empty when only time is to be written down,
+    /// `None` when nothing is. What is listed is listed again until `checkpointed` confirms it.
     pub fn to_checkpoint(&mut self, now_ms: u64) -> Option<Vec<(LeaseId, u64)>> {
         if self.unwritten.is_empty() {
             let stamp = !self.leases.is_empty() && now_ms >= self.stamped_at_ms.saturating_add(TIME_STAMP_INTERVAL_MS);

@@ -12,8 +12,8 @@ fn clock_with(id: LeaseId, ttl_s: i64) -> LeaseClock {
     clock
 }
 
-/// Found by the simulated world: the renewal was answered at once, the settling behind it reached the log, and a restart ended the
-/// lease seconds after its last acknowledged keep-alive.
+/// Found by the simulated world: the renewal was answered at once, the settling behind it reached the log, and a
+/// restart ended the lease seconds after its last acknowledged keep-alive.
 #[test]
 fn a_keep_alive_while_the_settling_is_on_its_way_waits_for_the_log() {
     let mut clock = clock_with(A, 100);
@@ -64,8 +64,8 @@ fn no_more_than_the_limit_expire_at_once() {
     assert_eq!(clock.expired(1_000, 2).len(), 1);
 }
 
-/// etcd #20615: a keep-alive of a lease that has run out must not be answered with success, whether its revoke was applied
-/// or not.
+/// etcd #20615: a keep-alive of a lease that has run out must not be answered with success, whether its revoke was
+/// applied or not.
 #[test]
 fn r51_a_lease_that_ran_out_is_not_renewed() {
     let mut clock = clock_with(A, 5);
@@ -163,8 +163,8 @@ struct Known {
 }
 
 proptest! {
-    /// Through any crashes of the leader, no lease ends before its full time passed since the last acknowledged keep-alive
-    /// or grant, and none lives longer than the bound.
+    /// Through any crashes of the leader, no lease ends before its full time passed since the last acknowledged
+    /// keep-alive or grant, and none lives longer than the bound.
     #[test]
     fn r52_a_lease_ends_neither_early_nor_never(steps in proptest::collection::vec(step(), 1..120)) {
         let mut table = LeaseTable::default();

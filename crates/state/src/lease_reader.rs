@@ -1,9 +1,9 @@
 //! The lease table as it is shared with readers.
 //!
-//! Readers share the live table behind a lock (`LiveTables`) instead of getting an image with each view: the lists of keys cannot be copied for
-//! every batch, nothing that reads leases asks for a consistent image (etcd answers these requests from the member's live
-//! table too), and apply holds the lock for one look-up or change at a time. Readers hold it for a bounded piece: long lists of
-//! keys are copied in pieces, between which the table may change.
+//! Readers share the live table behind a lock (`LiveTables`) instead of getting an image with each view: the lists of
+//! keys cannot be copied for every batch, nothing that reads leases asks for a consistent image (etcd answers these
+//! requests from the member's live table too), and apply holds the lock for one look-up or change at a time. Readers
+//! hold it for a bounded piece: long lists of keys are copied in pieces, between which the table may change.
 
 use crate::lease::LeaseTable;
 use model::LeaseId;
@@ -33,7 +33,8 @@ impl LeaseReader {
         self.lock().get(id).map(|terms| terms.ttl_s)
     }
 
-    /// Leader time in milliseconds at which a lease ends, as far as the log knows: the leader's clock knows later renewals.
+    /// Leader time in milliseconds at which a lease ends, as far as the log knows: the leader's clock knows later
+    /// renewals.
     pub fn ends_at_ms(&self, id: LeaseId) -> Option<u64> {
         self.lock().get(id).map(|terms| terms.ends_at_ms)
     }

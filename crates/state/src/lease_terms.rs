@@ -1,5 +1,5 @@
-//! What each lease was granted and when it ends, by id: a copy-on-write tree, so that a checkpoint takes an image of a million
-//! leases at once and encodes it on its own thread.
+//! What each lease was granted and when it ends, by id: a copy-on-write tree, so that a checkpoint takes an image of a
+//! million leases at once and encodes it on its own thread.
 //!
 //! An entry's value is what the checkpoint lists of the lease behind its id, see `docs/formats/state-tables.md`.
 

@@ -1,7 +1,7 @@
 //! What readers see of state as it is now, not as of a view: leases, accounts and budgets.
 //!
-//! Each table has a lock, which is held for a few lines. Apply alone changes the tables; what readers do here changes nothing that
-//! decides or that a checkpoint holds. A table may be ahead of a published view, and is never behind it.
+//! Each table has a lock, which is held for a few lines. Apply alone changes the tables; what readers do here changes
+//! nothing that decides or that a checkpoint holds. A table may be ahead of a published view, and is never behind it.
 //! Not here: alarms and membership, of which a view holds the image.
 
 use crate::budget::BudgetReader;
@@ -36,8 +36,9 @@ impl LiveTables {
         &self.budgets
     }
 
-    /// The limit that makes apply refuse `command` if it comes next; for a leader whose `view` holds all that was acknowledged.
-    /// Changes nothing: a caller that refuses the command counts that (`BudgetReader::count_refused`). Fails if the disk does.
+    /// The limit that makes apply refuse `command` if it comes next; for a leader whose `view` holds all that was
+    /// acknowledged. Changes nothing: a caller that refuses the command counts that (`BudgetReader::count_refused`).
+    /// Fails if the disk does.
     pub fn over_budget(
         &self,
         view: &StateView,

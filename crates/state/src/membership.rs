@@ -1,7 +1,8 @@
 //! Who belongs to the cluster, as the members agree on it, and the ids that name cluster and members.
 //!
-//! Invariants: members are kept by id; an id that was removed never comes back; the cluster id is fixed at bootstrap and does
-//! not change with the members. Not here: who votes in raft (consensus keeps that) and whether a member is reachable.
+//! Invariants: members are kept by id; an id that was removed never comes back; the cluster id is fixed at bootstrap
+//! and does not change with the members. Not here: who votes in raft (consensus keeps that) and whether a member is
+//! reachable.
 
 use model::{ClusterId, MemberId, MemberPublish, Rejection};
 use sha1::{Digest, Sha1};
@@ -106,8 +107,8 @@ impl Membership {
     }
 }
 
-/// The id of a member: the first eight bytes of SHA-1 over its sorted peer URLs, the cluster's token and, for a member added
-/// to a running cluster (which has an empty token here), the seconds since 1970 of its addition in decimal.
+/// The id of a member: the first eight bytes of SHA-1 over its sorted peer URLs, the cluster's token and, for a member
+/// added to a running cluster (which has an empty token here), the seconds since 1970 of its addition in decimal.
 pub fn member_id(peer_urls: &[String], token: &str, added_at_s: Option<u64>) -> MemberId {
     let mut urls: Vec<&str> = peer_urls.iter().map(String::as_str).collect();
     urls.sort_unstable();

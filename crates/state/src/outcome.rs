@@ -1,7 +1,7 @@
 //! What applied commands answer. Pairs are locations in the store; the view published with the answer loads them.
 //!
-//! Invariant: each command has the outcome of its own name, which `apply` asserts. So whoever proposed a command gets the answer of
-//! its type (`Proposal`), and only `Outcome::answer_to` relies on that.
+//! Invariant: each command has the outcome of its own name, which `apply` asserts. So whoever proposed a command gets
+//! the answer of its type (`Proposal`), and only `Outcome::answer_to` relies on that.
 
 use crate::alarm::ActiveAlarm;
 use model::{Alarm, Command, DeleteRange, LeaseGrant, LeaseId, Put, Rejection, Revision, Txn};

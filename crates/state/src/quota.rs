@@ -7,13 +7,14 @@
 //!               │     quota is met      │   (rewrites, leases, and     │
 //!               ◀── the alarm clears ───┤    what removes)             │
 //! ```
-//! A full store can be dug out: while the alarm is up, whatever does not grow is served out of a reserve, for what it leaves
-//! behind as history: graceful deletion, removal of finalizers, status and lease updates, kube-apiserver's own compaction.
-//! What removes (deletion, compaction, a lease's end) is always served. With `strict_latch` all is as in etcd: whatever puts is
-//! refused until the alarm is disarmed.
+//! A full store can be dug out: while the alarm is up, whatever does not grow is served out of a reserve, for what it
+//! leaves behind as history: graceful deletion, removal of finalizers, status and lease updates, kube-apiserver's own
+//! compaction. What removes (deletion, compaction, a lease's end) is always served. With `strict_latch` all is as in
+//! etcd: whatever puts is refused until the alarm is disarmed.
 //!
-//! The measure is retained bytes (live values and history not yet compacted), which is the same number on every member at the
-//! same applied index. So apply decides, and every member decides alike; it requires that all members have the same quota.
+//! The measure is retained bytes (live values and history not yet compacted), which is the same number on every member
+//! at the same applied index. So apply decides, and every member decides alike; it requires that all members have the
+//! same quota.
 
 use model::{Put, PutValue};
 
@@ -25,9 +26,9 @@ const RESERVE_DIVISOR: u64 = 20;
 
 const _: () = assert!(RESERVE_DIVISOR > 1, "the reserve is a part of the quota, and so is what clears the alarm");
 
-/// A rewrite may be so much larger than what it replaces and not count as growth. A graceful deletion adds two fields of
-/// metadata, a status update a condition, and any of them the entry of a further field manager, which is the largest: a few
-/// hundred bytes. That nobody grows the store in such steps is seen to by the reserve.
+/// A rewrite may be so much larger than what it replaces and not count as growth. A graceful deletion adds two fields
+/// of metadata, a status update a condition, and any of them the entry of a further field manager, which is the
+/// largest: a few hundred bytes. That nobody grows the store in such steps is seen to by the reserve.
 const REWRITE_GROWTH_BYTES_MAX: u64 = 1024;
 
 /// Bytes that a lease costs.
@@ -38,7 +39,8 @@ pub(crate) const LEASE_BYTES: u64 = 64;
 pub struct Quota(pub Option<u64>);
 
 impl Quota {
-    /// True if a command of this cost may be carried out while `retained_bytes` are in use. What costs nothing always may.
+    /// True if a command of this cost may be carried out while `retained_bytes` are in use. What costs nothing always
+    /// may.
     pub(crate) fn admits(self, retained_bytes: u64, cost: u64) -> bool {
         cost == 0 || self.0.is_none_or(|limit| retained_bytes.saturating_add(cost) < limit)
     }

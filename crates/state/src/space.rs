@@ -49,13 +49,14 @@ impl State {
     }
 
     /// What the files allow to be settled, if it is worth a log entry: to be proposed by the member that leads. O(1).
-    /// `gives_back`: something is under way that makes the files shorter; without that all is settled, as waiting would not help.
+    /// `gives_back`: something is under way that makes the files shorter; without that all is settled, as waiting would
+    /// not help.
     pub fn settleable(&self, gives_back: bool) -> Option<SpaceSettle> {
         self.mvcc.settleable(gives_back)
     }
 
-    /// Allocates space for the records of an entry, so that applying it will not wait for space. Fails with a lack of space if
-    /// the disk is full: then it must not be applied yet.
+    /// Allocates space for the records of an entry, so that applying it will not wait for space. Fails with a lack of
+    /// space if the disk is full: then it must not be applied yet.
     pub fn allocate_for(&mut self, entry: &MeasuredEntry) -> Result<()> {
         match entry.record_bytes_max(&|key| self.mvcc.record_bytes(key)) {
             0 => Ok(()),

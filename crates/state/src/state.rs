@@ -1,7 +1,7 @@
 //! The state of one member: keys and tables as of an applied index, opened, published and made durable as one.
 //!
-//! Invariant: keys, tables and the applied index are in the same checkpoint; what was applied after it is applied again from
-//! the log. Nothing here is written to the disk one by one.
+//! Invariant: keys, tables and the applied index are in the same checkpoint; what was applied after it is applied again
+//! from the log. Nothing here is written to the disk one by one.
 
 use crate::alarm::AlarmTable;
 use crate::budget::{BudgetReader, BudgetTable};
@@ -133,14 +133,14 @@ impl State {
         self.quota.0
     }
 
-    /// Writes what was applied since the last call to the store's files, in one go, without waiting for the disk. From then on
-    /// views can load it.
+    /// Writes what was applied since the last call to the store's files, in one go, without waiting for the disk. From
+    /// then on views can load it.
     pub fn flush(&mut self) -> Result<()> {
         Ok(self.mvcc.flush()?)
     }
 
-    /// Lets views taken after it load what was applied, without writing it to the store's files: that may wait for `flush` as
-    /// long as it is little.
+    /// Lets views taken after it load what was applied, without writing it to the store's files: that may wait for
+    /// `flush` as long as it is little.
     pub fn publish(&mut self) -> Result<()> {
         Ok(self.mvcc.publish()?)
     }

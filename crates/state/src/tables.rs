@@ -1,7 +1,7 @@
 //! The tables' bytes in a checkpoint. The format is `docs/formats/state-tables.md`.
 //!
-//! Equal tables have equal bytes. Reading trusts nothing: order, numbers and lengths are checked, and nothing is allocated by
-//! a count that the input cannot hold.
+//! Equal tables have equal bytes. Reading trusts nothing: order, numbers and lengths are checked, and nothing is
+//! allocated by a count that the input cannot hold.
 
 use crate::alarm::{ActiveAlarm, AlarmTable};
 use crate::budget::{Bucket, Kept};

@@ -1,15 +1,16 @@
 //! Txns: which branch is taken, whether it can be carried out whole, and carrying it out.
 //!
-//! All compares, those of nested txns included, and all checks see the state before the txn; only then is anything written. So
-//! a txn is refused whole or carried out whole, and what a put in it may assume does not depend on the operations before it:
+//! All compares, those of nested txns included, and all checks see the state before the txn; only then is anything
+//! written. So a txn is refused whole or carried out whole, and what a put in it may assume does not depend on the
+//! operations before it:
 //!
 //! ```text
 //! choose (compares → path) ──▶ check (path: leases, keys, revisions) ──▶ execute (path)
 //! ```
 //!
-//! Reads of the executing branch see the writes before them. The edge refuses txns that put a key twice or delete what they
-//! put; here such a txn is carried out in order, without surprise but without promise.
-//! Recursion is bounded: neither the edge nor the log's codec lets a txn nest deeper than `model::TXN_DEPTH_MAX`.
+//! Reads of the executing branch see the writes before them. The edge refuses txns that put a key twice or delete what
+//! they put; here such a txn is carried out in order, without surprise but without promise. Recursion is bounded:
+//! neither the edge nor the log's codec lets a txn nest deeper than `model::TXN_DEPTH_MAX`.
 
 use crate::apply::ApplyTxn;
 use crate::fault::{Fault, Result};
@@ -127,8 +128,8 @@ pub(crate) fn choose(keys: &impl Keys, txn: &Txn) -> Result<Path> {
     Ok(path)
 }
 
-/// True if the compare holds for every key of its range. If there is none, a value compares as unlike anything, and any other
-/// target as zero.
+/// True if the compare holds for every key of its range. If there is none, a value compares as unlike anything, and any
+/// other target as zero.
 fn holds(keys: &impl Keys, compare: &Compare) -> Result<bool> {
     if compare.range.is_single() {
         return match keys.get(&compare.range.start) {
@@ -194,8 +195,8 @@ pub(crate) fn pair_at(keys: &impl Keys, at: Location) -> Result<KeyValue> {
     KeyValue::decode(&record).map_err(Fault::Record)
 }
 
-/// Refuses a path that cannot be carried out whole; the first operation that cannot says why. A put's key is looked at before its
-/// lease (etcd's order in a txn; a put alone has the other).
+/// Refuses a path that cannot be carried out whole; the first operation that cannot says why. A put's key is looked at
+/// before its lease (etcd's order in a txn; a put alone has the other).
 pub(crate) fn check(
     keys: &impl Keys,
     leases: &LeaseTable,
@@ -257,7 +258,8 @@ pub(crate) fn execute(keys: &mut ApplyTxn<'_>, txn: &Txn, path: &Path) -> Result
     Ok(TxnOutcome { succeeded: path.succeeded, responses })
 }
 
-/// Answers a txn that `is_read_only` from a view. Fails if a read asks for a revision that is compacted or in the future.
+/// Answers a txn that `is_read_only` from a view. Fails if a read asks for a revision that is compacted or in the
+/// future.
 pub(crate) fn read(view: &View, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
     assert!(is_read_only(txn), "only txns that read are answered from a view");
     let path = choose(view, txn)?;

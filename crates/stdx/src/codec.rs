@@ -1,8 +1,9 @@
 //! Reading and writing the small binary encodings of the log and the checkpoint.
 //!
-//! Integers are LEB128 varints (unsigned) or their zigzag form (signed); byte strings are a varint length and the bytes.
-//! Invariants: `Reader` never reads past its input, never allocates by a length it has not checked against what is left,
-//! and hands out slices of the input without copying. The writers cannot fail.
+//! Integers are LEB128 varints (unsigned) or their zigzag form (signed); byte strings are a varint length and the
+//! bytes.
+//! Invariants: `Reader` never reads past its input, never allocates by a length it has not checked against what is
+//! left, and hands out slices of the input without copying. The writers cannot fail.
 //! Not here: checksums and framing, which belong to the file formats.
 
 use bytes::{Buf, Bytes};

@@ -1,6 +1,6 @@
-//! Counters, gauges and histograms that any thread may write and the exporter reads. No names and no registry: who owns a
-//! measurement holds it in a struct, and `api` gives it its name. All operations are single relaxed atomics; a reader may see
-//! a histogram's sum and buckets a moment apart, as every scraped histogram may.
+//! Counters, gauges and histograms that any thread may write and the exporter reads. No names and no registry: who owns
+//! a measurement holds it in a struct, and `api` gives it its name. All operations are single relaxed atomics; a reader
+//! may see a histogram's sum and buckets a moment apart, as every scraped histogram may.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the store costs: appending in batches, reading one record, reading lists of 500. Page cache warm, nothing is synced.
-//! `cargo bench -p store -- [DIRECTORY]`; prints medians of several rounds.
+//! What the store costs: appending in batches, reading one record, reading lists of 500. Page cache warm, nothing is
+//! synced. `cargo bench -p store -- [DIRECTORY]`; prints medians of several rounds.
 
 use bytes::Bytes;
 use io::OsDisk;

@@ -1,5 +1,6 @@
-//! Writing a checkpoint and reading its runs. The order of writes and syncs is `docs/formats/store.md`'s, and is all there is to
-//! crash safety here: until the manifest is replaced the old checkpoint counts, from then on the new one does.
+//! Writing a checkpoint and reading its runs. The order of writes and syncs is `docs/formats/store.md`'s, and is all
+//! there is to crash safety here: until the manifest is replaced the old checkpoint counts, from then on the new one
+//! does.
 
 use crate::fault::{Fault, Result};
 use crate::manifest::Manifest;
@@ -73,8 +74,8 @@ impl CheckpointWriter {
         self.space.give_up()
     }
 
-    /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault that
-    /// is a lack of space, with the same blocks; after any other the store must be opened again.
+    /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault
+    /// that is a lack of space, with the same blocks; after any other the store must be opened again.
     pub fn commit(&mut self, meta: &[u8], blocks: &mut dyn Iterator<Item = Vec<u8>>, mode: Mode) -> Result<Done> {
         let mut manifest = self.manifest.clone();
         if mode == Mode::Full {

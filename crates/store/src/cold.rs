@@ -1,8 +1,8 @@
-//! A segment written on another thread than the owner's: copies of records that are still live, so that the segments they lie in
-//! can go.
+//! A segment written on another thread than the owner's: copies of records that are still live, so that the segments
+//! they lie in can go.
 //!
-//! Invariant: it is nobody's until the owner adopts it; one that never is leaves nothing behind but, after a crash, a file that
-//! no checkpoint names.
+//! Invariant: it is nobody's until the owner adopts it; one that never is leaves nothing behind but, after a crash, a
+//! file that no checkpoint names.
 
 use crate::fault::{Fault, Result};
 use crate::open::{FILE_HEADER_BYTES, SEGMENT_MAGIC, put_header};
@@ -42,8 +42,8 @@ impl ColdWriter {
         ColdWriter { disk, space, id, path, open: None, buffer: Vec::new(), written: 0 }
     }
 
-    /// Takes a record. Its location is readable once the segment is adopted. If the disk is full even without the reserve,
-    /// fails with a lack of space: then the writer is to be dropped.
+    /// Takes a record. Its location is readable once the segment is adopted. If the disk is full even without the
+    /// reserve, fails with a lack of space: then the writer is to be dropped.
     pub fn append(&mut self, payload: &[u8]) -> Result<Location> {
         if self.open.is_none() {
             self.make()?;

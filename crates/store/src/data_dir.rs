@@ -1,7 +1,7 @@
 //! The data directory: one process at a time, and only with the identity it was made with.
 //!
-//! `member/` holds everything, as etcd's does: `lock`, `identity`, `store/`, `wal/`. The identity file is text, so that a person
-//! can read it; `docs/formats/data-dir.md` has its lines.
+//! `member/` holds everything, as etcd's does: `lock`, `identity`, `store/`, `wal/`. The identity file is text, so that
+//! a person can read it; `docs/formats/data-dir.md` has its lines.
 
 use crate::fault::{Fault, Result};
 use crc32c::crc32c;
@@ -79,8 +79,8 @@ impl DataDir {
     }
 }
 
-/// The identity is the first file of a directory, so data without one is not a start that ended half-way: a new identity would
-/// make it another member's.
+/// The identity is the first file of a directory, so data without one is not a start that ended half-way: a new
+/// identity would make it another member's.
 fn refuse_data_without_identity(disk: &dyn Disk, member: &Path, identity: &Path) -> Result<()> {
     for name in ["store", "wal"] {
         let path = member.join(name);

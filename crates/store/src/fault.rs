@@ -52,8 +52,8 @@ impl Fault {
         &self.cause
     }
 
-    /// The disk is full (or over a quota of its own): the same may succeed later. Not so if a sync told it, because what it
-    /// did not sync is lost.
+    /// The disk is full (or over a quota of its own): the same may succeed later. Not so if a sync told it, because
+    /// what it did not sync is lost.
     pub fn is_no_space(&self) -> bool {
         let Cause::Io(error) = &self.cause else { return false };
         !self.for_good && says_no_space(error)

@@ -1,5 +1,5 @@
-//! Files that a durable checkpoint stopped naming. Removing a long file takes the file system a while, and so does closing the
-//! last handle of a removed one: both are for a thread that may take its time.
+//! Files that a durable checkpoint stopped naming. Removing a long file takes the file system a while, and so does
+//! closing the last handle of a removed one: both are for a thread that may take its time.
 
 use crate::fault::{Fault, Result};
 use crate::reader::OpenSegment;
@@ -24,8 +24,8 @@ pub struct Leftovers {
 pub struct Unlinked(pub(crate) Vec<Arc<OpenSegment>>);
 
 impl Leftovers {
-    /// Removes the files, and puts the reserve aside again if it was given up and there is space. All files are tried, the first
-    /// fault is told.
+    /// Removes the files, and puts the reserve aside again if it was given up and there is space. All files are tried,
+    /// the first fault is told.
     pub fn remove(self) -> Result<Unlinked> {
         let mut removed = Ok(());
         for (path, bytes) in &self.files {

@@ -1,9 +1,10 @@
 //! Bytes in append-only segments, found by location; checkpoints of which of them count.
 //!
 //! Invariants:
-//! - A record is written once, never changed, and its checksum is verified at every read: damage is a `Fault`, never an answer.
-//! - Appending never syncs. What must survive is in the raft log until a checkpoint is durable; a checkpoint is durable as a
-//!   whole or not at all.
+//! - A record is written once, never changed, and its checksum is verified at every read: damage is a `Fault`, never an
+//!   answer.
+//! - Appending never syncs. What must survive is in the raft log until a checkpoint is durable; a checkpoint is durable
+//!   as a whole or not at all.
 //! - A file is removed only after a durable checkpoint stopped naming it.
 //! - After a write that failed for any other reason than lack of space nothing is taken any more.
 //! - Running out of space leaves the store usable: space is allocated before a record is taken.

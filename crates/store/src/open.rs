@@ -1,4 +1,5 @@
-//! What is done to the files of a directory before a store can use them: headers, the manifest, and what it does not name.
+//! What is done to the files of a directory before a store can use them: headers, the manifest, and what it does not
+//! name.
 
 use crate::checkpoint::{replace_manifest, write_manifest_temporary};
 use crate::fault::{Fault, Result};
@@ -67,8 +68,8 @@ pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<
     Manifest::decode(&content.into()).map(Some).map_err(|what| Fault::damaged("read", &path, 0, what))
 }
 
-/// Makes a new store: a manifest that names nothing. It comes before any other file, so that files without a manifest are
-/// never taken for the leftovers of a start.
+/// Makes a new store: a manifest that names nothing. It comes before any other file, so that files without a manifest
+/// are never taken for the leftovers of a start.
 pub(crate) fn begin(disk: &dyn Disk, directory: &Path) -> Result<Manifest> {
     let names = disk.list(directory).map_err(Fault::io("list", directory))?;
     if names.iter().any(|name| is_segment_or_run(name)) {

@@ -1,5 +1,6 @@
-//! Reading records from any thread. A reader holds the files it knows open: its locations stay readable after their segment was
-//! unlinked. What is not in a file yet is in the tail (`tail`), whose lock is the only one, and is only for that.
+//! Reading records from any thread. A reader holds the files it knows open: its locations stay readable after their
+//! segment was unlinked. What is not in a file yet is in the tail (`tail`), whose lock is the only one, and is only for
+//! that.
 
 use crate::fault::{Fault, Result};
 use crate::record::{HEADER_BYTES, Location, check_record};
@@ -10,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Records at most this far apart in a segment are read in one go: about what a system call costs (`benches/store.rs`), and what
-/// lies between is kept in memory as long as a payload is.
+/// Records at most this far apart in a segment are read in one go: about what a system call costs (`benches/store.rs`),
+/// and what lies between is kept in memory as long as a payload is.
 const GAP_BYTES_MAX: u64 = 6 << 10;
 /// Longest read in one go, unless one record is longer.
 const SPAN_BYTES_MAX: u64 = 256 << 10;
@@ -95,8 +96,8 @@ impl Reader {
     }
 
     /// The payloads of many records, appended to `out` in the order of `locations`; after a fault `out` is as it was.
-    /// Neighbours are read together, and all payloads share one buffer: callers bound its size by how many they ask for at a
-    /// time.
+    /// Neighbours are read together, and all payloads share one buffer: callers bound its size by how many they ask for
+    /// at a time.
     pub fn read_many(&self, locations: &[Location], out: &mut Vec<Bytes>) -> Result<()> {
         if let [location] = locations {
             out.push(self.read(*location)?);

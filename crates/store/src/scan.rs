@@ -37,8 +37,8 @@ impl Scan {
         self.segment.id
     }
 
-    /// The next record and its payload, or `None` behind the last. After a fault the next call answers the same again, unless
-    /// `skip` came between.
+    /// The next record and its payload, or `None` behind the last. After a fault the next call answers the same again,
+    /// unless `skip` came between.
     pub fn next_record(&mut self) -> Result<Option<(Location, Bytes)>> {
         if self.at == self.end {
             return Ok(None);

@@ -25,8 +25,9 @@ pub const ALLOCATE_BYTES: u64 = 4 << 20;
 pub const RESERVE_BYTES: u64 = 8 << 20;
 
 pub struct Options {
-    /// A segment is sealed when the next record would make it longer. In a small store it is sealed earlier, at a sixteenth of
-    /// what is live but not below `segment_bytes_min`, so that the one segment that cannot be reclaimed is a small part of all.
+    /// A segment is sealed when the next record would make it longer. In a small store it is sealed earlier, at a
+    /// sixteenth of what is live but not below `segment_bytes_min`, so that the one segment that cannot be reclaimed is
+    /// a small part of all.
     pub segment_bytes: u64,
     pub segment_bytes_min: u64,
     /// Space is allocated ahead of the records in pieces of this size.
@@ -149,16 +150,16 @@ impl Active {
 }
 
 impl Store {
-    /// Opens the directory, which is made if it is missing. Everything behind the newest checkpoint is cut off.
-    /// The caller loads the checkpoint, calls `mark_live` for each record that counts, and appends what came later again.
+    /// Opens the directory, which is made if it is missing. Everything behind the newest checkpoint is cut off. The
+    /// caller loads the checkpoint, calls `mark_live` for each record that counts, and appends what came later again.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Store, Option<Checkpoint>)> {
         disk.create_dir(directory).map_err(Fault::io("make directory", directory))?;
         let named = match read_manifest(&*disk, directory)? {
             Some(manifest) => manifest,
             None => begin(&*disk, directory)?,
         };
-        // A process that was killed may have left a new manifest that no sync made durable yet: before anything goes that
-        // only the one before it names, it must not come back.
+        // A process that was killed may have left a new manifest that no sync made durable yet: before anything goes
+        // that only the one before it names, it must not come back.
         disk.sync_dir(directory).map_err(Fault::io("sync directory", directory))?;
         remove_unnamed(&*disk, directory, &named)?;
         let mut segments = BTreeMap::new();
@@ -230,8 +231,8 @@ impl Store {
         self.reader.segments = Arc::new(segments);
     }
 
-    /// Takes a record whose payload is the concatenation of `parts`. It is visible to `read` at once and to readers after
-    /// `publish` or `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
+    /// Takes a record whose payload is the concatenation of `parts`. It is visible to `read` at once and to readers
+    /// after `publish` or `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Location> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
@@ -262,7 +263,8 @@ impl Store {
         Fault::refused("append to", &self.directory, format!("record of {bytes} bytes, the limit is {}", u32::MAX))
     }
 
-    /// Allocates space for records that take `bytes` together, a header each included, so that appending them will not lack space.
+    /// Allocates space for records that take `bytes` together, a header each included, so that appending them will not
+    /// lack space.
     /// Fails if there is none, or if the disk fails.
     pub fn allocate(&mut self, bytes: u64) -> Result<()> {
         self.try_allocate(bytes + HEADER_BYTES as u64)
@@ -399,8 +401,9 @@ impl Store {
         self.active.as_ref().is_some_and(|active| active.id == id)
     }
 
-    /// Lets readers see what was appended without writing it: who knows the segment reads it from memory until `flush` wrote it.
-    /// Costs a copy, so it is for little. A crash of the process loses it, as it loses everything that no checkpoint names.
+    /// Lets readers see what was appended without writing it: who knows the segment reads it from memory until `flush`
+    /// wrote it. Costs a copy, so it is for little. A crash of the process loses it, as it loses everything that no
+    /// checkpoint names.
     pub fn publish(&mut self) -> Result<()> {
         self.check_sound()?;
         let Some(active) = &mut self.active else { return Ok(()) };
@@ -419,8 +422,8 @@ impl Store {
         self.active.as_ref().map_or(0, |active| active.buffer.len() as u64)
     }
 
-    /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made from
-    /// now on does. Not a sync.
+    /// Writes what was appended to its file, in one go: every reader that knows the segment sees it, and every one made
+    /// from now on does. Not a sync.
     pub fn flush(&mut self) -> Result<()> {
         self.check_sound()?;
         let Some(active) = &mut self.active else { return Ok(()) };
@@ -464,8 +467,8 @@ impl Store {
         self.segments.get(&location.segment).is_some_and(|segment| location.end() <= segment.length)
     }
 
-    /// While loading: this record counts. False, and nothing changes, if its segment has no room for it beside those that
-    /// count already.
+    /// While loading: this record counts. False, and nothing changes, if its segment has no room for it beside those
+    /// that count already.
     pub fn mark_live(&mut self, location: Location) -> bool {
         let bytes = location.record_bytes();
         let segment = self.segments.get_mut(&location.segment);
@@ -529,8 +532,8 @@ impl Store {
         (!self.space.is_reserved()).then(|| self.space.reserve_bytes() / 2)
     }
 
-    /// Writes out what was appended and captures what a checkpoint of this moment must hold. The writer does the slow part
-    /// on any thread; records appended meanwhile are not part of it. One at a time: `finish_checkpoint` ends it.
+    /// Writes out what was appended and captures what a checkpoint of this moment must hold. The writer does the slow
+    /// part on any thread; records appended meanwhile are not part of it. One at a time: `finish_checkpoint` ends it.
     pub fn begin_checkpoint(&mut self) -> Result<CheckpointWriter> {
         self.flush()?;
         assert_eq!(self.unwritten_bytes(), 0, "a checkpoint names what is in files");

@@ -1,8 +1,8 @@
 //! Bytes of the directory that no checkpoint names: the reserve, and files being written on other threads.
 //!
 //! The reserve is a file that holds nothing. Giving space back takes space first (copies of what is still live, and a
-//! checkpoint), so on a full disk the reserve is removed for that, and only for that: while it is away no space is allocated for
-//! new records. It is made again once there is space.
+//! checkpoint), so on a full disk the reserve is removed for that, and only for that: while it is away no space is
+//! allocated for new records. It is made again once there is space.
 
 use crate::fault::{Fault, Result};
 use io::{Disk, Open};

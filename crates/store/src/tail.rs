@@ -1,7 +1,7 @@
 //! The end of the segment that is appended to, as far as readers may read it before it is in the file.
 //!
-//! Invariants: a record that was published and is not found here is in its file, because the file is written before the tail is
-//! cleared. The lock is held for looking and for changing the list, never while a file is read or written.
+//! Invariants: a record that was published and is not found here is in its file, because the file is written before the
+//! tail is cleared. The lock is held for looking and for changing the list, never while a file is read or written.
 
 use crate::record::Location;
 use bytes::Bytes;

@@ -35,8 +35,8 @@ pub struct Verified {
 }
 
 impl Image {
-    /// Reads the manifest and opens what it names. Fails only if there is no sound manifest, because without it nothing says
-    /// what should be there.
+    /// Reads the manifest and opens what it names. Fails only if there is no sound manifest, because without it nothing
+    /// says what should be there.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path) -> Result<Image> {
         let path = directory.join("manifest");
         let missing = || Fault::refused("open", &path, "there is none, so this is not a store's directory");
@@ -64,8 +64,8 @@ impl Image {
         Reader { segments: Arc::new(segments), tail: Arc::default() }
     }
 
-    /// Checks all runs and all records. A record whose length is damaged hides those behind it from this walk; the layer
-    /// above knows their places and finds them.
+    /// Checks all runs and all records. A record whose length is damaged hides those behind it from this walk; the
+    /// layer above knows their places and finds them.
     pub fn verify(mut self) -> Verified {
         let mut verified = Verified { faults: std::mem::take(&mut self.faults), ..Verified::default() };
         for run in self.runs() {

@@ -1,5 +1,5 @@
-//! Starts write-back of records as they come, so that the sync of a checkpoint finds little to do: a sync that has many bytes
-//! to write keeps the device busy, and the log's syncs wait behind it.
+//! Starts write-back of records as they come, so that the sync of a checkpoint finds little to do: a sync that has many
+//! bytes to write keeps the device busy, and the log's syncs wait behind it.
 //!
 //! Invariant: after a step, what waits for a start is less than `WAITING_BYTES_MAX` and younger than `WAITING_AGE_MAX`.
 //! Nothing is promised about durability: checkpoints sync as if this did not exist. They do so through the handle that
@@ -48,8 +48,8 @@ impl WriteBack {
         }
     }
 
-    /// Starts write-back of what waits, if that is much or old. To be called every few tens of milliseconds; `now` is of any
-    /// monotonic clock. May wait for the device to accept the bytes, without the lock.
+    /// Starts write-back of what waits, if that is much or old. To be called every few tens of milliseconds; `now` is
+    /// of any monotonic clock. May wait for the device to accept the bytes, without the lock.
     pub fn step(&self, now: Duration) {
         let ranges = self.lock().take(now);
         for Range { segment, from, to } in ranges {

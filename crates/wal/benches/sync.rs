@@ -1,6 +1,6 @@
-//! What a group costs on a real disk: append and sync of 1 and of 50 entries of 300 bytes, on this log and on a file that
-//! grows, and of one large entry. `cargo bench -p wal -- DIRECTORY`; the directory decides which disk. Prints microseconds, those
-//! of CPU on this thread beside them, and the cost of opening.
+//! What a group costs on a real disk: append and sync of 1 and of 50 entries of 300 bytes, on this log and on a file
+//! that grows, and of one large entry. `cargo bench -p wal -- DIRECTORY`; the directory decides which disk. Prints
+//! microseconds, those of CPU on this thread beside them, and the cost of opening.
 
 use bytes::Bytes;
 use consensus::{Entry, EntryKind, HardState};

@@ -1,11 +1,11 @@
-//! Who should wait for the disk: what making one group durable costs when the calling thread waits, another thread does, or
-//! io_uring does. `cargo bench -p wal --bench who_waits -- DIRECTORY`; the directory (by default cargo's `target/tmp`) decides
-//! which disk.
+//! Who should wait for the disk: what making one group durable costs when the calling thread waits, another thread
+//! does, or io_uring does. `cargo bench -p wal --bench who_waits -- DIRECTORY`; the directory (by default cargo's
+//! `target/tmp`) decides which disk.
 //!
-//! Every way writes groups one after the other into a file of written zeros, as the log's segments are, and makes each durable
-//! before the next. The ways alternate in rounds; each figure is the median over the rounds. CPU and context switches are those of
-//! the process with its io_uring workers. A direct write of a ring syncs in a kernel thread: what all of those took meanwhile has
-//! its own column, which other work on the machine disturbs.
+//! Every way writes groups one after the other into a file of written zeros, as the log's segments are, and makes each
+//! durable before the next. The ways alternate in rounds; each figure is the median over the rounds. CPU and context
+//! switches are those of the process with its io_uring workers. A direct write of a ring syncs in a kernel thread: what
+//! all of those took meanwhile has its own column, which other work on the machine disturbs.
 //!
 //! Not here: the log itself (`sync.rs`), and batches.
 
@@ -82,8 +82,8 @@ fn ways(buffered: &Arc<File>, direct: &Arc<File>) -> Vec<(&'static str, Make)> {
         ("2 caller: pwritev2(DSYNC)", Box::new(move || Some(Box::new(Dsync(b.clone())) as Box<dyn Way>))),
         ("3 thread: pwrite, fdatasync", Box::new(move || handed(Box::new(Synced(c.clone()))))),
         ("4 thread: pwritev2(DSYNC)", Box::new(move || handed(Box::new(Dsync(d.clone()))))),
-        ("5 ring: write, linked fsync", Box::new(move || Ring::new(e.clone(), false))),
-        ("6 ring: write(DSYNC)", Box::new(move || Ring::new(f.clone(), true))),
+        ("5 ring: write, linked fsync", Box::new(move || Ring::boxed(e.clone(), false))),
+        ("6 ring: write(DSYNC)", Box::new(move || Ring::boxed(f.clone(), true))),
         (
             "7 caller: direct, pwritev2(DSYNC)",
             Box::new(move || Some(Box::new(Direct::new(Dsync(g.clone()))) as Box<dyn Way>)),
@@ -206,7 +206,7 @@ impl Ring {
         Some(Ring { ring, file, dsync })
     }
 
-    fn new(file: Arc<File>, dsync: bool) -> Option<Box<dyn Way>> {
+    fn boxed(file: Arc<File>, dsync: bool) -> Option<Box<dyn Way>> {
         Ring::make(file, dsync).map(|ring| Box::new(ring) as Box<dyn Way>)
     }
 }
@@ -222,7 +222,8 @@ impl Way for Ring {
             entries.push(write.build().flags(squeue::Flags::IO_LINK));
             entries.push(opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build().user_data(1));
         }
-        // SAFETY: `data` and the file outlive the entries, because this function takes their completions before it returns.
+        // SAFETY: `data` and the file outlive the entries, because this function takes their completions before it
+        // returns.
         unsafe { self.ring.submission().push_multiple(&entries) }.expect("the queue has room for two");
         self.ring.submit_and_wait(entries.len()).expect("submitted");
         for completion in self.ring.completion() {
@@ -232,8 +233,8 @@ impl Way for Ring {
     }
 }
 
-/// Turns groups that follow each other into whole blocks for a file that is open for direct writes: the last block, partly
-/// filled, is written again by the group that goes on in it.
+/// Turns groups that follow each other into whole blocks for a file that is open for direct writes: the last block,
+/// partly filled, is written again by the group that goes on in it.
 struct Direct<W> {
     way: W,
     memory: Vec<u8>,

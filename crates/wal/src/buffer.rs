@@ -1,12 +1,13 @@
-//! The end of the active segment in memory, as a disk without a page cache takes it: in whole blocks, aligned to blocks.
+//! The end of the active segment in memory, as a disk without a page cache takes it: in whole blocks, aligned to
+//! blocks.
 //!
 //! ```text
 //! file     … durable │ durable ┆ records …    │ … records ┆         │
 //! bytes       unused │ kept    ┆ records                  ┆ zeros, while they are written
 //!                    └ start: a block of the file begins here, and a block of memory whenever it is written
 //! ```
-//! Invariants: the first block holds what is durable of it, so that it can be written again whole. Alignment needs no unsafe code:
-//! when the vector has moved, its content is moved within it.
+//! Invariants: the first block holds what is durable of it, so that it can be written again whole. Alignment needs no
+//! unsafe code: when the vector has moved, its content is moved within it.
 
 use io::BLOCK_BYTES;
 
@@ -28,31 +29,31 @@ pub(crate) fn block_start(offset: u64) -> u64 {
 
 impl Buffer {
     /// What is not durable.
-    pub fn records(&self) -> &[u8] {
+    pub(crate) fn records(&self) -> &[u8] {
         &self.bytes[self.start + self.kept..]
     }
 
     /// To append to.
-    pub fn end(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Makes room for `bytes` more, so that a large group is not moved while it is made or before it is written.
-    pub fn reserve(&mut self, bytes: usize) {
+    pub(crate) fn reserve(&mut self, bytes: usize) {
         // Up to a block before the start, and up to one behind the end.
         self.bytes.reserve(bytes + 2 * BLOCK_BYTES);
         self.align();
     }
 
     /// Goes on at the start of a file. What the buffer held is forgotten.
-    pub fn begin_file(&mut self) {
+    pub(crate) fn begin_file(&mut self) {
         self.bytes.truncate(self.start);
         self.kept = 0;
     }
 
-    /// Gives `write` the records, in whole blocks and with their place in the file, where what is durable ends at `durable_end`.
-    /// Blocks that lie in the first `skipped` bytes of the records are left out.
-    pub fn write<R>(&mut self, durable_end: u64, skipped: usize, write: impl FnOnce(&[u8], u64) -> R) -> R {
+    /// Gives `write` the records, in whole blocks and with their place in the file, where what is durable ends at
+    /// `durable_end`. Blocks that lie in the first `skipped` bytes of the records are left out.
+    pub(crate) fn write<R>(&mut self, durable_end: u64, skipped: usize, write: impl FnOnce(&[u8], u64) -> R) -> R {
         assert_eq!(
             durable_end % BLOCK_BYTES as u64,
             self.kept as u64,
@@ -69,7 +70,7 @@ impl Buffer {
     }
 
     /// Everything is durable: only the last block is kept, if it is not full.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let length = self.bytes.len() - self.start;
         self.kept = length % BLOCK_BYTES;
         self.bytes.copy_within(self.start + length - self.kept.., self.start);

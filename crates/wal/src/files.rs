@@ -4,8 +4,8 @@ use crate::fault::{Fault, Result};
 use io::{Disk, File};
 use std::path::{Path, PathBuf};
 
-/// Space of the first segment; each later one has four times as much, up to the configured size. A fresh start waits for the
-/// first one to be written.
+/// Space of the first segment; each later one has four times as much, up to the configured size. A fresh start waits
+/// for the first one to be written.
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
 pub(crate) const FIRST_TEMPORARY: &str = "first.tmp";

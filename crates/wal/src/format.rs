@@ -7,7 +7,8 @@ use consensus::{HardState, INDEX_MAX, Position};
 pub(crate) const HEADER_BYTES: usize = 104;
 pub(crate) const RECORD_HEADER_BYTES: usize = 32;
 pub(crate) const FORMAT_VERSION: u32 = 1;
-/// A longer record is refused when read. Larger than anything written: a record is cut after 4 MiB, behind a whole entry.
+/// A longer record is refused when read. Larger than anything written: a record is cut after 4 MiB, behind a whole
+/// entry.
 pub(crate) const PAYLOAD_BYTES_MAX: u32 = 128 << 20;
 
 const MAGIC: &[u8; 8] = b"bowlwal\n";
@@ -140,8 +141,8 @@ pub(crate) fn padded(bytes: u64) -> u64 {
     bytes.next_multiple_of(ALIGNMENT)
 }
 
-/// Fills in the header of the record that starts at `record[0]`, with its payload behind the space for the header. Returns
-/// the record's CRC.
+/// Fills in the header of the record that starts at `record[0]`, with its payload behind the space for the header.
+/// Returns the record's CRC.
 pub(crate) fn seal(record: &mut [u8], salt: Salt, offset: u64, link: u32, run: u32, group: u32) -> u32 {
     let length = record.len() - RECORD_HEADER_BYTES;
     assert!(length <= PAYLOAD_BYTES_MAX as usize, "a record of {length} bytes could not be read back");
@@ -162,8 +163,8 @@ pub(crate) fn claimed_length(header: &[u8; RECORD_HEADER_BYTES], salt: Salt) -> 
     (u32_at(header, 12) == salt.tag() && length <= PAYLOAD_BYTES_MAX).then_some(length)
 }
 
-/// Reads the record at the start of `bytes`, which stand at `offset` in the segment with this salt. `None` if there is no
-/// whole, unchanged record of that segment and place.
+/// Reads the record at the start of `bytes`, which stand at `offset` in the segment with this salt. `None` if there is
+/// no whole, unchanged record of that segment and place.
 pub fn decode_record(bytes: &[u8], salt: Salt, offset: u64) -> Option<Record> {
     let header = bytes.first_chunk::<RECORD_HEADER_BYTES>()?;
     let length = claimed_length(header, salt)?;

@@ -2,14 +2,14 @@
 //!
 //! Invariants:
 //! - After `sync` returns, everything appended before survives the end of the process and the loss of power.
-//! - One durable write to one file per group, on space that was written before, so that it costs one flush of data and none of
-//!   metadata.
+//! - One durable write to one file per group, on space that was written before, so that it costs one flush of data and
+//!   none of metadata.
 //! - What was synced and is damaged later is refused at start, naming file and offset. A torn tail is cut off.
 //! - After a failed write or sync the file is never written again: `fail_over` or stop.
 //! - Running out of space is reported before anything is written, and the log stays usable.
 //!
-//! Not here: what entries mean, when to sync, threads, clocks. One thread owns the [`Wal`]; making new segments is slow and
-//! done by a [`Preparer`] on another.
+//! Not here: what entries mean, when to sync, threads, clocks. One thread owns the [`Wal`]; making new segments is slow
+//! and done by a [`Preparer`] on another.
 #![forbid(unsafe_code)]
 
 mod batch;

@@ -1,8 +1,8 @@
-//! Makes the files that will be segments, away from the thread that writes the log: recycles segments that were trimmed, or
-//! writes zeros to new files, so that a sync of the log finds its space already on the disk.
+//! Makes the files that will be segments, away from the thread that writes the log: recycles segments that were
+//! trimmed, or writes zeros to new files, so that a sync of the log finds its space already on the disk.
 //!
-//! Invariants: a file becomes a spare only when its space is durable; retired segments go oldest first, one at a time, each
-//! durably, so that those left are always contiguous.
+//! Invariants: a file becomes a spare only when its space is durable; retired segments go oldest first, one at a time,
+//! each durably, so that those left are always contiguous.
 
 use crate::fault::{Fault, Result};
 use crate::files;
@@ -12,7 +12,8 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Zeros are written in pieces with a sync after each, so that the log's own syncs never wait for more than one of them.
+/// Zeros are written in pieces with a sync after each, so that the log's own syncs never wait for more than one of
+/// them.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Aligned, since spares are written past the page cache: they are not read, and the log writes them so.
@@ -65,8 +66,8 @@ impl Preparer {
         Ok(())
     }
 
-    /// Does one piece of work, at most about 1 MiB of writing and a sync. After a fault, which may be that no space is left,
-    /// the next call starts again with what is still missing.
+    /// Does one piece of work, at most about 1 MiB of writing and a sync. After a fault, which may be that no space is
+    /// left, the next call starts again with what is still missing.
     pub fn step(&mut self) -> Result<Progress> {
         let retired = self.pool.lock().retired.front().copied();
         if let Some(sequence) = retired {

@@ -1,5 +1,5 @@
-//! Reading a whole log: which segments there are, what they hold, where the log ends, and whether anything is missing. Only
-//! reads; what has to be tidied up is returned.
+//! Reading a whole log: which segments there are, what they hold, where the log ends, and whether anything is missing.
+//! Only reads; what has to be tidied up is returned.
 
 use crate::batch::decode_batch;
 use crate::fault::{Fault, Result};
@@ -19,7 +19,8 @@ pub struct Recovered {
     pub trimmed_to: Position,
     /// All entries after it, in order.
     pub entries: Vec<Entry>,
-    /// A tail that was being written when the machine stopped, if it can be told from space never written. Worth a log line.
+    /// A tail that was being written when the machine stopped, if it can be told from space never written. Worth a log
+    /// line.
     pub torn: Option<Torn>,
 }
 

@@ -4,13 +4,14 @@
 //! append ─▶ buffer ─▶ sync ─▶ durable
 //!           holds everything since the last successful sync, so that it can be written again elsewhere
 //! ```
-//! A group is one durable write of whole blocks past the page cache, if the disk can do that (`io::Disk`). The first of them may
-//! hold the end of what is durable already, which is written again as it is; behind the tip stand zeros up to the next block.
-//! Segments are only read at start, before anything is written to them, so the page cache never has anything newer or older.
+//! A group is one durable write of whole blocks past the page cache, if the disk can do that (`io::Disk`). The first of
+//! them may hold the end of what is durable already, which is written again as it is; behind the tip stand zeros up to
+//! the next block. Segments are only read at start, before anything is written to them, so the page cache never has
+//! anything newer or older.
 //!
-//! What the caller does with a fault: if `is_no_space`, the same call again once there is space (a refused `append` has taken
-//! nothing in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if `fail_over` fails for
-//! another reason than space, the member stops.
+//! What the caller does with a fault: if `is_no_space`, the same call again once there is space (a refused `append` has
+//! taken nothing in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if
+//! `fail_over` fails for another reason than space, the member stops.
 
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
 use crate::buffer::{Buffer, block_start};
@@ -202,9 +203,11 @@ impl Wal {
         )
     }
 
-    /// Takes in entries and a new hard state. They must follow the log, or replace its end from the first one's index on. What
-    /// is given stays in memory until `write` or `sync`; a full segment is synced here, and the next one begun.
-    /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be repeated.
+    /// Takes in entries and a new hard state. They must follow the log, or replace its end from the first one's index
+    /// on. What is given stays in memory until `write` or `sync`; a full segment is synced here, and the next one
+    /// begun.
+    /// Fails with `is_no_space` if the next segment cannot be had: then nothing has changed, and the call can be
+    /// repeated.
     pub fn append(&mut self, entries: &[Entry], hard_state: Option<HardState>) -> Result<()> {
         self.check_append(entries);
         let bytes = append_bytes_max(entries);
@@ -226,8 +229,8 @@ impl Wal {
     }
 
     /// Hands everything to the disk without waiting until it is durable, a commit index that came without entries too.
-    /// To be called whenever there is nothing to sync and the caller is about to wait: a record behind the newest group proves
-    /// later that the group was durable. Returns how many bytes were written.
+    /// To be called whenever there is nothing to sync and the caller is about to wait: a record behind the newest group
+    /// proves later that the group was durable. Returns how many bytes were written.
     pub fn write(&mut self) -> Result<usize> {
         self.check_health()?;
         if self.state_pending || (self.unproven && self.buffer.records().is_empty()) {
@@ -247,8 +250,8 @@ impl Wal {
         self.sync_buffer()
     }
 
-    /// After a failed write or sync: leaves that file alone for good, begins a new segment where the durable part ended, and
-    /// appends everything since again. A `sync` must follow. If this fails too, the member must stop.
+    /// After a failed write or sync: leaves that file alone for good, begins a new segment where the durable part
+    /// ended, and appends everything since again. A `sync` must follow. If this fails too, the member must stop.
     pub fn fail_over(&mut self) -> Result<()> {
         if self.health != Health::FileFailed {
             return self.check_health();
@@ -557,9 +560,10 @@ fn open_segment(disk: &dyn Disk, path: PathBuf, options: Options) -> Result<Segm
     Ok(SegmentFile { path, file, bytes, has_grown: false })
 }
 
-/// Writes the newest group, from `group` to `end`, over itself. A process that was killed leaves records that no sync has covered,
-/// and one that saw a sync fail leaves records that the kernel may hold for written although they are not. They are about to be
-/// relied on, and only what was written again is sure to be durable. Returns the buffer to go on with behind `end`.
+/// Writes the newest group, from `group` to `end`, over itself. A process that was killed leaves records that no sync
+/// has covered, and one that saw a sync fail leaves records that the kernel may hold for written although they are not.
+/// They are about to be relied on, and only what was written again is sure to be durable. Returns the buffer to go on
+/// with behind `end`.
 fn renew(reader: &dyn File, file: &mut SegmentFile, group: u64, end: u64, options: Options) -> Result<Buffer> {
     let renewed = renew_blocks(reader, &*file.file, if options.no_sync { end } else { group }, end);
     let synced =
@@ -604,7 +608,8 @@ fn create_directory(disk: &dyn Disk, directory: &Path) -> Result<()> {
     disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))
 }
 
-/// Makes the first segment. It takes its name only when all of it is durable, so the oldest segment always has a valid header.
+/// Makes the first segment. It takes its name only when all of it is durable, so the oldest segment always has a valid
+/// header.
 fn begin_log(disk: &dyn Disk, directory: &Path, options: Options) -> Result<()> {
     let path = directory.join(FIRST_TEMPORARY);
     let header = Header {

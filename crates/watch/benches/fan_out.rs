@@ -1,7 +1,8 @@
 //! What an event costs in the registry, per watcher that gets it, and per watcher that does not.
 //!
-//! `cargo bench -p watch --bench fan_out`. Figures are the median of several rounds, one thread; the log is filled first, so
-//! that only matching and handing out is measured. `encode` adds what a stream does: taking the shared encoded form.
+//! `cargo bench -p watch --bench fan_out`. Figures are the median of several rounds, one thread; the log is filled
+//! first, so that only matching and handing out is measured. `encode` adds what a stream does: taking the shared
+//! encoded form.
 
 use bytes::Bytes;
 use model::{KeyRange, LeaseId, Revision};

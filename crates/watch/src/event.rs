@@ -1,11 +1,11 @@
 //! Events as watchers get them, and their encoded form.
 //!
-//! An event is encoded as one `events` field of a `WatchResponse` (tag, length, `mvccpb.Event`), so that an answer is its
-//! header and the fields of its events one after the other. Each event has two forms, with and without `prev_kv`, made when
-//! first asked for and shared by all watchers of all rims.
+//! An event is encoded as one `events` field of a `WatchResponse` (tag, length, `mvccpb.Event`), so that an answer is
+//! its header and the fields of its events one after the other. Each event has two forms, with and without `prev_kv`,
+//! made when first asked for and shared by all watchers of all rims.
 //!
-//! `mvccpb.Event`: `type` 1 (left out for a put), `kv` 2, `prev_kv` 3. A put's `kv` is the stored record as it is; a deletion's
-//! has only the key and the revision of the deletion.
+//! `mvccpb.Event`: `type` 1 (left out for a put), `kv` 2, `prev_kv` 3. A put's `kv` is the stored record as it is; a
+//! deletion's has only the key and the revision of the deletion.
 
 use bytes::Bytes;
 use model::{KeyValue, Revision, VersionedRevision};
@@ -48,8 +48,8 @@ impl Event {
         self.at.main
     }
 
-    /// Upper bound of what the event may hold in memory once both forms are encoded, in bytes. The key shares the buffer of
-    /// the log entry it came with, which is about as long as the record.
+    /// Upper bound of what the event may hold in memory once both forms are encoded, in bytes. The key shares the
+    /// buffer of the log entry it came with, which is about as long as the record.
     pub(crate) fn weight(&self) -> u64 {
         let bytes = |at: Option<Location>| at.map_or(0, |at| u64::from(at.length));
         std::mem::size_of::<Event>() as u64 + 2 * self.key.len() as u64 + 3 * bytes(self.kv) + bytes(self.prev)
@@ -206,8 +206,8 @@ impl EventList {
         self.shared.picks.last().and_then(|pick| self.event(pick)).map_or(Revision(0), Event::revision)
     }
 
-    /// The `events` fields of a `WatchResponse` that carries this list, one after the other. Made once for all watchers.
-    /// Reads the store the first time; fails if the disk does.
+    /// The `events` fields of a `WatchResponse` that carries this list, one after the other. Made once for all
+    /// watchers. Reads the store the first time; fails if the disk does.
     pub fn encoded(&self, with_prev: bool) -> Result<Bytes, mvcc::Fault> {
         let form = &self.shared.encoded[usize::from(with_prev)];
         if let Some(encoded) = form.get() {

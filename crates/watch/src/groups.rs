@@ -1,7 +1,8 @@
-//! The watchers that get events as they come, grouped by range: an event is matched once per distinct range, and a list of
-//! matched events is made once per range and filter, however many watchers share them.
+//! The watchers that get events as they come, grouped by range: an event is matched once per distinct range, and a list
+//! of matched events is made once per range and filter, however many watchers share them.
 //!
-//! Invariants: a group has members; `place` of a member says where it stands in its list; `picked` is empty between batches.
+//! Invariants: a group has members; `place` of a member says where it stands in its list; `picked` is empty between
+//! batches.
 
 use crate::event::{Event, EventKind, Pick};
 use crate::interval::{Interval, IntervalTree};

@@ -1,8 +1,11 @@
-//! Which of many key ranges hold a key: a tree of ranges ordered by their start, where each node knows the greatest end below
-//! it, so that a subtree that ends before the key is never entered. Balanced as a treap with priorities from a counter.
+//! Which of many key ranges hold a key: a tree of ranges ordered by their start, where each node knows the greatest end
+//! below it, so that a subtree that ends before the key is never entered. Balanced as a treap with priorities from a
+//! counter.
 //!
-//! Cost: insertion and removal O(log n), a look-up O(log n + matches) (each expected); no cost depends on how ranges overlap.
-//! Invariants: no two nodes hold the same range; `furthest` of a node names the node with the greatest end in its subtree.
+//! Cost: insertion and removal O(log n), a look-up O(log n + matches) (each expected); no cost depends on how ranges
+//! overlap.
+//! Invariants: no two nodes hold the same range; `furthest` of a node names the node with the greatest end in its
+//! subtree.
 //! Not here: single keys, which the registry keeps in a hash map.
 
 use bytes::Bytes;

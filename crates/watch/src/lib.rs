@@ -7,9 +7,10 @@
 //! ```
 //!
 //! Invariants, for each watcher:
-//! - It gets every event of its range from its start revision on, in order of revision, each once; all events of one revision
-//!   come in one delivery. Or it is cancelled with the compacted revision. Nothing is skipped silently.
-//! - A progress revision never overtakes an event: it is answered only for watchers that were handed everything up to it.
+//! - It gets every event of its range from its start revision on, in order of revision, each once; all events of one
+//!   revision come in one delivery. Or it is cancelled with the compacted revision. Nothing is skipped silently.
+//! - A progress revision never overtakes an event: it is answered only for watchers that were handed everything up to
+//!   it.
 //! - A slow watcher holds no memory: paused, it is a revision; resumed, it catches up from the log or from the store.
 //!
 //! An event is encoded once for all its watchers and loaded from the store only if somebody watches it.

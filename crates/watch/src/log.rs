@@ -1,7 +1,7 @@
 //! The log of what happened lately: immutable batches, pushed by the apply thread and read by every rim.
 //!
-//! Bounded by events and bytes; the oldest batches go first, whoever still needs them reads the store instead. The lock is held
-//! for pushing or copying a few references, never while events are matched, loaded or freed.
+//! Bounded by events and bytes; the oldest batches go first, whoever still needs them reads the store instead. The lock
+//! is held for pushing or copying a few references, never while events are matched, loaded or freed.
 
 use crate::event::{Batch, Event};
 use model::Revision;
@@ -48,8 +48,8 @@ struct Ring {
 /// What a reader at some position finds.
 pub(crate) enum News {
     Batches(Vec<Arc<Batch>>),
-    /// Batches that the reader has not seen are gone. The log's newest batch number and revision: whoever goes on from there
-    /// fetches what lies between from elsewhere.
+    /// Batches that the reader has not seen are gone. The log's newest batch number and revision: whoever goes on from
+    /// there fetches what lies between from elsewhere.
     Overrun {
         next: u64,
         newest: Revision,
@@ -85,8 +85,8 @@ impl EventLog {
         self.lock().newest
     }
 
-    /// Lets go of the events up to `revision`, and of the files that their views hold open: a store that nothing is written to
-    /// would hold them for ever. A watcher that has not read them goes on from the store.
+    /// Lets go of the events up to `revision`, and of the files that their views hold open: a store that nothing is
+    /// written to would hold them for ever. A watcher that has not read them goes on from the store.
     pub fn forget(&self, revision: Revision) {
         let dropped = self.lock().forget(revision);
         drop(dropped);
@@ -119,8 +119,8 @@ impl EventLog {
         }
     }
 
-    /// Up to `limit` batches that may hold events from `revision` on, and the revision up to which the log goes; `None` if
-    /// some of these events are gone.
+    /// Up to `limit` batches that may hold events from `revision` on, and the revision up to which the log goes; `None`
+    /// if some of these events are gone.
     pub(crate) fn batches_since(&self, revision: Revision, limit: usize) -> Option<(Vec<Arc<Batch>>, Revision)> {
         let ring = self.lock();
         if revision <= ring.floor {

@@ -1,8 +1,8 @@
 //! The watchers of one rim thread.
 //!
-//! A watcher is *current* (it gets each batch as it comes), *behind* (it catches up piece by piece, from the log if that
-//! reaches back far enough, else from the store), or *paused* (its stream cannot take more). Only current ones are matched
-//! against events; the others are a revision.
+//! A watcher is *current* (it gets each batch as it comes), *behind* (it catches up piece by piece, from the log if
+//! that reaches back far enough, else from the store), or *paused* (its stream cannot take more). Only current ones are
+//! matched against events; the others are a revision.
 //!
 //! ```text
 //! create ──▶ behind ──caught up──▶ current        pause: either ──▶ paused
@@ -10,8 +10,9 @@
 //!              └──── log overran ─────┘           behind and compacted: cancelled
 //! ```
 //!
-//! Invariants: every event up to `revision` was handed to each current watcher that wants it; a watcher's next revision never
-//! goes back; what `advance` and `catch_up` hand out for one watcher is in order if the caller passes it on in order.
+//! Invariants: every event up to `revision` was handed to each current watcher that wants it; a watcher's next revision
+//! never goes back; what `advance` and `catch_up` hand out for one watcher is in order if the caller passes it on in
+//! order.
 
 use crate::event::{Batch, Event, EventList, Pick};
 use crate::groups::{Filter, Groups, Member, Place};
@@ -151,14 +152,15 @@ impl Registry {
         }
     }
 
-    /// Adds a watcher. `current` is the store's revision that the answer to the creation reports; a watcher without a start
-    /// revision gets what comes after it.
+    /// Adds a watcher. `current` is the store's revision that the answer to the creation reports; a watcher without a
+    /// start revision gets what comes after it.
     pub fn create(&mut self, spec: Spec, current: Revision) -> Result<WatcherId, CreateError> {
         if spec.range.is_empty() {
             return Err(CreateError::EmptyRange);
         }
         if self.is_empty() {
-            // Nobody listened to what happened meanwhile: go on at the log's end. Ids of watchers that are gone stay theirs.
+            // Nobody listened to what happened meanwhile: go on at the log's end. Ids of watchers that are gone stay
+            // theirs.
             (self.next_batch, self.revision) = self.log.end();
         }
         if spec.start_revision.0 < 0 {
@@ -222,8 +224,8 @@ impl Registry {
         }
     }
 
-    /// Appends a delivery for each current watcher with something new, in order of revision. True if there is still more:
-    /// call again.
+    /// Appends a delivery for each current watcher with something new, in order of revision. True if there is still
+    /// more: call again.
     pub fn advance(&mut self, deliveries: &mut Vec<Delivery>) -> bool {
         if !self.log.has_news(self.next_batch) {
             return false;
@@ -344,7 +346,8 @@ impl Registry {
         if is_new && next < compacted {
             return Ok(Piece::Compacted(compacted));
         }
-        // The log may still know pairs before events that are compacted; a watch that begins there gets what the store says.
+        // The log may still know pairs before events that are compacted; a watch that begins there gets what the store
+        // says.
         if !(is_new && next <= compacted)
             && let Some((batches, newest)) = self.log.batches_since(next, CATCH_UP_BATCHES_MAX)
         {
@@ -356,8 +359,8 @@ impl Registry {
         fetch_from_store(range, filter, next, view)
     }
 
-    /// Revision up to which everything was handed out to this watcher, if that can be said to a client: it is current, and it
-    /// does not wait for a start revision in the future.
+    /// Revision up to which everything was handed out to this watcher, if that can be said to a client: it is current,
+    /// and it does not wait for a start revision in the future.
     pub fn progress(&self, id: WatcherId) -> Option<Revision> {
         let watcher = self.watcher(id)?;
         let Position::Current(place) = watcher.position else { return None };

@@ -1,8 +1,9 @@
-//! Drives a real etcd and Bowline alternately on the same disk with the same client, and prints what each operation cost.
+//! Drives a real etcd and Bowline alternately on the same disk with the same client, and prints what each operation
+//! cost.
 //!
 //! Client and servers share the machine, so the first figure is the server's CPU time per operation, read from
-//! `/proc/<pid>/stat`; throughput and latency come second. Every cell is the median over the rounds of one run, and what is
-//! compared is always from the same run. Usage: see `docs/performance.md`.
+//! `/proc/<pid>/stat`; throughput and latency come second. Every cell is the median over the rounds of one run, and
+//! what is compared is always from the same run. Usage: see `docs/performance.md`.
 //!
 //! Not here: micro-benchmarks of single crates (they live with their crates), and workloads about space.
 

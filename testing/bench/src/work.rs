@@ -1,4 +1,5 @@
-//! The measured works. Each runs on a fresh server and returns its figures; the table in `docs/performance.md` is their list.
+//! The measured works. Each runs on a fresh server and returns its figures; the table in `docs/performance.md` is their
+//! list.
 
 mod reads;
 mod stalls;
@@ -120,8 +121,8 @@ impl Measured {
     }
 }
 
-/// Runs `in_flight` callers for `duration`, each one operation at a time. `call` makes one operation from a client and a
-/// number that is unique over all callers.
+/// Runs `in_flight` callers for `duration`, each one operation at a time. `call` makes one operation from a client and
+/// a number that is unique over all callers.
 pub async fn drive<F, O>(server: &Server, in_flight: usize, duration: Duration, call: F) -> Measured
 where
     F: Fn(KvClient<Channel>, usize) -> O + Clone + Send + 'static,

@@ -1,7 +1,7 @@
 //! What clients did and saw, and whether a state read after a restart can follow from it.
 //!
-//! Each writer owns its keys and writes increasing numbers, one at a time, so what a key may hold is known exactly: the last
-//! acknowledged number, or a later one whose answer was lost.
+//! Each writer owns its keys and writes increasing numbers, one at a time, so what a key may hold is known exactly: the
+//! last acknowledged number, or a later one whose answer was lost.
 
 use std::collections::BTreeMap;
 
@@ -89,7 +89,8 @@ impl History {
     }
 }
 
-/// A key may hold its last acknowledged number or one that was begun later; from now on what it holds counts as acknowledged.
+/// A key may hold its last acknowledged number or one that was begun later; from now on what it holds counts as
+/// acknowledged.
 fn check_key(name: &str, key: &mut Key, found: Option<&(u64, i64)>, problems: &mut Vec<String>) {
     match found {
         None if key.acknowledged.is_some() => {

@@ -1,5 +1,5 @@
-//! Kills the real process with SIGKILL at random moments under load, many times on one data directory, and checks after each
-//! restart what a client may rely on:
+//! Kills the real process with SIGKILL at random moments under load, many times on one data directory, and checks after
+//! each restart what a client may rely on:
 //!
 //! - every acknowledged write is there (its value, or that of a later write whose answer was lost);
 //! - revisions never step back: the store's revision is at least the highest ever acknowledged;

@@ -1,5 +1,5 @@
-//! Fills a real etcd, a cluster of three of them, and Bowline up to their quota, and digs them out with the doctor's commands:
-//! `fullstore --etcd PATH --bowline PATH`. What must not be deleted is there afterwards, byte by byte.
+//! Fills a real etcd, a cluster of three of them, and Bowline up to their quota, and digs them out with the doctor's
+//! commands: `fullstore --etcd PATH --bowline PATH`. What must not be deleted is there afterwards, byte by byte.
 
 mod fill;
 mod store;

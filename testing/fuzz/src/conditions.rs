@@ -1,5 +1,6 @@
-//! Conditions of webhooks, as whoever may write a configuration writes them. What is said of an object of which only the metadata is
-//! known must hold once the rest is known, and the opposite of a condition must come out as the opposite.
+//! Conditions of webhooks, as whoever may write a configuration writes them. What is said of an object of which only
+//! the metadata is known must hold once the rest is known, and the opposite of a condition must come out as the
+//! opposite.
 
 use admission::cel::{self, Truth, Variables};
 use admission::{Gvr, Operation, Request, User};

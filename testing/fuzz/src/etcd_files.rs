@@ -14,8 +14,8 @@ pub fn edit_seeds() -> Vec<Vec<u8>> {
     vec![(2..14).flat_map(|page| [page, page * 16, 0, page]).collect()]
 }
 
-/// The input as changes of a whole file, four bytes each: which page, where in its first 512 bytes, to what. Cut or shifted
-/// files are refused at their first page; these are not.
+/// The input as changes of a whole file, four bytes each: which page, where in its first 512 bytes, to what. Cut or
+/// shifted files are refused at their first page; these are not.
 pub fn edited(input: &[u8]) {
     let mut bytes = SNAPSHOT.to_vec();
     for edit in input.chunks_exact(4) {

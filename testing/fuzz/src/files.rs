@@ -1,5 +1,5 @@
-//! The decoders of what is on the disk. Checksums would stop nearly every changed input, so where a decoder lies behind one, the
-//! target makes the checksum right again: what is tried is what a wrong writer, not a wrong disk, would leave.
+//! The decoders of what is on the disk. Checksums would stop nearly every changed input, so where a decoder lies behind
+//! one, the target makes the checksum right again: what is tried is what a wrong writer, not a wrong disk, would leave.
 
 use bytes::Bytes;
 use consensus::{Entry as LogEntry, EntryKind, HardState};

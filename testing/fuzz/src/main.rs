@@ -1,9 +1,9 @@
 //! Feeds every decoder with damaged and hostile bytes: `fuzz [--seconds N] [--seed N] [--only NAME]`.
 //!
-//! A target is a function from bytes that must not panic, hang or allocate beyond its input; what decodes must also encode to
-//! something that decodes alike. The driver starts from valid inputs and cuts, flips, repeats, splices and overwrites
-//! them; it keeps no coverage, so it runs on a stable toolchain, and a target can be handed to a coverage-guided fuzzer as it
-//! is. A failing input is printed in hex and becomes a test beside the decoder.
+//! A target is a function from bytes that must not panic, hang or allocate beyond its input; what decodes must also
+//! encode to something that decodes alike. The driver starts from valid inputs and cuts, flips, repeats, splices and
+//! overwrites them; it keeps no coverage, so it runs on a stable toolchain, and a target can be handed to a
+//! coverage-guided fuzzer as it is. A failing input is printed in hex and becomes a test beside the decoder.
 
 mod conditions;
 mod etcd_files;

@@ -1,5 +1,5 @@
-//! Kubernetes objects as a store may hold them, and their keys. What can be edited must still be readable, say what the edit said,
-//! and not change again when the edit is repeated.
+//! Kubernetes objects as a store may hold them, and their keys. What can be edited must still be readable, say what the
+//! edit said, and not change again when the edit is repeated.
 
 use kube::edit::{self, ALL_WEBHOOKS};
 use kube::{Edit, FailurePolicy, key};

@@ -1,15 +1,15 @@
 //! Runs golden scripts: commands, and exactly what they answer.
 //!
-//! A script is a sequence of blocks: comment lines (`#`), command lines, a line `---`, the output, an empty line. What a command
-//! means belongs to the crate under test, and so does what lives from one command of a script to the next, its session. With
-//! `BLESS=1` in the environment the expected output is rewritten; read the diff.
+//! A script is a sequence of blocks: comment lines (`#`), command lines, a line `---`, the output, an empty line. What
+//! a command means belongs to the crate under test, and so does what lives from one command of a script to the next,
+//! its session. With `BLESS=1` in the environment the expected output is rewritten; read the diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Runs every script of `testscripts/` under `manifest_dir`, each in a session of its own; `run` does one command line and
-/// appends what it answers. Panics with the first line of each script that differs, and if there are fewer than `scripts_min`
-/// scripts: a folder that moved must not pass.
+/// Runs every script of `testscripts/` under `manifest_dir`, each in a session of its own; `run` does one command line
+/// and appends what it answers. Panics with the first line of each script that differs, and if there are fewer than
+/// `scripts_min` scripts: a folder that moved must not pass.
 pub fn check<S>(
     manifest_dir: &str,
     scripts_min: usize,

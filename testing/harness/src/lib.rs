@@ -1,8 +1,8 @@
-//! A real server process under test, Bowline or etcd, on a data directory of its own: start until it answers, connect, read
-//! what the kernel counts for it, kill, start again on the same data.
+//! A real server process under test, Bowline or etcd, on a data directory of its own: start until it answers, connect,
+//! read what the kernel counts for it, kill, start again on the same data.
 //!
-//! The directory goes and the process is killed when the value is dropped. Only for tests and measurements: whatever keeps a
-//! server from starting panics with the end of its log.
+//! The directory goes and the process is killed when the value is dropped. Only for tests and measurements: whatever
+//! keeps a server from starting panics with the end of its log.
 //!
 //! Not here: what is sent to it.
 #![forbid(unsafe_code)]
@@ -221,8 +221,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Bytes that the process has given to write calls, sockets excepted; NaN once it is gone. Not `write_bytes`: with large folios a write of 1 KB
-    /// counts there as the whole folio that it dirties, half a megabyte of which goes nowhere.
+    /// Bytes that the process has given to write calls, sockets excepted; NaN once it is gone. Not `write_bytes`: with
+    /// large folios a write of 1 KB counts there as the whole folio that it dirties, half a megabyte of which goes
+    /// nowhere.
     pub fn written_bytes(self) -> f64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.id)).unwrap_or_default();
         number_behind(&io, "wchar:")
@@ -241,8 +242,9 @@ fn number_behind(text: &str, name: &str) -> f64 {
     rest.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
 }
 
-/// Below the kernel's range for outgoing connections: none of those takes the port while its server is down, least of all one
-/// that looks for the server and would connect to itself. Counted up, so that no two servers of this process get the same.
+/// Below the kernel's range for outgoing connections: none of those takes the port while its server is down, least of
+/// all one that looks for the server and would connect to itself. Counted up, so that no two servers of this process
+/// get the same.
 fn free_port() -> u16 {
     const FIRST: u32 = 8_100;
     const COUNT: u32 = 3_800;

@@ -1,11 +1,13 @@
-//! What the threads of a member share, under many schedules: the files of `crates/node` that hold it are compiled here a second
-//! time, with shuttle's locks, atomics and condition variables in the place of the real ones (`sync`), and every test runs some
-//! thousand random schedules of its threads.
+//! What the threads of a member share, under many schedules: the files of `crates/node` that hold it are compiled here
+//! a second time, with shuttle's locks, atomics and condition variables in the place of the real ones (`sync`), and
+//! every test runs some thousand random schedules of its threads.
 //!
-//! Shuttle does not let a wait time out, so every test here shows that no wake-up is lost: whoever depended on a time-out would
-//! hang, which shuttle reports as a deadlock. Not here: weak memory orders, which shuttle takes for sequential ones.
+//! Shuttle does not let a wait time out, so every test here shows that no wake-up is lost: whoever depended on a
+//! time-out would hang, which shuttle reports as a deadlock. Not here: weak memory orders, which shuttle takes for
+//! sequential ones.
 //!
-//! The checks are plain functions, and `tests/suite.rs` calls them: compiled as a test, node's files would bring their own tests.
+//! The checks are plain functions, and `tests/suite.rs` calls them: compiled as a test, node's files would bring their
+//! own tests.
 
 #[path = "../../../crates/node/src/inbox.rs"]
 mod inbox;

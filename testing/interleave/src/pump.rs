@@ -1,5 +1,6 @@
-//! Driver, log and apply with the hand-overs of `node::threads`, as small as they can be: whatever the schedule, each proposal is
-//! logged and applied, in order, and nothing waits for ever, although the standby may take the driver over at any moment.
+//! Driver, log and apply with the hand-overs of `node::threads`, as small as they can be: whatever the schedule, each
+//! proposal is logged and applied, in order, and nothing waits for ever, although the standby may take the driver over
+//! at any moment.
 
 use crate::inbox::Inbox;
 use crate::relay::Relay;
@@ -98,7 +99,8 @@ impl Member {
         }
     }
 
-    /// Shuttle's waits do not time out, so the standby looks again and again, and takes over whenever it finds the driver down.
+    /// Shuttle's waits do not time out, so the standby looks again and again, and takes over whenever it finds the
+    /// driver down.
     fn take_over(&self) -> Option<Driver> {
         loop {
             match self.relay.take_now(Duration::ZERO, || Duration::ZERO) {

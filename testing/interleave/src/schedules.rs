@@ -127,7 +127,8 @@ pub fn an_answer_reaches_who_waits_for_it_through_a_mailbox_and_directly() {
     );
 }
 
-/// A rim reads the log after the signal: whatever was pushed before it was raised is seen then, and none is slept through.
+/// A rim reads the log after the signal: whatever was pushed before it was raised is seen then, and none is slept
+/// through.
 pub fn no_event_is_slept_through() {
     shuttle::check_random(
         || {

@@ -1,8 +1,8 @@
 //! The verbs about keys: `key`, `key_of` and `likely_meant`.
 //!
 //! ```text
-//! {"verb": "key_of", "prefix": "/registry", "group": "", "resource": "pods", "namespace": "a", "name": "b"}  ->  {"ok": "2f72…"}
-//! {"verb": "key", "prefix": "/registry", "key": "2f72…"}           ->  {"ok": {"group": "", "resource": "pods", …}}, or null
+//! {"verb": "key_of", "prefix": …, "group": "", "resource": "pods", "namespace": "a", "name": "b"}  ->  {"ok": "2f72…"}
+//! {"verb": "key", "prefix": "/registry", "key": "2f72…"}           ->  {"ok": {"resource": "pods", …}}, or null
 //! {"verb": "likely_meant", "prefix": "/registry", "key": "2f72…"}  ->  {"ok": "2f72…"}, or null
 //! ```
 //!

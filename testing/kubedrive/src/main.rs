@@ -1,5 +1,5 @@
-//! Answers requests about Kubernetes values: one JSON object a line on standard input, one a line on standard output, in
-//! the same order, until the input ends.
+//! Answers requests about Kubernetes values: one JSON object a line on standard input, one a line on standard output,
+//! in the same order, until the input ends.
 //!
 //! ```text
 //! {"verb": "verbs"}    ->  {"ok": ["verbs", …]}

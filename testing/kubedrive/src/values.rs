@@ -1,9 +1,10 @@
 //! The verbs about values: `decode`, `edit` and `encoding`.
 //!
 //! ```text
-//! {"verb": "encoding", "value": "6b38…"}          ->  {"ok": {"encrypted": {"provider": "aescbc:v1", "keyName": "key1"}}}
-//! {"verb": "decode", "value": "6b38…"}            ->  {"ok": {"apiVersion": …, "kind": …, "encoding": "protobuf", "whole": true, "content": {…}}}
-//! {"verb": "edit", "value": "6b38…", "edits": […]} ->  {"ok": "6b38…"}
+//! {"verb": "encoding", "value": "6b38…"}  ->  {"ok": {"encrypted": {"provider": "aescbc:v1", "keyName": "key1"}}}
+//! {"verb": "decode", "value": "6b38…"}    ->  {"ok": {"apiVersion": …, "kind": …, "encoding": "protobuf",
+//!                                                     "whole": true, "content": {…}}}
+//! {"verb": "edit", "value": "6b38…", "edits": […]}  ->  {"ok": "6b38…"}
 //! ```
 //!
 //! An edit is `{"setFailurePolicy": {"webhook": …, "policy": "Ignore"}}` or

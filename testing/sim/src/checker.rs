@@ -1,14 +1,15 @@
-//! Judges a run: what the member did against a model, from what clients asked for, what they were answered, and what a watcher of
-//! all keys saw.
+//! Judges a run: what the member did against a model, from what clients asked for, what they were answered, and what a
+//! watcher of all keys saw.
 //!
-//! One member puts everything in one order, and revisions name it. The watcher's events say what happened at each revision; each is
-//! explained by exactly one request, or by a lease that ran out. A request that was answered must explain the revision that its
-//! answer names; one without a certain answer may have happened, once, until the member that took it has gone and the next one has
-//! read its log. So nothing is searched for: the check costs as much as the run.
+//! One member puts everything in one order, and revisions name it. The watcher's events say what happened at each
+//! revision; each is explained by exactly one request, or by a lease that ran out. A request that was answered must
+//! explain the revision that its answer names; one without a certain answer may have happened, once, until the member
+//! that took it has gone and the next one has read its log. So nothing is searched for: the check costs as much as the
+//! run.
 //!
-//! What is checked: no revision is missing, doubled or taken back, by an answer, an event or a restart; answers and reads, old
-//! revisions too, are the model's; an answer's revision is not below what was acknowledged before the request was sent; no lease ends
-//! before its time; requests are refused only for reasons that there are.
+//! What is checked: no revision is missing, doubled or taken back, by an answer, an event or a restart; answers and
+//! reads, old revisions too, are the model's; an answer's revision is not below what was acknowledged before the
+//! request was sent; no lease ends before its time; requests are refused only for reasons that there are.
 //!
 //! Not here: bounds of time and of bytes (`world`).
 
@@ -353,7 +354,8 @@ impl Checker {
         }
     }
 
-    /// The member that took requests in lives before this one is gone, and its log was read: nothing of them comes later.
+    /// The member that took requests in lives before this one is gone, and its log was read: nothing of them comes
+    /// later.
     pub fn settle(&mut self, life: u64) -> Checked {
         self.explain_deletions(life)?;
         for write in self.writes.values_mut().filter(|write| write.life < life && write.revision.is_none()) {
@@ -362,8 +364,8 @@ impl Checker {
         Ok(())
     }
 
-    /// Deletions that no answer explained: a lease that ran out, or a request without an answer. Those that a request of this
-    /// life may explain wait for its answer.
+    /// Deletions that no answer explained: a lease that ran out, or a request without an answer. Those that a request
+    /// of this life may explain wait for its answer.
     fn explain_deletions(&mut self, life: u64) -> Checked {
         let open: Vec<Revision> = self
             .causes

@@ -1,5 +1,6 @@
-//! What clients ask for: puts, guarded updates as Kubernetes makes them, deletions, reads now and at old revisions, compactions,
-//! leases with keys on them and their renewals, budgets. Each put's value names its request, so that a state tells what happened.
+//! What clients ask for: puts, guarded updates as Kubernetes makes them, deletions, reads now and at old revisions,
+//! compactions, leases with keys on them and their renewals, budgets. Each put's value names its request, so that a
+//! state tells what happened.
 //!
 //! Not here: what the answers must be (`checker`).
 

@@ -1,5 +1,5 @@
-//! What goes wrong, and when. A seed chooses which kinds happen at all in its run, so that some runs meet one kind often and others
-//! many together, and then when each happens.
+//! What goes wrong, and when. A seed chooses which kinds happen at all in its run, so that some runs meet one kind
+//! often and others many together, and then when each happens.
 //!
 //! Not here: what a fault does (`world`, `simdisk`).
 

@@ -1,5 +1,5 @@
-//! One member as a process on a machine: started, stepped, killed, cut off from power, stopped, and started again on what its disk
-//! kept.
+//! One member as a process on a machine: started, stepped, killed, cut off from power, stopped, and started again on
+//! what its disk kept.
 
 use crate::clock::SimClock;
 use mvcc::AccountDepth;

@@ -1,4 +1,5 @@
-//! The scheduler: which part runs next, when time goes on, when a client asks and when something goes wrong, all by seed.
+//! The scheduler: which part runs next, when time goes on, when a client asks and when something goes wrong, all by
+//! seed.
 
 use crate::checker::{Checked, Checker, Violation};
 use crate::client::{Answer, Client, Flight, Request, RequestNumber};

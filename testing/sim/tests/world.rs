@@ -1,5 +1,5 @@
-//! The simulated world judges the member, and tests judge the world: the same seed gives the same run, and a disk that lies is
-//! found out.
+//! The simulated world judges the member, and tests judge the world: the same seed gives the same run, and a disk that
+//! lies is found out.
 
 use sim::{Keep, Report, Run, run};
 use std::time::Duration;
@@ -45,8 +45,8 @@ fn a_disk_that_lies_about_syncs_loses_an_acknowledged_write() {
     assert!(found.is_some(), "thirty seeds found nothing");
 }
 
-/// Seeds that found something, with what it was; each as long as the command runs it. What other seeds found has tests of its own,
-/// beside the code that was wrong.
+/// Seeds that found something, with what it was; each as long as the command runs it. What other seeds found has tests
+/// of its own, beside the code that was wrong.
 const FOUND: [(u64, &str); 2] = [
     (77, "reads were answered without acknowledged writes: the disk was full when the first view was to be published"),
     (

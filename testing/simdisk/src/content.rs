@@ -1,5 +1,5 @@
-//! The bytes of a file, in pages that copies share. Pages of zeros take no memory: logs and stores write and reserve many of them
-//! ahead of need, and a simulation copies whole disks.
+//! The bytes of a file, in pages that copies share. Pages of zeros take no memory: logs and stores write and reserve
+//! many of them ahead of need, and a simulation copies whole disks.
 
 use std::sync::Arc;
 

@@ -81,8 +81,8 @@ impl SimDisk {
         lock(&self.platter).check_power().is_err()
     }
 
-    /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds. So does a failed
-    /// write-back, and the next sync fails.
+    /// This step fails, once. A failed sync drops the dirty data of its file, and the next sync succeeds. So does a
+    /// failed write-back, and the next sync fails.
     pub fn fail_at(&self, step: u64, kind: ErrorKind) {
         lock(&self.platter).plan.fail_at = Some((step, kind));
     }
@@ -97,7 +97,8 @@ impl SimDisk {
         lock(&self.platter).plan.capacity = bytes;
     }
 
-    /// Whether syncs say that they succeeded and do nothing, from now on: a disk that nothing can be built on. For tests of tests.
+    /// Whether syncs say that they succeeded and do nothing, from now on: a disk that nothing can be built on. For
+    /// tests of tests.
     pub fn set_syncs_lie(&self, lie: bool) {
         lock(&self.platter).plan.syncs_lie = lie;
     }
@@ -267,8 +268,8 @@ impl File for SimFile {
         stepped
     }
 
-    /// Makes nothing durable: any part of what is not synced may survive a power cut anyway. One that fails loses the dirty
-    /// data of its file, which the next sync reports.
+    /// Makes nothing durable: any part of what is not synced may survive a power cut anyway. One that fails loses the
+    /// dirty data of its file, which the next sync reports.
     fn start_write_back(&self, _offset: u64, length: u64) {
         let mut platter = lock(&self.platter);
         if length == 0 {

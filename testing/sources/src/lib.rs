@@ -1,7 +1,7 @@
 //! One history of writes, and what a source shows of it: the same, whatever server took it and however it is looked at.
 //!
-//! The history has what is easily seen wrongly: several changes in one revision, deleted and born again keys, leases that came
-//! and went, values larger than a page, bytes that are no text, and a compaction in the middle.
+//! The history has what is easily seen wrongly: several changes in one revision, deleted and born again keys, leases
+//! that came and went, values larger than a page, bytes that are no text, and a compaction in the middle.
 #![forbid(unsafe_code)]
 
 use client::pb::PutRequest;

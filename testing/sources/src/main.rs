@@ -1,5 +1,5 @@
-//! Writes the history into a real etcd and into Bowline and compares what every source shows of it:
-//! `sources --etcd PATH --bowline PATH [--fixture FILE]`. With a fixture the snapshot is kept there, which is how the ones in
+//! Writes the history into a real etcd and into Bowline and compares what every source shows of it: `sources --etcd
+//! PATH --bowline PATH [--fixture FILE]`. With a fixture the snapshot is kept there, which is how the ones in
 //! `fixtures` were made.
 
 use doctor::source::{Source, open_data_directory, open_snapshot};

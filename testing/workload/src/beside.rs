@@ -1,4 +1,5 @@
-//! The workloads on etcd and on Bowline, one after the other: one plot for each and one table for all, which `docs/performance.md` shows.
+//! The workloads on etcd and on Bowline, one after the other: one plot for each and one table for all, which
+//! `docs/performance.md` shows.
 
 use crate::catalog::{Parameters, WORKLOADS};
 use crate::measure::{Target, make_directory, measure};

@@ -1,4 +1,5 @@
-//! The workloads by name: what they fill, what they do, and when they end. Full scale is the cluster that `churn` describes.
+//! The workloads by name: what they fill, what they do, and when they end. Full scale is the cluster that `churn`
+//! describes.
 
 use crate::churn::{Churn, Reports};
 use crate::objects;
@@ -181,7 +182,8 @@ fn rewrite(given: &Parameters) -> Plan {
     }
 }
 
-/// Creates of `count` keys, then overwrites drawn by chance; if it compacts, a round whenever a third of them was written again.
+/// Creates of `count` keys, then overwrites drawn by chance; if it compacts, a round whenever a third of them was
+/// written again.
 fn overwrites(
     given: &Parameters,
     count: u64,

@@ -1,8 +1,8 @@
 //! Pods of jobs that come and go, with or without Kyverno's reports about each of them.
 //!
-//! Full scale is a cluster of 65 nodes with 300 000 pods a day: 3.47 a second on average, of which 60 % of a minute's come within its first
-//! ten seconds. One pod is 25 writes and 71 KB; Kyverno adds 15 writes and 42 KB. Nothing here knows the server: steps follow from
-//! seed, scale and what the consumer of reports does.
+//! Full scale is a cluster of 65 nodes with 300 000 pods a day: 3.47 a second on average, of which 60 % of a minute's
+//! come within its first ten seconds. One pod is 25 writes and 71 KB; Kyverno adds 15 writes and 42 KB. Nothing here
+//! knows the server: steps follow from seed, scale and what the consumer of reports does.
 
 use crate::objects;
 use crate::random::Random;

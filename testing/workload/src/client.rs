@@ -188,7 +188,8 @@ impl Client {
         }
     }
 
-    /// kube-apiserver's claim of a compaction round: the key's version says whose turn it is. The revision of the write.
+    /// kube-apiserver's claim of a compaction round: the key's version says whose turn it is. The revision of the
+    /// write.
     pub async fn claim_round(&mut self, version: i64, remembered: i64) -> Result<Option<i64>, Refusal> {
         const KEY: &[u8] = b"compact_rev_key";
         let value = remembered.to_string().into();

@@ -1,9 +1,9 @@
 //! One prefix floods its budget while a cluster goes on beside it: what do the others see?
 //!
-//! Pods of jobs come and go at a steady pace all the time. Beside them, reports are created as fast as a controller gone wild would, on a
-//! prefix with a budget that is used up: every one of them is refused. The flood pauses as often and as long as it flows, so that
-//! what the others see with it and without it is seen on the same machine in the same minutes. The load's own writes, the probe's and the
-//! flood have connections and tasks of their own.
+//! Pods of jobs come and go at a steady pace all the time. Beside them, reports are created as fast as a controller
+//! gone wild would, on a prefix with a budget that is used up: every one of them is refused. The flood pauses as often
+//! and as long as it flows, so that what the others see with it and without it is seen on the same machine in the same
+//! minutes. The load's own writes, the probe's and the flood have connections and tasks of their own.
 
 use crate::catalog::Parameters;
 use crate::check::Checks;
@@ -26,7 +26,8 @@ use tokio::time::MissedTickBehavior;
 
 pub const NAME: &str = "flood-over-budget";
 
-/// Creates a second, of all writers of the flood together: twenty times what a controller's client lets through by default.
+/// Creates a second, of all writers of the flood together: twenty times what a controller's client lets through by
+/// default.
 const CREATES_PER_SECOND: u32 = 1000;
 const WRITERS: u32 = 10;
 /// Of the flooded prefix; used up before anything is measured.
@@ -293,8 +294,8 @@ impl Report {
             .map(|(flooded, calm)| flooded.p99_ms / calm.p99_ms.max(f64::MIN_POSITIVE))
     }
 
-    /// What must hold on any machine: nobody else is refused, and the budget is never passed. Of latency only that nobody starves: how
-    /// much the flood costs is measured on a quiet machine, see `docs/performance.md`.
+    /// What must hold on any machine: nobody else is refused, and the budget is never passed. Of latency only that
+    /// nobody starves: how much the flood costs is measured on a quiet machine, see `docs/performance.md`.
     pub fn judge(&self, checks: &mut Checks) {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let Report { tally, probe, flood, .. } = self;

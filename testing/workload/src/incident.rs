@@ -1,8 +1,8 @@
 //! The night that Bowline exists for: reports pile up until the store refuses to grow, and somebody has to dig it out.
 //!
-//! On etcd this shows the known sequence: deleting is not enough, compacting is not enough, defragmenting is not enough, only disarming
-//! brings writes back. On Bowline deleting is enough, the end of a flood that left history is enough, and the old runbook's
-//! commands succeed on the way.
+//! On etcd this shows the known sequence: deleting is not enough, compacting is not enough, defragmenting is not
+//! enough, only disarming brings writes back. On Bowline deleting is enough, the end of a flood that left history is
+//! enough, and the old runbook's commands succeed on the way.
 
 use crate::catalog::{Parameters, WORKLOADS};
 use crate::check::Checks;

@@ -1,7 +1,9 @@
-//! Kubernetes-shaped load on Bowline and on etcd, and what it does to space, to refusals and to everybody else's latency.
+//! Kubernetes-shaped load on Bowline and on etcd, and what it does to space, to refusals and to everybody else's
+//! latency.
 //!
-//! A workload (`catalog`) is a seeded iterator of steps in virtual time (`step`, `churn`, `objects`); `run` sends them; `observe` watches
-//! from outside; `report` says what was found. The same seed sends the same bytes in the same order about each key to every server.
+//! A workload (`catalog`) is a seeded iterator of steps in virtual time (`step`, `churn`, `objects`); `run` sends them;
+//! `observe` watches from outside; `report` says what was found. The same seed sends the same bytes in the same order
+//! about each key to every server.
 //!
 //! Not here: correctness of answers (the conformance tests have that) and cost of single operations (`bench`).
 #![forbid(unsafe_code)]

@@ -13,8 +13,9 @@ const INCIDENT_QUOTA: u64 = 256 << 20;
 const CI_QUOTA: u64 = 32 << 20;
 const FLOOD_CI_SECONDS: u64 = 10;
 
-/// Name, scale, speed, MiB written (0: the workload's own end) and milliseconds between samples of each run in CI. Kyverno's churn
-/// writes ten times its quota; where much garbage is made at once the bound would be left within tenths of a second.
+/// Name, scale, speed, MiB written (0: the workload's own end) and milliseconds between samples of each run in CI.
+/// Kyverno's churn writes ten times its quota; where much garbage is made at once the bound would be left within tenths
+/// of a second.
 const CI_RUNS: &[(&str, f64, f64, u64, u64)] = &[
     ("kyverno", 0.045, 500.0, 320, 1000),
     ("overwrite", 0.05, 0.0, 250, 100),

@@ -1,9 +1,10 @@
-//! Kubernetes objects as they lie in the store: real fields with real repetition between objects of the same owner, because
-//! how well values compress and how much neighbours share decides how a storage engine does.
+//! Kubernetes objects as they lie in the store: real fields with real repetition between objects of the same owner,
+//! because how well values compress and how much neighbours share decides how a storage engine does.
 //!
-//! Custom resources are JSON, as the API server stores them. Built-in kinds have its `k8s\0` envelope with a protobuf body in which
-//! every field is there with its length, but fields are numbered by their place, not by Kubernetes' schema: a store cannot tell.
-//! Sizes follow what clusters hold (tests keep them): pods 3.5 KB growing to 5, events 0.75 to 1 KB, reports of 19 results 6 KB.
+//! Custom resources are JSON, as the API server stores them. Built-in kinds have its `k8s\0` envelope with a protobuf
+//! body in which every field is there with its length, but fields are numbered by their place, not by Kubernetes'
+//! schema: a store cannot tell. Sizes follow what clusters hold (tests keep them): pods 3.5 KB growing to 5, events
+//! 0.75 to 1 KB, reports of 19 results 6 KB.
 
 use crate::random::Random;
 use bytes::Bytes;
@@ -25,8 +26,8 @@ pub fn as_json(object: &Value) -> Bytes {
     serde_json::to_vec(object).expect("a value with string keys can be written").into()
 }
 
-/// The stored form of an object that was made with `kubectl apply` or by a controller that does alike: its specification once more,
-/// as an annotation.
+/// The stored form of an object that was made with `kubectl apply` or by a controller that does alike: its
+/// specification once more, as an annotation.
 fn applied(mut object: Value) -> Bytes {
     let text = object["spec"].to_string();
     object["metadata"]["annotations"] = json!({ "kubectl.kubernetes.io/last-applied-configuration": text });
@@ -121,7 +122,8 @@ fn pod_status_fields() -> Value {
         "k:{\"ip\":\"10.1.2.3\"}":{".":{},"f:ip":{}}},"f:startTime":{}}})
 }
 
-/// A pod of a job after `updates` of its 7 updates: bound, four reports of its kubelet, finalizer gone, marked for deletion.
+/// A pod of a job after `updates` of its 7 updates: bound, four reports of its kubelet, finalizer gone, marked for
+/// deletion.
 pub fn pod(id: &Identity, job: &str, updates: u64) -> Bytes {
     let (node, born) = (format!("worker-{:03}", id.node), id.born);
     let labels = json!({ "batch.kubernetes.io/controller-uid": id.uid, "batch.kubernetes.io/job-name": job,
@@ -309,8 +311,8 @@ pub fn node_lease(id: &Identity, renewed: u64) -> Bytes {
         "spec": { "holderIdentity": id.name, "leaseDurationSeconds": 40, "renewTime": time(renewed) } }))
 }
 
-/// Any other object (nodes, config maps, definitions of custom resources) of about `bytes`: lines of text that share their
-/// beginnings. `changed` is what an update alters.
+/// Any other object (nodes, config maps, definitions of custom resources) of about `bytes`: lines of text that share
+/// their beginnings. `changed` is what an update alters.
 pub fn document(kind: &str, id: &Identity, bytes: usize, changed: u64) -> Bytes {
     let mut random = Random::of(changed, id.born ^ bytes as u64);
     let mut text = format!("# changed {changed}\n");

@@ -1,8 +1,8 @@
-//! What everybody else sees while a workload runs: a probe that writes and reads keys of its own at a steady rate, and samples of
-//! what the store takes on disk.
+//! What everybody else sees while a workload runs: a probe that writes and reads keys of its own at a steady rate, and
+//! samples of what the store takes on disk.
 //!
-//! Both have threads and connections of their own, so that what the load's client does is not taken for the server's doing.
-//! The probe's puts are timed from the moment they were due: a stall counts for every put that it held up.
+//! Both have threads and connections of their own, so that what the load's client does is not taken for the server's
+//! doing. The probe's puts are timed from the moment they were due: a stall counts for every put that it held up.
 
 use crate::client::{Client, Refusal};
 use harness::{Kind, Server};
@@ -146,7 +146,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// How much of its bound the store takes: physical / (1.3 × retained + 64 MiB). The larger of what it says and what its files take.
+    /// How much of its bound the store takes: physical / (1.3 × retained + 64 MiB). The larger of what it says and what
+    /// its files take.
     pub fn ratio(&self) -> f64 {
         self.physical.max(self.files) / (1.3 * self.retained + f64::from(64 << 20))
     }

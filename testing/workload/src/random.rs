@@ -1,5 +1,5 @@
-//! Seeded numbers and the few distributions that the workloads draw from (splitmix64). The same seed gives the same load on
-//! every server.
+//! Seeded numbers and the few distributions that the workloads draw from (splitmix64). The same seed gives the same
+//! load on every server.
 
 use std::time::Duration;
 

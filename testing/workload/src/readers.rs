@@ -1,6 +1,6 @@
-//! What one kube-apiserver reads while a workload writes: a watch with previous values on each resource, lists in pages at one revision,
-//! consistent reads. One more watch, on everything, proves that no revision is missed: every write makes the next one, so its
-//! events must name all revisions without a gap.
+//! What one kube-apiserver reads while a workload writes: a watch with previous values on each resource, lists in pages
+//! at one revision, consistent reads. One more watch, on everything, proves that no revision is missed: every write
+//! makes the next one, so its events must name all revisions without a gap.
 //!
 //! They have a thread and a connection of their own, as the probe has.
 

@@ -1,7 +1,8 @@
-//! Sends the steps of a workload to a server: in the order of time, many at once, but never two about one key at a time.
+//! Sends the steps of a workload to a server: in the order of time, many at once, but never two about one key at a
+//! time.
 //!
-//! Virtual time runs `speed` times as fast as real time, or as fast as the server goes. Whoever is behind is not hurried: the next
-//! step waits until one of those outstanding is answered.
+//! Virtual time runs `speed` times as fast as real time, or as fast as the server goes. Whoever is behind is not
+//! hurried: the next step waits until one of those outstanding is answered.
 
 use crate::client::{Client, Guarded, Refusal};
 use crate::step::{Op, Step, Steps};

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// One thing that a client of the store does.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Create, as the API server does: only if the key is not there. `expires`: under a lease shared with its neighbours in time.
+    /// Create, as the API server does: only if the key is not there. `expires`: under a lease shared with its
+    /// neighbours in time.
     Create { key: Bytes, value: Bytes, expires: bool },
     /// Guarded update of a key that this run wrote.
     Update { key: Bytes, value: Bytes },

@@ -1,7 +1,8 @@
-//! What an expression names, checked before it is evaluated, as a compiler does: a name that does not exist is an error even where
-//! nobody would get to it.
+//! What an expression names, checked before it is evaluated, as a compiler does: a name that does not exist is an error
+//! even where nobody would get to it.
 //!
-//! Types are not checked, but for the request's fields: what else a compiler refuses is an error only once it is evaluated.
+//! Types are not checked, but for the request's fields: what else a compiler refuses is an error only once it is
+//! evaluated.
 
 use super::functions::LIBRARIES;
 use super::value::Value;

@@ -205,8 +205,8 @@ fn text_function(name: &str, text: &str, rest: &[Value]) -> Outcome {
     }
 }
 
-/// Means the same to Go's regular expressions as to Rust's: classes are ASCII there and Unicode here, which is no difference on ASCII;
-/// sets of sets are only known here, and long repetitions are refused there.
+/// Means the same to Go's regular expressions as to Rust's: classes are ASCII there and Unicode here, which is no
+/// difference on ASCII; sets of sets are only known here, and long repetitions are refused there.
 fn is_portable(pattern: &str, text: &str) -> bool {
     let has_class = pattern.contains(['\\', '(']);
     let sets = ["&&", "--", "~~", "[["];

@@ -1,8 +1,9 @@
-//! CEL in three-valued logic: an expression is true, false or an error, or it cannot be known, because it asks for something that is
-//! not known here or uses a function that is not carried out here. Never a guess.
+//! CEL in three-valued logic: an expression is true, false or an error, or it cannot be known, because it asks for
+//! something that is not known here or uses a function that is not carried out here. Never a guess.
 //!
-//! `false && unknown` is false, and `true || unknown` true, as with errors; between an error and something unknown the unknown one
-//! wins, since it might have decided. Parsing is the `cel` crate's; its interpreter has no unknown values, so evaluation is ours.
+//! `false && unknown` is false, and `true || unknown` true, as with errors; between an error and something unknown the
+//! unknown one wins, since it might have decided. Parsing is the `cel` crate's; its interpreter has no unknown values,
+//! so evaluation is ours.
 
 mod declared;
 mod functions;

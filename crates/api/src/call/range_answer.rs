@@ -1,8 +1,8 @@
-//! Answers to ranges. A stored record is an encoded pair already, so that an answer is its records with a few bytes around
-//! each: sizes are known before anything is read, and a large answer is read while it is sent.
+//! Answers to ranges. A stored record is an encoded pair already, so that an answer is its records with a few bytes
+//! around each: sizes are known before anything is read, and a large answer is read while it is sent.
 //!
-//! Invariant: the bytes sent are as many as the prefix of the message said; a record that cannot be read breaks the call off
-//! and never shortens or changes the answer.
+//! Invariant: the bytes sent are as many as the prefix of the message said; a record that cannot be read breaks the
+//! call off and never shortens or changes the answer.
 
 use crate::grpc::Answers;
 use crate::status::{Code, Status};
@@ -117,7 +117,8 @@ impl RangeBody {
         Ok(out.into())
     }
 
-    /// Sends the message piece by piece. Fails with a status if a value cannot be read, without one if the client is gone.
+    /// Sends the message piece by piece. Fails with a status if a value cannot be read, without one if the client is
+    /// gone.
     pub(crate) async fn send(self, answers: &mut Answers) -> Result<(), Option<Status>> {
         let RangeBody { view, head, items, more, count, .. } = self;
         let mut piece = head;

@@ -15,8 +15,8 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> 
     M::decode(message).map_err(|_| status::UNMARSHAL)
 }
 
-/// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header that
-/// holds a request id made of the member's and the time.
+/// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header
+/// that holds a request id made of the member's and the time.
 pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> {
     let id_len = varint_len(rim.identity().member.0 << 48 | 1 << 47);
     let header = 2 + 1 + 1 + id_len;

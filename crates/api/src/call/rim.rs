@@ -5,8 +5,8 @@
 //!      │ reloads TLS files                      rim 1: …
 //! ```
 //!
-//! Invariants: what belongs to a rim is touched by its thread only (`Rc`, `Cell`), and shared state by none of them while it
-//! awaits.
+//! Invariants: what belongs to a rim is touched by its thread only (`Rc`, `Cell`), and shared state by none of them
+//! while it awaits.
 //! Not here: the thread itself and its connections (`transport`), and what handlers keep between calls (the watch hub).
 
 use crate::config::Config;
@@ -56,8 +56,8 @@ impl Shared {
     }
 }
 
-/// Two bytes of the member, then the time of the start in ms, then a byte's worth of ids for each ms gone by: members do not
-/// meet each other's ids, nor those from before a restart.
+/// Two bytes of the member, then the time of the start in ms, then a byte's worth of ids for each ms gone by: members
+/// do not meet each other's ids, nor those from before a restart.
 fn first_lease_id(member: MemberId, started_at: SystemTime) -> u64 {
     let since_1970 = started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let ms = u64::try_from(since_1970.as_millis()).unwrap_or_default() & ((1 << 40) - 1);

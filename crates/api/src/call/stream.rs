@@ -1,7 +1,7 @@
 //! A streaming call as its handler sees it: what watches, lease keep-alives and streamed ranges have in common.
 //!
-//! The handler owns the order of messages. It ends with a status or without one; a client that is gone ends it too, by its
-//! next send or by `Call::poll_gone`.
+//! The handler owns the order of messages. It ends with a status or without one; a client that is gone ends it too, by
+//! its next send or by `Call::poll_gone`.
 
 use super::rim::{Rim, StreamSignal};
 use crate::grpc::{Answers, Gone, Messages, ReadError};
@@ -53,8 +53,8 @@ pub(crate) struct StreamCall {
 pub(crate) type Handled = (Answers, Result<(), StreamEnd>);
 
 impl StreamCall {
-    /// The next request; `None` once the client has sent its last. Fails when the stream has to end for a reason that lies
-    /// outside of it.
+    /// The next request; `None` once the client has sent its last. Fails when the stream has to end for a reason that
+    /// lies outside of it.
     pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, StreamEnd> {
         let message = tokio::select! {
             biased;

@@ -15,7 +15,8 @@ pub(crate) fn current_revision(rim: &Rim) -> Revision {
     rim.node.view().revision()
 }
 
-/// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by them.
+/// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by
+/// them.
 pub(crate) fn sizes(view: &StateView) -> (i64, i64) {
     let retained = view.retained_bytes().max(1);
     let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -1,5 +1,5 @@
-//! One gRPC call from its headers to its status: refusals that need no method, the checks in front of every handler, who
-//! handles it, and what is measured and logged about it.
+//! One gRPC call from its headers to its status: refusals that need no method, the checks in front of every handler,
+//! who handles it, and what is measured and logged about it.
 
 mod stream;
 
@@ -194,8 +194,8 @@ fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
         Method::BudgetRemove => call.run(respond, async move |trace| budget::remove(&rim, message, trace).await),
         Method::BudgetList => call.run(respond, async move |_| budget::list(&rim, message).await),
         Method::HashKv => call.run(respond, async move |_| maintenance::hash_kv(&rim, message).await),
-        // There are no users yet, so what etcd says while authentication is off is what is true; clients that were given a
-        // name and a password go on without them.
+        // There are no users yet, so what etcd says while authentication is off is what is true; clients that were
+        // given a name and a password go on without them.
         Method::Authenticate => call.finish(respond, Err(crate::status::AUTH_NOT_ENABLED)),
         Method::HealthCheck => call.finish(respond, health::check(message)),
         Method::HealthList => call.finish(respond, health::list(message)),

@@ -1,4 +1,5 @@
-//! The standard gRPC health service. This member serves exactly when it answers, so there is one status and no change of it.
+//! The standard gRPC health service. This member serves exactly when it answers, so there is one status and no change
+//! of it.
 
 use crate::call::{Answer, Handled, StreamCall, StreamEnd, decode};
 use crate::status::{self, Status};

@@ -11,7 +11,8 @@ use model::{Command, LeaseGrant, LeaseId};
 use proto::etcdserverpb as pb;
 use std::time::Duration;
 
-/// Shortest time to live: one and a half election timeouts, in whole seconds, so that a lease outlives a change of leader.
+/// Shortest time to live: one and a half election timeouts, in whole seconds, so that a lease outlives a change of
+/// leader.
 fn ttl_s_min(election_timeout: Duration) -> i64 {
     let ms = election_timeout.as_millis() * 3 / 2;
     i64::try_from(ms.div_ceil(1000)).unwrap_or(i64::MAX)

@@ -1,5 +1,5 @@
-//! Measurements that one thread writes and the exporter reads: a plain addition in memory that no other core wants, where a
-//! shared counter would cost a locked instruction and a cache line in motion.
+//! Measurements that one thread writes and the exporter reads: a plain addition in memory that no other core wants,
+//! where a shared counter would cost a locked instruction and a cache line in motion.
 //!
 //! Invariant: all writes to one value come from one thread at a time (a rim's); readers may come from any.
 

@@ -1,7 +1,8 @@
 //! The configuration that new handshakes use, kept up with the files it came from.
 //!
-//! `refresh` compares what the file system says about the files; only a change makes it read them. Invariant: `current` is
-//! always a configuration that loaded as a whole, so that a certificate and its key never come from two different pairs.
+//! `refresh` compares what the file system says about the files; only a change makes it read them. Invariant: `current`
+//! is always a configuration that loaded as a whole, so that a certificate and its key never come from two different
+//! pairs.
 
 use super::{TlsError, TlsFiles};
 use arc_swap::ArcSwap;

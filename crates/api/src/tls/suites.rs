@@ -1,7 +1,7 @@
 //! Cipher suites by the names that Go gives them, as etcd's `--cipher-suites` takes them.
 //!
-//! Only suites with forward secrecy and authenticated encryption exist here. The rest of Go's list is refused by name, so
-//! that a command line never seems to enable what it does not.
+//! Only suites with forward secrecy and authenticated encryption exist here. The rest of Go's list is refused by name,
+//! so that a command line never seems to enable what it does not.
 
 use rustls::SupportedCipherSuite;
 use rustls::crypto::ring::cipher_suite as ring;
@@ -20,8 +20,8 @@ const SUITES: [(&str, &SupportedCipherSuite); 11] = [
     ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", &ring::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
 ];
 
-/// The suites named, or all if none is; the first name that is unknown otherwise. As in Go, names choose among the suites of
-/// TLS 1.2; those of TLS 1.3 are always there.
+/// The suites named, or all if none is; the first name that is unknown otherwise. As in Go, names choose among the
+/// suites of TLS 1.2; those of TLS 1.3 are always there.
 pub(super) fn by_names(names: &[String]) -> Result<Vec<SupportedCipherSuite>, String> {
     if names.is_empty() {
         return Ok(rustls::crypto::ring::ALL_CIPHER_SUITES.to_vec());

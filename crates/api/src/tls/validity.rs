@@ -1,5 +1,5 @@
-//! Until when a certificate is valid. A server certificate that has expired is used all the same, since a server that does
-//! not start helps nobody, but it is worth a line in the log.
+//! Until when a certificate is valid. A server certificate that has expired is used all the same, since a server that
+//! does not start helps nobody, but it is worth a line in the log.
 //!
 //! Reads just as much of X.509 as leads to the two dates; anything unexpected on the way is `None`.
 

@@ -1,8 +1,8 @@
 //! Gathers what one turn of a connection writes, so that it leaves with one system call.
 //!
-//! h2 writes each larger frame by itself and flushes behind it; an event for a hundred watches of a connection would be a hundred
-//! system calls, which is most of what it costs. So small writes are copied here, flushes are taken note of, and the connection's
-//! task flushes at the end of its turn. Writes that are large by themselves pass through.
+//! h2 writes each larger frame by itself and flushes behind it; an event for a hundred watches of a connection would be
+//! a hundred system calls, which is most of what it costs. So small writes are copied here, flushes are taken note of,
+//! and the connection's task flushes at the end of its turn. Writes that are large by themselves pass through.
 //!
 //! Invariants: bytes leave in order; nothing waits here beyond the turn that wrote it, unless the socket takes no more.
 

@@ -1,7 +1,7 @@
 //! From an accepted socket to a protocol: TLS or not, HTTP/2 or HTTP/1, within a deadline.
 //!
-//! Invariants: a client that has not got as far as its first HTTP/2 settings or HTTP/1 headers within `HANDSHAKE_TIMEOUT` is
-//! dropped; until then it counts against the cap on half-open connections.
+//! Invariants: a client that has not got as far as its first HTTP/2 settings or HTTP/1 headers within
+//! `HANDSHAKE_TIMEOUT` is dropped; until then it counts against the cap on half-open connections.
 
 use super::connections::Connections;
 use super::half_open::{HANDSHAKE_TIMEOUT, HalfOpen};

@@ -1,7 +1,8 @@
 //! One HTTP/2 connection: h2 driven directly, one task per connection.
 //!
-//! A turn takes every request that has arrived, then begins them all, then lets h2 write everything that they answered with
-//! one system call. Requests that can be answered from memory are, without a task of their own; all others get one.
+//! A turn takes every request that has arrived, then begins them all, then lets h2 write everything that they answered
+//! with one system call. Requests that can be answered from memory are, without a task of their own; all others get
+//! one.
 //!
 //! Not here: what a request means (`dispatch`, `http`).
 

@@ -1,8 +1,8 @@
-//! Watches the frames that an HTTP/2 client sends, for the pings that its HTTP/2 library answers by itself and tells nobody
-//! about: a client that pings more often than allowed is told `too_many_pings` and cut off, as grpc-go does it.
+//! Watches the frames that an HTTP/2 client sends, for the pings that its HTTP/2 library answers by itself and tells
+//! nobody about: a client that pings more often than allowed is told `too_many_pings` and cut off, as grpc-go does it.
 //!
-//! Only the nine bytes in front of each frame are looked at. The rules: two early pings are forgiven; while no call is open,
-//! pings are early if they come within two hours; the count starts over whenever an answer was sent.
+//! Only the nine bytes in front of each frame are looked at. The rules: two early pings are forgiven; while no call is
+//! open, pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
 use super::coalesce::Coalesce;
 use std::cell::Cell;

@@ -143,8 +143,8 @@ impl Server {
         Ok(Server { rims, request_timeout, stop_accepting, accept, unix_paths })
     }
 
-    /// Stops: no new connections, GOAWAY on the open ones, streams ended, requests in flight finished. Waits at most the
-    /// request timeout, then cuts off what is left.
+    /// Stops: no new connections, GOAWAY on the open ones, streams ended, requests in flight finished. Waits at most
+    /// the request timeout, then cuts off what is left.
     pub fn stop(self) {
         // The thread may be gone only if it panicked, and then there is nothing to stop.
         let _ = self.stop_accepting.send(());

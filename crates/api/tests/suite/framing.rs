@@ -1,5 +1,5 @@
-//! gRPC and HTTP/2 as clients get them wrong: every case ends with the status that grpc-go's server gives, and the connection
-//! goes on.
+//! gRPC and HTTP/2 as clients get them wrong: every case ends with the status that grpc-go's server gives, and the
+//! connection goes on.
 
 use crate::server::{Server, Setup, put};
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! A disk on which one directory, the raft log's, can be full while the rest is not: what a log on a disk of its own meets.
+//! A disk on which one directory, the raft log's, can be full while the rest is not: what a log on a disk of its own
+//! meets.
 
 use io::{Disk, File, LockGuard, Open};
 use simdisk::SimDisk;

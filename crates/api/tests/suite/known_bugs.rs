@@ -38,8 +38,8 @@ const METHODS: &[&str] = &[
 
 const NUMBERS: [i64; 9] = [i64::MIN, i64::MIN + 1, -2, -1, 0, 1, 2, i64::MAX - 1, i64::MAX];
 
-/// etcd #14239: a negative lease id put members out of step. Every number of the wire at every edge: an answer or a refusal,
-/// never the end of the server, and what was asked for is what is told back.
+/// etcd #14239: a negative lease id put members out of step. Every number of the wire at every edge: an answer or a
+/// refusal, never the end of the server, and what was asked for is what is told back.
 #[tokio::test]
 async fn r29_every_number_may_be_anything() {
     let server = Server::start();
@@ -77,8 +77,8 @@ async fn r29_every_number_may_be_anything() {
     kv.put(put("k", "v")).await.expect("the server goes on");
 }
 
-/// etcd #20707, #14563, #8283: start revisions and ids at every edge. Each creation is answered, whether or not it is a watch then,
-/// and the stream goes on.
+/// etcd #20707, #14563, #8283: start revisions and ids at every edge. Each creation is answered, whether or not it is a
+/// watch then, and the stream goes on.
 #[tokio::test]
 async fn r47_any_creation_is_answered_and_the_stream_goes_on() {
     let server = Server::start();
@@ -126,8 +126,8 @@ async fn r47_ten_thousand_watches_come_and_go() {
     }
 }
 
-/// ADA-etcd-22, etcd #9379, #9174: malformed requests that ended the server. Arbitrary bytes to every method, and valid messages
-/// of other methods with a few bits turned.
+/// ADA-etcd-22, etcd #9379, #9174: malformed requests that ended the server. Arbitrary bytes to every method, and valid
+/// messages of other methods with a few bits turned.
 #[tokio::test]
 async fn r82_arbitrary_bytes_to_every_method() {
     let server = Server::start();
@@ -158,8 +158,8 @@ async fn r82_arbitrary_bytes_to_every_method() {
     assert!(server.kv().await.range(range("k", "")).await.is_ok(), "the server goes on");
 }
 
-/// etcd #12342: large answers ended the process for lack of memory. 128 clients ask for 16 MiB each and read none of it; what is
-/// held for them is a fraction of it, and others are served.
+/// etcd #12342: large answers ended the process for lack of memory. 128 clients ask for 16 MiB each and read none of
+/// it; what is held for them is a fraction of it, and others are served.
 #[tokio::test]
 async fn r80_large_lists_that_nobody_reads_hold_no_memory() {
     let server = Server::start();
@@ -198,8 +198,9 @@ async fn r80_large_lists_that_nobody_reads_hold_no_memory() {
     assert!(read > 16 << 20, "{read} bytes");
 }
 
-/// etcd #13932, #14087: a renewal sent while the grant or the revocation was on its way failed for good, or succeeded on a lease that
-/// was gone. What was answered counts: granted is there, revoked is gone, in between it is one of the two.
+/// etcd #13932, #14087: a renewal sent while the grant or the revocation was on its way failed for good, or succeeded
+/// on a lease that was gone. What was answered counts: granted is there, revoked is gone, in between it is one of the
+/// two.
 #[tokio::test]
 async fn r53_renewals_race_with_grants_and_revocations() {
     let server = Server::start();
@@ -235,8 +236,8 @@ async fn renewed(mut client: LeaseClient<tonic::transport::Channel>, id: i64, ti
     seen
 }
 
-/// etcd #20492: revocations starved behind writes. Under as many writes as fit, leases that run out are gone within a stated time,
-/// and one that is revoked is too.
+/// etcd #20492: revocations starved behind writes. Under as many writes as fit, leases that run out are gone within a
+/// stated time, and one that is revoked is too.
 #[tokio::test]
 async fn r55_leases_end_in_time_under_saturating_writes() {
     const LAG_MAX: Duration = Duration::from_secs(10);
@@ -263,7 +264,8 @@ async fn r55_leases_end_in_time_under_saturating_writes() {
     writers.abort_all();
 }
 
-/// CVE-2026-33186: a path without its slash went past the checks of the one with it. Odd heads, as bytes: none reaches a method.
+/// CVE-2026-33186: a path without its slash went past the checks of the one with it. Odd heads, as bytes: none reaches
+/// a method.
 #[tokio::test]
 async fn r106_odd_heads_reach_no_method() {
     let server = Server::start();

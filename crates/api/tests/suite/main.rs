@@ -1,5 +1,5 @@
-//! The rim in front of a real member, seen from real sockets: every service, the corners of gRPC and HTTP/2 that clients run
-//! into, TLS, and the stop.
+//! The rim in front of a real member, seen from real sockets: every service, the corners of gRPC and HTTP/2 that
+//! clients run into, TLS, and the stop.
 
 mod framing;
 mod full_log;

@@ -1,5 +1,5 @@
-//! Every metric that is exported moves: two members are driven through everything that they measure, and each name has shown
-//! another picture at some look than at another. What cannot move on a lone member is listed with its reason.
+//! Every metric that is exported moves: two members are driven through everything that they measure, and each name has
+//! shown another picture at some look than at another. What cannot move on a lone member is listed with its reason.
 
 use crate::framing::{call, connect, send};
 use crate::full_log::{FullLog, LOG};

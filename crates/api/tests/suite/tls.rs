@@ -159,7 +159,8 @@ async fn client_certificates_are_required_and_everything_is_reloaded() {
     assert!(!works(&next, Some(&authority.issue())).await, "the old authority is not trusted any more");
 }
 
-/// A client of its own making, of another authority, expired, not valid yet: each is refused, and the next good one is served.
+/// A client of its own making, of another authority, expired, not valid yet: each is refused, and the next good one is
+/// served.
 #[tokio::test]
 async fn wrong_client_certificates_get_nowhere() {
     let (authority, foreign) = (Authority::new(), Authority::new());
@@ -186,7 +187,8 @@ async fn wrong_client_certificates_get_nowhere() {
     }
 }
 
-/// Plain bytes to a port of TLS alone, TLS to a plain one, and protocols that nobody speaks: the connection ends, others go on.
+/// Plain bytes to a port of TLS alone, TLS to a plain one, and protocols that nobody speaks: the connection ends,
+/// others go on.
 #[tokio::test]
 async fn r81_the_wrong_protocol_for_a_port_ends_its_connection() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,7 +1,7 @@
 //! Readers see one revision each, however long they take and whatever is written meanwhile.
 //!
-//! Every write is a txn that sets a left and a right key to the same value. A torn image shows a pair that differs, a key too
-//! many or too few, or a revision beyond its header.
+//! Every write is a txn that sets a left and a right key to the same value. A torn image shows a pair that differs, a
+//! key too many or too few, or a revision beyond its header.
 
 use crate::server::{Server, put, range};
 use pb::request_op::Request;

@@ -28,8 +28,8 @@ pub fn is_every_address(url: &Url) -> bool {
     url.host().and_then(|host| host.parse::<IpAddr>().ok()).is_some_and(|address| address.is_unspecified())
 }
 
-/// The address that the default route leaves from, if there is one. Nothing is sent: connecting a datagram socket only asks
-/// the system which of its addresses it would use.
+/// The address that the default route leaves from, if there is one. Nothing is sent: connecting a datagram socket only
+/// asks the system which of its addresses it would use.
 pub fn default_host() -> Option<String> {
     // Documentation addresses (RFC 5737, RFC 3849): they are nobody's, and lie behind the default route.
     let probes = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];

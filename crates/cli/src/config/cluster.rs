@@ -44,8 +44,9 @@ pub fn check_one_way_to_start(settings: &Settings) -> Result<(), String> {
     Ok(())
 }
 
-/// The URLs that flag `name` advertises. Without any, where the listener listens on every address, the default route's host
-/// stands in for `localhost`. For clients etcd does not guess behind a listener set by flag or variable: then they are asked for.
+/// The URLs that flag `name` advertises. Without any, where the listener listens on every address, the default route's
+/// host stands in for `localhost`. For clients etcd does not guess behind a listener set by flag or variable: then they
+/// are asked for.
 fn advertised(settings: &Settings, name: &str, listener: &str) -> Result<Vec<Url>, String> {
     let urls = settings.urls(name);
     if settings.is_set(name) && !urls.is_empty() {

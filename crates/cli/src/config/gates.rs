@@ -87,7 +87,8 @@ fn parse_pair(pair: &str) -> Result<GateChoice, String> {
     gate.map(|gate| GateChoice { name: gate.name, on }).ok_or_else(|| format!("unrecognized feature gate: {name}"))
 }
 
-/// Whether `gate` is on after `choices`: the last choice that names it, else one that names its whole stage, else its default.
+/// Whether `gate` is on after `choices`: the last choice that names it, else one that names its whole stage, else its
+/// default.
 pub fn is_on(gate: &Gate, choices: &[GateChoice]) -> bool {
     let named = |name: &str| choices.iter().rev().find(|choice| choice.name == name).map(|choice| choice.on);
     let stage = match gate.stage {

@@ -1,8 +1,8 @@
-//! What a member is started with, after everything was checked: plain values, no text left to parse, no contradiction left to
-//! find. Made from `flags::Settings` by `Config::from_settings`, handed to `run`.
+//! What a member is started with, after everything was checked: plain values, no text left to parse, no contradiction
+//! left to find. Made from `flags::Settings` by `Config::from_settings`, handed to `run`.
 //!
-//! Invariants: whatever a flag of status `NotYet` says is its default; there is exactly one member; every https URL has a
-//! certificate and a key configured (whether the files are any good is found when they are loaded).
+//! Invariants: whatever a flag of status `NotYet` says is its default; there is exactly one member; every https URL has
+//! a certificate and a key configured (whether the files are any good is found when they are loaded).
 //!
 //! Not here: the shape of node's and api's own configurations. `run` translates, so that a change there stays there.
 
@@ -129,8 +129,8 @@ pub struct Keepalive {
 }
 
 impl Config {
-    /// Checks everything. The warnings are to be logged once logging runs. Errors are one sentence, in etcd's words where it
-    /// has a check like it.
+    /// Checks everything. The warnings are to be logged once logging runs. Errors are one sentence, in etcd's words
+    /// where it has a check like it.
     pub fn from_settings(settings: &Settings) -> Result<(Config, Vec<Warning>), String> {
         let mut warnings = Vec::new();
         check_bounds(settings)?;

@@ -32,8 +32,8 @@ pub fn read(settings: &Settings) -> Result<Space, String> {
     })
 }
 
-/// A number without a unit is hours, or revisions; anything else is a Go duration, of which etcd takes the nanoseconds for
-/// revisions in that mode, and so do we.
+/// A number without a unit is hours, or revisions; anything else is a Go duration, of which etcd takes the nanoseconds
+/// for revisions in that mode, and so do we.
 fn auto_compaction(mode: &str, retention: &str) -> Result<Option<AutoCompaction>, String> {
     let by_revision = match mode {
         "periodic" => false,

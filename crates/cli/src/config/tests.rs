@@ -351,7 +351,8 @@ fn log_options_keep_etcds_rules_and_words() {
     assert_eq!(outputs, [log::Output::Stderr, log::Output::Stdout, log::Output::File("./x.log".into())]);
 }
 
-/// Whatever number is given, the answer is a configuration or a sentence, never a panic; what is accepted is within bounds.
+/// Whatever number is given, the answer is a configuration or a sentence, never a panic; what is accepted is within
+/// bounds.
 #[test]
 fn r87_every_number_at_every_edge() {
     for flag in FLAGS {

@@ -1,6 +1,6 @@
-//! Flags whose feature is missing: their default is fine, anything else is refused, so that nobody believes in protection or
-//! behaviour that is not there. Flags that can have no effect are taken, and who sets them is told; so is, in etcd's words, who
-//! sets those that etcd is about to remove.
+//! Flags whose feature is missing: their default is fine, anything else is refused, so that nobody believes in
+//! protection or behaviour that is not there. Flags that can have no effect are taken, and who sets them is told; so
+//! is, in etcd's words, who sets those that etcd is about to remove.
 
 use crate::flags::{Settings, Status, Value, Warning};
 

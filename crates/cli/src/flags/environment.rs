@@ -1,5 +1,5 @@
-//! `ETCD_*` variables: every flag has one. They fill in what no flag has set; both at once is an error, whatever the values,
-//! because neither could be told to win.
+//! `ETCD_*` variables: every flag has one. They fill in what no flag has set; both at once is an error, whatever the
+//! values, because neither could be told to win.
 
 use super::legacy::{self, Legacy};
 use super::parse::Refusal;

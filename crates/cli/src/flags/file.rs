@@ -1,5 +1,6 @@
-//! The config file: YAML, of which JSON is a part. It is the only source when there is one: flags and environment do not
-//! count. Unknown keys are ignored, and keys match whatever their case. Numbers stay numbers: durations are nanoseconds.
+//! The config file: YAML, of which JSON is a part. It is the only source when there is one: flags and environment do
+//! not count. Unknown keys are ignored, and keys match whatever their case. Numbers stay numbers: durations are
+//! nanoseconds.
 
 use super::legacy::{self, Legacy};
 use super::parse::Refusal;

@@ -1,5 +1,5 @@
-//! Names that etcd no longer knows. Those that 3.6 mapped to new ones still work here, with a warning, so that old manifests
-//! start; the others are refused with the reason next to Go's complaint.
+//! Names that etcd no longer knows. Those that 3.6 mapped to new ones still work here, with a warning, so that old
+//! manifests start; the others are refused with the reason next to Go's complaint.
 
 /// What became of a removed name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,15 +1,17 @@
-//! etcd's flag language: one table says everything about a flag, and parsing, the environment, the config file, the help text
-//! and the reference page are read from it.
+//! etcd's flag language: one table says everything about a flag, and parsing, the environment, the config file, the
+//! help text and the reference page are read from it.
 //!
-//! Why not clap: etcd's flags are Go's. `-name` and `--name` mean the same, a bool takes its value only after `=`, the last of
-//! repeated flags wins, `ETCD_*` variables conflict with flags instead of yielding to them, a config file replaces both, and
-//! the usage text and the exit codes are what scripts match on. Each of these would have to be fought for in clap; the whole
-//! language is a page of code. The level above (`bowline server`, `bowline version`, …) is clap's.
+//! Why not clap: etcd's flags are Go's. `-name` and `--name` mean the same, a bool takes its value only after `=`, the
+//! last of repeated flags wins, `ETCD_*` variables conflict with flags instead of yielding to them, a config file
+//! replaces both, and the usage text and the exit codes are what scripts match on. Each of these would have to be
+//! fought for in clap; the whole language is a page of code. The level above (`bowline server`, `bowline version`, …)
+//! is clap's.
 //!
 //! Invariants:
 //! - A flag is one entry of `table::FLAGS`; nothing else in this crate spells out a flag's default or help text.
 //! - Parsing checks syntax and type only, with etcd's texts. What values mean together is `config`'s matter.
-//! - A flag whose feature is missing is refused by `config`, not by its absence from the table: unknown flags stay errors.
+//! - A flag whose feature is missing is refused by `config`, not by its absence from the table: unknown flags stay
+//!   errors.
 
 pub mod environment;
 pub mod file;

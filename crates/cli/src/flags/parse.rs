@@ -1,8 +1,8 @@
 //! The command line, read as Go's flag package reads it, with the environment or the config file behind it.
 //!
-//! Order of things, which is etcd's: all flags are read first, the last one of a name wins; help beats everything behind it;
-//! then the version; then left-over arguments; then a config file replaces flags and environment altogether; else variables
-//! fill in what no flag has set.
+//! Order of things, which is etcd's: all flags are read first, the last one of a name wins; help beats everything
+//! behind it; then the version; then left-over arguments; then a config file replaces flags and environment altogether;
+//! else variables fill in what no flag has set.
 
 use super::legacy::{self, Legacy};
 use super::value::{Value, parse_bool};

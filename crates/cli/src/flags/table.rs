@@ -1,7 +1,7 @@
 //! The table: every flag of etcd 3.7, in the order in which help prints them.
 //!
-//! Where a bound is ours (etcd takes zero, negative and absurd numbers in places and falls over later), the help text or the
-//! reference page shows it.
+//! Where a bound is ours (etcd takes zero, negative and absurd numbers in places and falls over later), the help text
+//! or the reference page shows it.
 
 use super::{Flag, Kind, Section};
 

@@ -1,5 +1,5 @@
-//! URLs as etcd's flags take them: a scheme and an address, or a scheme and the path of a socket. Nothing of what else a URL
-//! may hold (user, query, fragment) is allowed.
+//! URLs as etcd's flags take them: a scheme and an address, or a scheme and the path of a socket. Nothing of what else
+//! a URL may hold (user, query, fragment) is allowed.
 
 use std::fmt;
 
@@ -106,8 +106,8 @@ fn parse_host_port(text: &str, rest: &str) -> Result<Address, String> {
     Ok(Address::Host { host: host.to_owned(), port })
 }
 
-/// Comma-separated URLs, each once, in ascending order: cluster and member ids are made from them in that order. The empty
-/// text is the empty list.
+/// Comma-separated URLs, each once, in ascending order: cluster and member ids are made from them in that order. The
+/// empty text is the empty list.
 pub fn parse_list(text: &str) -> Result<Vec<Url>, String> {
     if text.is_empty() {
         return Ok(Vec::new());

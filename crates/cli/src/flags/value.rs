@@ -1,5 +1,5 @@
-//! Reading the text of one value as Go does: the same texts are valid, and the complaints are worded alike, because operators
-//! and their scripts know them.
+//! Reading the text of one value as Go does: the same texts are valid, and the complaints are worded alike, because
+//! operators and their scripts know them.
 
 use super::Kind;
 use super::url::{self, Url};

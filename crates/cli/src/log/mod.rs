@@ -1,10 +1,12 @@
-//! Where log records go: one line each, JSON like etcd's (`level`, `ts`, `caller`, `msg`, then the fields), written by one
-//! thread behind a bounded queue.
+//! Where log records go: one line each, JSON like etcd's (`level`, `ts`, `caller`, `msg`, then the fields), written by
+//! one thread behind a bounded queue.
 //!
 //! Invariants:
-//! - Logging never waits for the outputs: when the queue is full, records are dropped, counted, and the count is logged.
+//! - Logging never waits for the outputs: when the queue is full, records are dropped, counted, and the count is
+//!   logged.
 //! - A record is one line, whatever its texts hold, and nothing is coloured.
-//! - A panic in any thread becomes one record, and then the process aborts: a thread that owned state must not just vanish.
+//! - A panic in any thread becomes one record, and then the process aborts: a thread that owned state must not just
+//!   vanish.
 //!
 //! Not here: spans (they are switched off), rotation, the journal.
 

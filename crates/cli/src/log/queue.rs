@@ -1,7 +1,7 @@
 //! The queue between whoever logs and the thread that writes.
 //!
-//! Bounds: so many records and so many bytes; what does not fit is counted. The writer takes what has gathered and writes it
-//! with one call per output, and says how many records are missing before it waits again.
+//! Bounds: so many records and so many bytes; what does not fit is counted. The writer takes what has gathered and
+//! writes it with one call per output, and says how many records are missing before it waits again.
 
 use super::record::{Fields, Level, Record};
 use super::{Format, Sink};
@@ -73,8 +73,8 @@ impl Queue {
         self.load.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until the writer has written what is queued, at most `FLUSH_MAX`. A full queue is not waited for: its writer is
-    /// stuck.
+    /// Waits until the writer has written what is queued, at most `FLUSH_MAX`. A full queue is not waited for: its
+    /// writer is stuck.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
         if self.sender.try_send(Message::Flush(done)).is_ok() {

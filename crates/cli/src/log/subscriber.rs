@@ -1,5 +1,5 @@
-//! From `tracing` events to records. Spans are switched off; events of other people's crates count from warnings up, because
-//! their debug records (one per HTTP/2 frame) would bury ours.
+//! From `tracing` events to records. Spans are switched off; events of other people's crates count from warnings up,
+//! because their debug records (one per HTTP/2 frame) would bury ours.
 
 use super::queue::Queue;
 use super::record::{Fields, Level, Record};

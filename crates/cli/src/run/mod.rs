@@ -1,8 +1,9 @@
 //! Start, wait, stop: the life of a member as the process sees it. The order is written here and nowhere else.
 //!
-//! Start: listeners are bound first, so that a taken port or a bad certificate is found before the data is touched; then the
-//! node; then our name and URLs are made known, which needs a leader; then clients are served; then whoever waits for us is
-//! told. Stop is the reverse: clients first, so that everything that was answered is finished, then the node.
+//! Start: listeners are bound first, so that a taken port or a bad certificate is found before the data is touched;
+//! then the node; then our name and URLs are made known, which needs a leader; then clients are served; then whoever
+//! waits for us is told. Stop is the reverse: clients first, so that everything that was answered is finished, then the
+//! node.
 //!
 //! Not here: what a member does when it fails while running; it calls back, and the process ends at once.
 
@@ -50,8 +51,8 @@ async fn live(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// Until it works: without it nobody could find us. Each try waits for a leader, and gives up after the request timeout.
-/// False if the member stopped meanwhile.
+/// Until it works: without it nobody could find us. Each try waits for a leader, and gives up after the request
+/// timeout. False if the member stopped meanwhile.
 async fn publish(config: &Config, handle: &node::Handle) -> bool {
     let client_urls = translate::texts(&config.cluster.client_urls);
     loop {
@@ -66,7 +67,8 @@ async fn publish(config: &Config, handle: &node::Handle) -> bool {
     true
 }
 
-/// Joining needs members to join, which a single one never has; what the directory holds goes on whatever the flag says.
+/// Joining needs members to join, which a single one never has; what the directory holds goes on whatever the flag
+/// says.
 fn check_can_join(config: &Config) -> Result<(), String> {
     let is_fresh = !config.data_dir.join("member").exists();
     if config.cluster.state == ClusterState::Existing && is_fresh {

@@ -1,5 +1,5 @@
-//! Bugs of etcd and of raft engines that this crate could have, each kept out by a test named after its row in the list of
-//! known bugs.
+//! Bugs of etcd and of raft engines that this crate could have, each kept out by a test named after its row in the list
+//! of known bugs.
 
 use crate::cluster::{Cluster, Member};
 use bytes::Bytes;
@@ -61,8 +61,8 @@ fn r02_a_sole_voter_with_learners_never_commits_before_its_sync() {
     power_cut_everywhere(&[2, 3]);
 }
 
-/// A sole voter raises its term and leads in one step. If its entries travelled before that term was durable, a crash would
-/// let it write other entries under the same term and index, and the learner would keep the wrong ones for ever.
+/// A sole voter raises its term and leads in one step. If its entries travelled before that term was durable, a crash
+/// would let it write other entries under the same term and index, and the learner would keep the wrong ones for ever.
 #[test]
 fn a_learner_hears_of_a_term_only_after_it_is_durable() {
     let mut cluster = Cluster::default();
@@ -105,7 +105,8 @@ fn r26_a_read_answer_of_an_earlier_attempt_or_run_is_not_used() {
     assert_eq!(late.len(), 1, "the leader answered");
     cluster.network.clear();
 
-    // The reader restarts before the answer arrives. Its new run names reads from 1 again, yet this answer is not for it.
+    // The reader restarts before the answer arrives. Its new run names reads from 1 again, yet this answer is not for
+    // it.
     cluster.config.get_mut(&2).expect("started").seed = 8;
     cluster.crash(2);
     cluster.member(1).consensus.tick();

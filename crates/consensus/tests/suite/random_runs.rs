@@ -1,5 +1,5 @@
-//! Random interleavings of proposals, elections, lost and reordered messages, and crashes, by seed. After every step no two
-//! members have applied different entries, and what was applied is durable there.
+//! Random interleavings of proposals, elections, lost and reordered messages, and crashes, by seed. After every step no
+//! two members have applied different entries, and what was applied is durable there.
 
 use crate::cluster::Cluster;
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! Runs `testscripts/*.txt`: commands to a few members, and what they did. Messages and writes move only when a script says
-//! so, which makes every interleaving writable.
+//! Runs `testscripts/*.txt`: commands to a few members, and what they did. Messages and writes move only when a script
+//! says so, which makes every interleaving writable.
 
 use crate::cluster::Cluster;
 

@@ -1,4 +1,5 @@
-//! Who answers a webhook: it grades a finding and never clears it, because pods that run now are not pods that answer at a boot.
+//! Who answers a webhook: it grades a finding and never clears it, because pods that run now are not pods that answer
+//! at a boot.
 
 use super::facts::BootFacts;
 use admission::{Call, Cluster, Labels, Webhook};

@@ -1,4 +1,5 @@
-//! What the boot of a control plane depends on, as plain facts: they can be written to a file, and judged again from it.
+//! What the boot of a control plane depends on, as plain facts: they can be written to a file, and judged again from
+//! it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Will the control plane boot, and will the cluster heal after it? Admission's verdicts on what is stored, as findings.
+//! Will the control plane boot, and will the cluster heal after it? Admission's verdicts on what is stored, as
+//! findings.
 
 mod backend;
 mod collect;

@@ -1,8 +1,8 @@
 //! The data directory of a Bowline member that is stopped.
 //!
-//! It is opened by the code that a member starts with, on a disk whose writes stay in memory; then the log is applied as far as
-//! the member would. So what was acknowledged is there, and not a byte of the directory changes. A member that runs has the
-//! lock, and is not disturbed.
+//! It is opened by the code that a member starts with, on a disk whose writes stay in memory; then the log is applied
+//! as far as the member would. So what was acknowledged is there, and not a byte of the directory changes. A member
+//! that runs has the lock, and is not disturbed.
 
 use super::{
     AlarmKind, Entry, Lease, Member, Result, Source, SourceError, SourceInfo, SourceKind, Status, Version, Visit,
@@ -39,7 +39,8 @@ pub struct DataDirectory {
     blind: Vec<String>,
 }
 
-/// Opens the directory as its member would, and applies what its log has. Memory holds the key index and what the log adds.
+/// Opens the directory as its member would, and applies what its log has. Memory holds the key index and what the log
+/// adds.
 pub fn open_data_directory(path: &Path) -> Result<DataDirectory> {
     let failed = |error: &dyn Display| SourceError(format!("open data directory {}: {error}", path.display()));
     if !path.join("member/identity").is_file() {

@@ -1,7 +1,8 @@
 //! Where the doctor looks: each source shows the same entries, so that the same rules find the same things.
 //!
-//! A source only reads. What a kind of source cannot see it says, instead of showing nothing: a server does not tell its
-//! history, a folder of manifests has no members. Changes go through a client to a server that runs, never through here.
+//! A source only reads. What a kind of source cannot see it says, instead of showing nothing: a server does not tell
+//! its history, a folder of manifests has no members. Changes go through a client to a server that runs, never through
+//! here.
 
 mod data_directory;
 mod live;
@@ -85,8 +86,8 @@ pub enum AlarmKind {
     Corrupt,
 }
 
-/// One member as it describes itself, or as its files do: then the numbers are those of the files, and nobody leads. What an
-/// old server does not tell is absent.
+/// One member as it describes itself, or as its files do: then the numbers are those of the files, and nobody leads.
+/// What an old server does not tell is absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     pub id: u64,
@@ -145,10 +146,12 @@ pub trait Source {
     /// The newest version of every key that begins with `prefix`, in ascending order of keys.
     fn range(&mut self, prefix: &[u8], visit: Visit<'_, Entry>) -> Result<()>;
 
-    /// The same without values and leases, if that is cheaper here. A server that is asked for keys only tells no leases.
+    /// The same without values and leases, if that is cheaper here. A server that is asked for keys only tells no
+    /// leases.
     fn keys(&mut self, prefix: &[u8], visit: Visit<'_, Entry>) -> Result<()>;
 
-    /// Every version that is kept, in no order that matters. False: this source cannot see history, and nothing was visited.
+    /// Every version that is kept, in no order that matters. False: this source cannot see history, and nothing was
+    /// visited.
     fn history(&mut self, visit: Visit<'_, Version>) -> Result<bool>;
 
     fn leases(&mut self, visit: Visit<'_, Lease>) -> Result<()>;

@@ -1,7 +1,7 @@
 //! A file in etcd's format: a snapshot, or the database of a member that is stopped.
 //!
-//! Etcd orders its file by revision, so opening reads it once and remembers where the newest change of each key lies; values
-//! are read where they are. A file whose hash does not match, or that a running etcd holds, is refused.
+//! Etcd orders its file by revision, so opening reads it once and remembers where the newest change of each key lies;
+//! values are read where they are. A file whose hash does not match, or that a running etcd holds, is refused.
 
 use super::{
     AlarmKind, Entry, Lease, Member, Result, Source, SourceError, SourceInfo, SourceKind, Status, Version, Visit,

@@ -1,4 +1,5 @@
-//! What fills a store, as plain facts. Bounded: by the number of resources, and of namespaces and owners that are named.
+//! What fills a store, as plain facts. Bounded: by the number of resources, and of namespaces and owners that are
+//! named.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
-//! Digging a store out: deleting what its owners make again, in paced batches, and etcd's own sequence of compaction, defragmentation
-//! and disarming.
+//! Digging a store out: deleting what its owners make again, in paced batches, and etcd's own sequence of compaction,
+//! defragmentation and disarming.
 //!
-//! Only what a class names is ever deleted, and each key only if it is still where it was seen. Deletions, and transactions of
-//! nothing else, are served by etcd and by Bowline while NOSPACE is up.
+//! Only what a class names is ever deleted, and each key only if it is still where it was seen. Deletions, and
+//! transactions of nothing else, are served by etcd and by Bowline while NOSPACE is up.
 
 use crate::source::{AlarmKind, Live, Member, Source};
 use bytes::Bytes;
@@ -141,10 +141,11 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(60);
 /// What members with the same data may differ by, beside half of it: their pages are filled differently.
 const IN_USE_SLACK_BYTES: i64 = 1 << 20;
 
-/// What gives etcd's space back: compaction, defragmentation of each member, the leader last, and disarming. `say` is told
-/// each step before it is done; without `yes` none is.
+/// What gives etcd's space back: compaction, defragmentation of each member, the leader last, and disarming. `say` is
+/// told each step before it is done; without `yes` none is.
 ///
-/// Fails: if a member cannot be reached, if the alarm CORRUPT is up, and with the first step that does; then the rest is not done.
+/// Fails: if a member cannot be reached, if the alarm CORRUPT is up, and with the first step that does; then the rest
+/// is not done.
 pub fn sequence(source: &mut Live, yes: bool, say: &mut dyn FnMut(&str)) -> Result<(), String> {
     let status = source.status().map_err(|error| error.to_string())?;
     if let Some(member) = status.members.iter().find(|member| member.unreachable.is_some()) {
@@ -201,8 +202,9 @@ async fn disarm(client: &Client) -> Result<(), String> {
     Ok(())
 }
 
-/// The compaction was waited for at the endpoint of `client` only; a member that is defragmented before its own one keeps what that
-/// would have freed. Pages in use tell, because nothing else does; who is late after a minute is defragmented all the same.
+/// The compaction was waited for at the endpoint of `client` only; a member that is defragmented before its own one
+/// keeps what that would have freed. Pages in use tell, because nothing else does; who is late after a minute is
+/// defragmented all the same.
 async fn wait_for_compaction(client: &Client, member: &Member) -> Result<(), String> {
     let done = client.status().await.map_err(|error| error.to_string())?.db_size_in_use;
     let enough = done.saturating_add(done / 2).saturating_add(IN_USE_SLACK_BYTES);

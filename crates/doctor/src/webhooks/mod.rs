@@ -1,6 +1,8 @@
-//! Webhook configurations by their names: which key is meant, what they are, and what each request of a boot meets in them.
+//! Webhook configurations by their names: which key is meant, what they are, and what each request of a boot meets in
+//! them.
 //!
-//! A validating and a mutating configuration may have the same name; where the name does not say which is meant, nothing is done.
+//! A validating and a mutating configuration may have the same name; where the name does not say which is meant,
+//! nothing is done.
 
 mod plan;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The change that frees a control plane from a configuration, made of the bytes that were found; nothing is sent from here.
+//! The change that frees a control plane from a configuration, made of the bytes that were found; nothing is sent from
+//! here.
 
 use super::{Found, Target};
 use crate::boot::{NEWEST_MINOR, Releases};
@@ -113,8 +114,8 @@ impl Cluster for OnlyNames {
     }
 }
 
-/// The condition that `patch` adds. Written or not now, a request that would be blocked is kept out: another boot may make it, also
-/// that of a later release, for which the patch will still be there.
+/// The condition that `patch` adds. Written or not now, a request that would be blocked is kept out: another boot may
+/// make it, also that of a later release, for which the patch will still be there.
 fn expression(found: &Found, target: &Target, patch: Patch, releases: Releases) -> Result<String, String> {
     if patch == Patch::ApiServer {
         return Ok(NOT_THE_API_SERVER.to_owned());

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 const RELEASES: Releases = Releases { from: Some(32), to: 34 };
 
-/// A configuration in protobuf, as kube-apiserver writes it: one webhook on everything, failing closed. `unknown` are fields of a
-/// later release.
+/// A configuration in protobuf, as kube-apiserver writes it: one webhook on everything, failing closed. `unknown` are
+/// fields of a later release.
 fn protobuf(kind: &str, name: &str, webhook: &str, unknown: &[u8]) -> Vec<u8> {
     let field = |number: u8, bytes: &[u8]| {
         let mut out = vec![number << 3 | 2];

@@ -1,8 +1,8 @@
-//! Changes to webhook configurations as they lie in the store. Only the field that is changed gets other bytes, and the lengths
-//! around it: fields that nobody here knows stay, in their order and their spelling.
+//! Changes to webhook configurations as they lie in the store. Only the field that is changed gets other bytes, and the
+//! lengths around it: fields that nobody here knows stay, in their order and their spelling.
 //!
-//! A change that is there already changes nothing. What cannot be changed is refused by name: an encrypted value, an object of another
-//! kind, a webhook that does not exist.
+//! A change that is there already changes nothing. What cannot be changed is refused by name: an encrypted value, an
+//! object of another kind, a webhook that does not exist.
 
 mod cbor;
 mod json;

@@ -1,4 +1,5 @@
-//! The change on the wire: the webhook's message is written anew from its fields, each with its own bytes, and so is what holds it.
+//! The change on the wire: the webhook's message is written anew from its fields, each with its own bytes, and so is
+//! what holds it.
 
 use super::{Change, EditError};
 use crate::value::Envelope;

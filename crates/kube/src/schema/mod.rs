@@ -1,5 +1,5 @@
-//! Field numbers of the messages that we show, as data: from Kubernetes' `generated.proto` files, and when a field is shown from the
-//! `json` tags of its Go types.
+//! Field numbers of the messages that we show, as data: from Kubernetes' `generated.proto` files, and when a field is
+//! shown from the `json` tags of its Go types.
 
 mod tables;
 

@@ -1,10 +1,10 @@
 //! Cleaning: copying live records out of segments that are mostly garbage, on any thread.
 //!
-//! A record's payload names its key and revision, so that an image of the key index says whether it is still live. Copies go into
-//! a cold segment of their own; what was cold stays together.
+//! A record's payload names its key and revision, so that an image of the key index says whether it is still live.
+//! Copies go into a cold segment of their own; what was cold stays together.
 //!
-//! Invariant: a job changes nothing until `Mvcc::finish_clean` takes its copies in. A segment in which a record is damaged keeps
-//! what is behind it, and its space.
+//! Invariant: a job changes nothing until `Mvcc::finish_clean` takes its copies in. A segment in which a record is
+//! damaged keeps what is behind it, and its space.
 //! Not here: which segments are cleaned and when (`reclaim`), and how the key index follows (`relocation`).
 
 use super::limits::{COPY_RECORDS_MAX, COPY_STEP_BYTES};
@@ -40,8 +40,8 @@ impl CleanJob {
         CleanJob { segments, index, writer, bytes_max, moves: Vec::new(), damaged: Vec::new() }
     }
 
-    /// Goes over about a megabyte; false when all is done. After a fault the job is to be dropped; one that is a lack of space
-    /// may be gone when another is begun.
+    /// Goes over about a megabyte; false when all is done. After a fault the job is to be dropped; one that is a lack
+    /// of space may be gone when another is begun.
     pub fn step(&mut self) -> Result<bool> {
         let mut left = COPY_STEP_BYTES;
         while left > 0 {

@@ -6,21 +6,23 @@
 //!   share of retained         1                1.2              1.25            1.3
 //!   and                                        24 MiB           40 MiB          64 MiB
 //! ```
-//! The bound (P4): at every moment the files are at most 1.3 times the retained bytes and 64 MiB. Writers stop at `WAIT`. Three
-//! things still move files and mark against each other, and the asserts below add up what each may take:
+//! The bound (P4): at every moment the files are at most 1.3 times the retained bytes and 64 MiB. Writers stop at
+//! `WAIT`. Three things still move files and mark against each other, and the asserts below add up what each may take:
 //!
-//! - *A compaction settles at once.* The retained bytes fall by `SETTLED_AT_ONCE_BYTES_MAX` at most, and `WAIT` by a quarter more than
-//!   that; the files fall later. What a compaction drops beyond it goes on counting until the files have followed (`settle`).
+//! - *A compaction settles at once.* The retained bytes fall by `SETTLED_AT_ONCE_BYTES_MAX` at most, and `WAIT` by a
+//!   quarter more than that; the files fall later. What a compaction drops beyond it goes on counting until the files
+//!   have followed (`settle`).
 //! - *A job copies.* The copies come before what they empty goes: `COPY_BYTES_MAX` beyond `WAIT`, more only below it.
-//! - *Nothing gives space back.* Then waiting would not help, and writers get `WRITE_WINDOW_BYTES_MIN` at a time. A job or a
-//!   compaction under way takes the window away.
+//! - *Nothing gives space back.* Then waiting would not help, and writers get `WRITE_WINDOW_BYTES_MIN` at a time. A job
+//!   or a compaction under way takes the window away.
 //!
-//! What the asserts do not show: a compaction that settles at once while a job copies takes both, which fits between `WAIT` and
-//! `BOUND` only from `BOTH_FIT_RETAINED_BYTES` on, because the shares differ by a twentieth. Index runs are written in the same
-//! twentieth. Proposals that are too small to be kept waiting (`node`) are not counted at all. The workloads of
-//! `docs/performance.md` measure these.
+//! What the asserts do not show: a compaction that settles at once while a job copies takes both, which fits between
+//! `WAIT` and `BOUND` only from `BOTH_FIT_RETAINED_BYTES` on, because the shares differ by a twentieth. Index runs are
+//! written in the same twentieth. Proposals that are too small to be kept waiting (`node`) are not counted at all. The
+//! workloads of `docs/performance.md` measure these.
 //!
-//! Tests of this crate run with segments of some kilobytes and the smaller constants that go with them; the asserts hold for both.
+//! Tests of this crate run with segments of some kilobytes and the smaller constants that go with them; the asserts
+//! hold for both.
 
 use store::{ALLOCATE_BYTES, RECORD_OVERHEAD_BYTES, RESERVE_BYTES, SEGMENT_BYTES_MIN};
 
@@ -67,17 +69,19 @@ pub(crate) const WAIT: Watermark = Watermark { numerator: 1, denominator: 4, byt
 /// The promise: files are never longer.
 pub(crate) const BOUND: Watermark = Watermark { numerator: 3, denominator: 10, bytes: 64 * MIB };
 
-/// Bytes that writers may write when the files are at `WAIT` or above and nothing is under way that gives space back: a store
-/// that has nothing to give must not stop.
+/// Bytes that writers may write when the files are at `WAIT` or above and nothing is under way that gives space back: a
+/// store that has nothing to give must not stop.
 pub const WRITE_WINDOW_BYTES_MIN: u64 = 8 * MIB;
 
-/// Bytes dropped by compactions that stop counting at once, in sum; more goes on counting until the files have followed.
+/// Bytes dropped by compactions that stop counting at once, in sum; more goes on counting until the files have
+/// followed.
 pub(crate) const SETTLED_AT_ONCE_BYTES_MAX: u64 = 16 * MIB;
 
 /// Bytes that are worth a log entry to settle, unless nothing remains to be settled after it.
 pub(crate) const SETTLE_BYTES_MIN: u64 = 4 * MIB;
 
-/// Bytes copied by one job, unless there is much to give back and the copies end below `WAIT`; on a full disk half of the reserve.
+/// Bytes copied by one job, unless there is much to give back and the copies end below `WAIT`; on a full disk half of
+/// the reserve.
 pub(crate) const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 * MIB };
 
 /// Records copied by one job: bounds the memory that their list takes.
@@ -92,11 +96,12 @@ pub(crate) const GARBAGE_BYTES_MIN: u64 = if cfg!(test) { 512 } else { 2 * MIB }
 /// A segment is worth cleaning if one byte in so many is garbage.
 pub(crate) const GARBAGE_SHARE_DIVISOR: u64 = 12;
 
-/// Index runs are folded into a full one when they are longer than two full ones and so many bytes; above `TARGET`, than one and a
-/// quarter and a quarter of this.
+/// Index runs are folded into a full one when they are longer than two full ones and so many bytes; above `TARGET`,
+/// than one and a quarter and a quarter of this.
 pub(crate) const DELTA_BYTES_MIN: u64 = 4 * MIB;
 
-/// From so many retained bytes on, a compaction that settles at once and a job's copies fit between `WAIT` and `BOUND` together.
+/// From so many retained bytes on, a compaction that settles at once and a job's copies fit between `WAIT` and `BOUND`
+/// together.
 const BOTH_FIT_RETAINED_BYTES: u64 = 240 * MIB;
 
 // The marks are in order: cleaning begins before writers wait, and writers wait before the bound.
@@ -104,7 +109,8 @@ const _: () = assert!(TARGET.is_below(WAIT) && WAIT.is_below(BOUND));
 // The bound is P4's.
 const _: () = assert!(BOUND.numerator * 10 == BOUND.denominator * 3 && BOUND.bytes == 64 * MIB);
 
-// Files at `WAIT` stay within the bound when a compaction settles at once, and so does what a window lets through beside it.
+// Files at `WAIT` stay within the bound when a compaction settles at once, and so does what a window lets through
+// beside it.
 const _: () = assert!(WAIT.bytes + WAIT.falls_by(SETTLED_AT_ONCE_BYTES_MAX) <= BOUND.bytes);
 const _: () = assert!(WAIT.bytes + SETTLED_AT_ONCE_BYTES_MAX + WRITE_WINDOW_BYTES_MIN <= BOUND.bytes);
 // They stay within it while a job copies, and the window that was open when it began is used up.
@@ -119,8 +125,8 @@ const _: () = assert!(
 const _: () = assert!(
     GARBAGE_SHARE_DIVISOR * TARGET.denominator < (GARBAGE_SHARE_DIVISOR - 1) * (TARGET.denominator + TARGET.numerator)
 );
-// A store without garbage has nothing to do: the reserve, the segment that is appended to, what is allocated ahead of it and the
-// deltas of a small index are below the target. (Tests of this crate open the store with other options.)
+// A store without garbage has nothing to do: the reserve, the segment that is appended to, what is allocated ahead of
+// it and the deltas of a small index are below the target. (Tests of this crate open the store with other options.)
 const _: () =
     assert!(cfg!(test) || RESERVE_BYTES + SEGMENT_BYTES_MIN + ALLOCATE_BYTES + DELTA_BYTES_MIN < TARGET.bytes);
 // Cleaning begins before writers wait by more than one job takes, so that writers seldom wait at all.

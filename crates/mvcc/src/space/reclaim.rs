@@ -1,12 +1,14 @@
 //! Which segments are cleaned and when: keeps the store's files within a factor of the retained bytes and a constant.
 //!
 //! ```text
-//! garbage is made ─▶ begin_clean: live records of the worst segments are copied ─▶ relocation_step: the key index follows
+//! garbage is made ─▶ begin_clean: live records of the worst segments are copied
+//!                 ─▶ relocation_step: the key index follows
 //!                 ─▶ wants_checkpoint: once it is durable, the segments without a live record go
 //! ```
-//! Nothing happens below the target. Above it segments are cleaned, those with the most garbage first, until what remains when
-//! the empty ones are gone is below it; the distance from the target to the bound is what copies, new garbage and runs may
-//! take while that is under way (`limits`). On a full disk the target is the retained bytes themselves.
+//! Nothing happens below the target. Above it segments are cleaned, those with the most garbage first, until what
+//! remains when the empty ones are gone is below it; the distance from the target to the bound is what copies, new
+//! garbage and runs may take while that is under way (`limits`). On a full disk the target is the retained bytes
+//! themselves.
 
 use super::clean::{CleanJob, Cleaned};
 use super::limits::{COPY_BYTES_MAX, GARBAGE_BYTES_MIN, GARBAGE_SHARE_DIVISOR, TARGET, WAIT};
@@ -76,8 +78,8 @@ impl Mvcc {
         garbage
     }
 
-    /// A job that empties segments, if some must be and none is under way; the rest is the job's, on another thread. It is to
-    /// be answered with `finish_clean` or `abandon_clean`. O(1) below the target.
+    /// A job that empties segments, if some must be and none is under way; the rest is the job's, on another thread. It
+    /// is to be answered with `finish_clean` or `abandon_clean`. O(1) below the target.
     pub fn begin_clean(&mut self) -> Result<Option<CleanJob>> {
         // What a compaction dropped and its steps did not take out yet would be copied for nothing.
         if self.reclaim.is_busy() || self.has_compaction_to_do() || !self.is_over_target() {
@@ -86,8 +88,9 @@ impl Mvcc {
         let mut garbage = self.garbage();
         let remaining = self.physical_bytes().saturating_sub(garbage.empty_bytes);
         let excess = remaining.saturating_sub(self.target_bytes());
-        // Where much is to be given back, much at a time: each time costs a checkpoint. But copies come before what they empty
-        // goes, and more than `COPY_BYTES_MAX` must end below where writers wait. What is unsettled has files still.
+        // Where much is to be given back, much at a time: each time costs a checkpoint. But copies come before what
+        // they empty goes, and more than `COPY_BYTES_MAX` must end below where writers wait. What is unsettled has
+        // files still.
         let below_wait = WAIT.file_bytes(self.retained_bytes()).saturating_sub(self.physical_bytes());
         let at_a_time = COPY_BYTES_MAX.max(below_wait.min(excess / 4));
         if excess == 0 || garbage.empty_bytes >= at_a_time.max(self.retained / 20) {
@@ -146,8 +149,8 @@ impl Mvcc {
         self.reclaim.cleaning = false;
     }
 
-    /// Makes the key index follow up to `budget` of the copied records; to be called between batches until it answers false.
-    /// A hundred take less than half a millisecond.
+    /// Makes the key index follow up to `budget` of the copied records; to be called between batches until it answers
+    /// false. A hundred take less than half a millisecond.
     pub fn relocation_step(&mut self, budget: usize) -> bool {
         let Mvcc { reclaim, store, index, checkpoints, packed, .. } = self;
         let count = budget.min(reclaim.moves.len());

@@ -1,7 +1,7 @@
 //! Relocation: the key index follows copied records to where they lie now.
 //!
-//! A version's location is exchanged only if it is still the old one. So a copy of what was dropped meanwhile is garbage, and
-//! nothing that anybody can read changes, and no number that members compare.
+//! A version's location is exchanged only if it is still the old one. So a copy of what was dropped meanwhile is
+//! garbage, and nothing that anybody can read changes, and no number that members compare.
 
 use crate::entry::{Entry, pack_entry};
 use crate::history::History;

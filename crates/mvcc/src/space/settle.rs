@@ -6,12 +6,14 @@
 //! can be read      └──────────────────────────────────────────────   readers, accounts and budgets see it at once
 //! files      ─────────────╲________╲________╲_____________________
 //! ```
-//! A reader may not see a dropped version any more, but its bytes are on the disk until copies, a checkpoint and the removal of
-//! segments are done: a second for a gigabyte. If the quota gave those bytes away at once, they could be written again before the
-//! files are gone, and the disk would hold both. So what is more than `SETTLED_AT_ONCE_BYTES_MAX` goes on counting, until the
-//! leader, whose files have followed, says in the log how much is left.
+//! A reader may not see a dropped version any more, but its bytes are on the disk until copies, a checkpoint and the
+//! removal of segments are done: a second for a gigabyte. If the quota gave those bytes away at once, they could be
+//! written again before the files are gone, and the disk would hold both. So what is more than
+//! `SETTLED_AT_ONCE_BYTES_MAX` goes on counting, until the leader, whose files have followed, says in the log how much
+//! is left.
 //!
-//! Invariant: replicated. The bytes follow from compactions and `SpaceSettle` alone, never from this member's own files.
+//! Invariant: replicated. The bytes follow from compactions and `SpaceSettle` alone, never from this member's own
+//! files.
 
 use super::limits::{SETTLE_BYTES_MIN, SETTLED_AT_ONCE_BYTES_MAX, WAIT};
 use crate::owner::Mvcc;
@@ -51,8 +53,8 @@ impl Mvcc {
         }
     }
 
-    /// What this member's files allow to be settled, if it is worth a log entry: after it they are no longer than where writers
-    /// wait. O(1). Without anything under way that `gives_back` space all is settled: waiting would not help.
+    /// What this member's files allow to be settled, if it is worth a log entry: after it they are no longer than where
+    /// writers wait. O(1). Without anything under way that `gives_back` space all is settled: waiting would not help.
     pub fn settleable(&self, gives_back: bool) -> Option<SpaceSettle> {
         let unsettled = self.unsettled.bytes();
         let counted = if gives_back { WAIT.retained_bytes_min(self.physical_bytes()) } else { 0 };

@@ -55,8 +55,8 @@ impl Background {
     }
 }
 
-/// A defragmentation while a snapshot was applied left a process that wrote to files no longer there. Every interleaving of a
-/// checkpoint with a reclaim, with writes, compactions and a reader of an old view between.
+/// A defragmentation while a snapshot was applied left a process that wrote to files no longer there. Every
+/// interleaving of a checkpoint with a reclaim, with writes, compactions and a reader of an old view between.
 #[test]
 fn r05_what_rewrites_files_may_be_interleaved() {
     let mut reclaimed = 0;
@@ -103,7 +103,8 @@ fn all_pairs(view: &View) -> Vec<KeyValue> {
     pairs(view, &all.items)
 }
 
-/// A member that dropped the reads of a transaction because nobody waited for their answers ended up with another state.
+/// A member that dropped the reads of a transaction because nobody waited for their answers ended up with another
+/// state.
 #[test]
 fn r23_reads_in_a_transaction_change_nothing() {
     let (mut with, mut without) = (new(), new());
@@ -126,8 +127,8 @@ fn r23_reads_in_a_transaction_change_nothing() {
     assert_eq!(with.retained_bytes(), without.retained_bytes());
 }
 
-/// A part of a transaction was applied before its error. Here only the machine can fail, and a put that finds no space leaves
-/// nothing behind, so that it may be tried again.
+/// A part of a transaction was applied before its error. Here only the machine can fail, and a put that finds no space
+/// leaves nothing behind, so that it may be tried again.
 #[test]
 fn r24_a_put_without_space_changes_nothing() {
     let disk = SimDisk::new();
@@ -242,7 +243,8 @@ fn r29_every_lease_id_survives() {
     }
 }
 
-/// Hashes differed after an interrupted compaction, or when the compacted revision was that of a deletion: false alarms.
+/// Hashes differed after an interrupted compaction, or when the compacted revision was that of a deletion: false
+/// alarms.
 #[test]
 fn r31_hashes_do_not_depend_on_how_far_a_compaction_got() {
     for history in small_histories(4) {

@@ -1,5 +1,5 @@
-//! Random histories against the plain model: transactions, deletions, re-creations, compactions cut into steps, historical reads
-//! and counts, events, hashes, checkpoints and restarts.
+//! Random histories against the plain model: transactions, deletions, re-creations, compactions cut into steps,
+//! historical reads and counts, events, hashes, checkpoints and restarts.
 
 use super::plain::{Changed, Model};
 use super::*;
@@ -86,8 +86,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A key is put at most once per transaction and not after it was deleted, which is as much as etcd lets through (it may be
-/// deleted after it was put, by transactions inside of the transaction).
+/// A key is put at most once per transaction and not after it was deleted, which is as much as etcd lets through (it
+/// may be deleted after it was put, by transactions inside of the transaction).
 fn as_etcd_demands(model: &Model, writes: &[Write]) -> bool {
     let mut seen: Vec<Bytes> = Vec::new();
     writes.iter().all(|write| match write {

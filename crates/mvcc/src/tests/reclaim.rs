@@ -1,5 +1,5 @@
-//! Reclaim: the bound on the files holds under the worst churn and after everything was deleted; a crash or a full disk in the
-//! middle loses nothing.
+//! Reclaim: the bound on the files holds under the worst churn and after everything was deleted; a crash or a full disk
+//! in the middle loses nothing.
 
 use super::*;
 use simdisk::Random;
@@ -132,7 +132,8 @@ fn live(mvcc: &mut Mvcc) -> BTreeMap<String, String> {
     view.live(&all).map(pair).collect()
 }
 
-/// Overwrites, deletions and compactions with reclaim as it comes, until the disk fails; a lack of space is left to `full`.
+/// Overwrites, deletions and compactions with reclaim as it comes, until the disk fails; a lack of space is left to
+/// `full`.
 fn churn(
     mvcc: &mut Mvcc,
     memory: &mut Memory,
@@ -201,7 +202,8 @@ fn try_open(disk: &SimDisk) -> crate::Result<Mvcc> {
     Mvcc::open(store, checkpoint.map(|checkpoint| (checkpoint.meta, checkpoint.runs)))
 }
 
-/// Opens what a crash left, and checks that it is exactly a checkpoint that may be there; answers it, and what is true of it.
+/// Opens what a crash left, and checks that it is exactly a checkpoint that may be there; answers it, and what is true
+/// of it.
 fn check_remains(disk: &SimDisk, mut memory: Memory) -> (Mvcc, Memory) {
     let mut mvcc = open(disk);
     let found = mvcc.current_revision().0;

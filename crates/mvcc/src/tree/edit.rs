@@ -1,6 +1,7 @@
 //! Changes of a tree: one entry, or a leaf at a time.
 //!
-//! Each copies the nodes from the root to the leaf that others still see; nodes that only this tree sees are changed in place.
+//! Each copies the nodes from the root to the leaf that others still see; nodes that only this tree sees are changed in
+//! place.
 
 use super::packed::{Key, Packed, separator};
 use super::{Child, INNER_CHILDREN_MAX, Inner, LEAF_BYTES_MAX, LEAF_KEYS_MAX, Node, Summary, Tree};
@@ -31,8 +32,8 @@ struct Upserted<R, S> {
 type Split<S> = Option<(Vec<u8>, Child<S>)>;
 
 impl<S: Summary> Tree<S> {
-    /// Puts or replaces the value of `key`. `edit` sees the value there was and appends the new one to `out`, which arrives
-    /// empty; if it fails, nothing changes.
+    /// Puts or replaces the value of `key`. `edit` sees the value there was and appends the new one to `out`, which
+    /// arrives empty; if it fails, nothing changes.
     pub fn upsert<R, E>(
         &mut self,
         key: &[u8],
@@ -84,8 +85,8 @@ impl<S: Summary> Tree<S> {
         }
     }
 
-    /// Rewrites the first leaf at or behind the one of `from` that `wanted` says yes to: `edit` is asked about each entry of it
-    /// in order. Answers the key to go on from and the number of entries seen; `None` if no leaf is left.
+    /// Rewrites the first leaf at or behind the one of `from` that `wanted` says yes to: `edit` is asked about each
+    /// entry of it in order. Answers the key to go on from and the number of entries seen; `None` if no leaf is left.
     ///
     /// A leaf in which nothing changed is left as it is, except that its summary becomes exact.
     pub(crate) fn rewrite_leaf(

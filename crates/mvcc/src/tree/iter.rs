@@ -49,8 +49,8 @@ impl<'a, S: Summary> Iter<'a, S> {
         }
     }
 
-    /// The next entry, looking only into subtrees that `wanted` says yes to. The leaf that the walk began in is always looked
-    /// into, so the caller checks the entry itself too.
+    /// The next entry, looking only into subtrees that `wanted` says yes to. The leaf that the walk began in is always
+    /// looked into, so the caller checks the entry itself too.
     pub(crate) fn next_wanted(&mut self, wanted: impl Fn(&S) -> bool) -> Option<(Key<'a>, &'a [u8])> {
         loop {
             let leaf = self.leaf?;

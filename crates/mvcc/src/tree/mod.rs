@@ -8,18 +8,19 @@
 //!        Leaf       Leaf: keys and values (packed)
 //! ```
 //! Invariants:
-//! - Keys strictly ascend in a leaf and from leaf to leaf; child i holds the keys from separator i (inclusive) up to separator
-//!   i + 1 (exclusive). All leaves lie equally deep and none is empty.
-//! - A node that a clone of the tree can see is never changed: an edit copies the path to it (nodes are shared by `Arc`). So a
-//!   clone is O(1) and a view that lasts as long as somebody holds it.
-//! - A child's summary bounds all entries below it (see `Summary`), so that counts are O(log n) and walks skip subtrees that
-//!   cannot hold what they look for.
+//! - Keys strictly ascend in a leaf and from leaf to leaf; child i holds the keys from separator i (inclusive) up to
+//!   separator i + 1 (exclusive). All leaves lie equally deep and none is empty.
+//! - A node that a clone of the tree can see is never changed: an edit copies the path to it (nodes are shared by
+//!   `Arc`). So a clone is O(1) and a view that lasts as long as somebody holds it.
+//! - A child's summary bounds all entries below it (see `Summary`), so that counts are O(log n) and walks skip subtrees
+//!   that cannot hold what they look for.
 //!
-//! Sizes: inner nodes are narrow (16), because copying one touches a reference count in each child; leaves are wider (32), because
-//! copying one is a block copy. Wider leaves share no more of their keys' prefixes and waste more in the allocator's size classes.
+//! Sizes: inner nodes are narrow (16), because copying one touches a reference count in each child; leaves are wider
+//! (32), because copying one is a block copy. Wider leaves share no more of their keys' prefixes and waste more in the
+//! allocator's size classes.
 //!
-//! Deliberately not here: what the values mean (`entry`), rebalancing of nodes that are merely sparse (they are joined with a
-//! neighbour when both fit into one), any lock, any I/O.
+//! Deliberately not here: what the values mean (`entry`), rebalancing of nodes that are merely sparse (they are joined
+//! with a neighbour when both fit into one), any lock, any I/O.
 
 mod edit;
 mod iter;
@@ -49,8 +50,8 @@ const _: () = assert!(LEAF_KEYS_MAX >= 2 && INNER_CHILDREN_MAX >= 4, "a node tha
 
 /// What a tree knows about all entries of a subtree without looking at them.
 ///
-/// Counts are exact. Bounds (a largest or smallest of something) may be wider than the entries after some were replaced or
-/// removed, never narrower; rewriting a leaf makes its bounds exact again.
+/// Counts are exact. Bounds (a largest or smallest of something) may be wider than the entries after some were replaced
+/// or removed, never narrower; rewriting a leaf makes its bounds exact again.
 pub trait Summary: Copy + Default + Debug + PartialEq {
     /// Of one entry, by its value.
     fn of(value: &[u8]) -> Self;
@@ -133,8 +134,9 @@ impl<S: Summary> Tree<S> {
         self.range(&[], Bound::Unbounded)
     }
 
-    /// Goes over the entries from `start` (inclusive) to `end` in order, a whole subtree at a time where that lies in the range
-    /// and `whole` takes it by its summary (answers true), else entry by entry. O(log n) if `whole` takes everything.
+    /// Goes over the entries from `start` (inclusive) to `end` in order, a whole subtree at a time where that lies in
+    /// the range and `whole` takes it by its summary (answers true), else entry by entry. O(log n) if `whole` takes
+    /// everything.
     pub fn fold(&self, start: &[u8], end: Bound<&[u8]>, fold: &mut impl Fold<S>) {
         if let Some(root) = &self.root {
             fold_child(root, Some(start).filter(|start| !start.is_empty()), end, fold);

@@ -1,13 +1,16 @@
-//! Sorted keys with values in one allocation: the content of a leaf, and (with empty values) the separators of an inner node.
+//! Sorted keys with values in one allocation: the content of a leaf, and (with empty values) the separators of an inner
+//! node.
 //!
 //! ```text
-//! prefix │ table: count × (offset u32, head u32) │ record 0 │ record 1 │ …        record: varint suffix length, suffix, value
+//! prefix │ table: count × (offset u32, head u32) │ record 0 │ record 1 │ …
+//!                                          record: varint suffix length, suffix, value
 //! ```
-//! A head is the first four bytes of the suffix as a number, so that a search stays in the table until it is nearly done.
+//! A head is the first four bytes of the suffix as a number, so that a search stays in the table until it is nearly
+//! done.
 //!
-//! Invariants: keys strictly ascend; every key starts with the prefix, which is stored once; offsets ascend and point at
-//! records. A `Packed` is never changed: an edit builds a new one, which is a few block copies, so that whoever still reads the
-//! old one is not disturbed and no spare capacity is kept.
+//! Invariants: keys strictly ascend; every key starts with the prefix, which is stored once; offsets ascend and point
+//! at records. A `Packed` is never changed: an edit builds a new one, which is a few block copies, so that whoever
+//! still reads the old one is not disturbed and no spare capacity is kept.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -65,8 +65,8 @@ fn r13_a_full_disk_refuses_writes_serves_reads_and_heals_without_restart() {
     node.stop();
 }
 
-/// r17: after a failed write or sync of the log the member goes on in another file; of the store's, it serves reads until it is
-/// started again.
+/// r17: after a failed write or sync of the log the member goes on in another file; of the store's, it serves reads
+/// until it is started again.
 #[test]
 fn r17_nothing_acknowledged_is_lost_when_writes_and_syncs_fail() {
     let config = || Config { on_fault: Arc::new(|fault| panic!("{fault}")), ..config("/data") };
@@ -122,8 +122,8 @@ fn r11_a_first_start_cut_off_at_any_step_is_begun_again() {
     }
 }
 
-/// etcd #10688: what a failed first start had made counted as initialised. The second start succeeds, with the same flags and
-/// after each failure.
+/// etcd #10688: what a failed first start had made counted as initialised. The second start succeeds, with the same
+/// flags and after each failure.
 #[test]
 fn r14_a_first_start_that_failed_at_any_step_is_begun_again() {
     for step in 0.. {
@@ -138,8 +138,8 @@ fn r14_a_first_start_that_failed_at_any_step_is_begun_again() {
     }
 }
 
-/// etcd #18842, #18854: an error while storage was rewritten ended the process, or left its files behind. Here checkpoints and
-/// compactions meet a full disk at every step once, and the member goes on.
+/// etcd #18842, #18854: an error while storage was rewritten ended the process, or left its files behind. Here
+/// checkpoints and compactions meet a full disk at every step once, and the member goes on.
 #[test]
 fn r15_a_lack_of_space_at_any_step_is_waited_for_and_leaves_nothing_behind() {
     let disk = SimDisk::new();

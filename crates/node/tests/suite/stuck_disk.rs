@@ -1,5 +1,5 @@
-//! A disk that does not return from a sync of the log: whoever waits is answered in time, reads go on, and the member can be
-//! stopped. When the disk returns, the member goes on.
+//! A disk that does not return from a sync of the log: whoever waits is answered in time, reads go on, and the member
+//! can be stopped. When the disk returns, the member goes on.
 
 use crate::member::{block_on, config, get, propose_put, put, start};
 use io::{Disk, File, LockGuard, Open};

@@ -1,5 +1,5 @@
-//! Records of lone entries, which wait in memory to be written to the store's files together. The member is stepped by hand, so that
-//! what is in a file and what is not is certain.
+//! Records of lone entries, which wait in memory to be written to the store's files together. The member is stepped by
+//! hand, so that what is in a file and what is not is certain.
 
 use crate::member::{config, propose_put};
 use io::{Clock, Disk, Open};
@@ -186,8 +186,8 @@ fn little_waits_in_memory_however_many_lone_puts_come_between_ticks() {
     assert!((3..10).contains(&writes), "300 kB in pieces of nearly 64 KiB, not in {writes}");
 }
 
-/// Puts one by one, sometimes two together, with ticks and checkpoints between them, until the disk ends. Returns what was
-/// acknowledged; every value may be there that is at least as new.
+/// Puts one by one, sometimes two together, with ticks and checkpoints between them, until the disk ends. Returns what
+/// was acknowledged; every value may be there that is at least as new.
 fn work(disk: &SimDisk) -> BTreeMap<String, u32> {
     let mut acknowledged = BTreeMap::new();
     let Some(mut member) = Member::open(disk) else { return acknowledged };

@@ -1,5 +1,5 @@
-//! Random histories under budgets: what grows stays within its limits, nobody else is refused, and a state that was opened again,
-//! or another member, decides the same.
+//! Random histories under budgets: what grows stays within its limits, nobody else is refused, and a state that was
+//! opened again, or another member, decides the same.
 
 use crate::world::{End, World};
 use bytes::Bytes;
@@ -237,7 +237,8 @@ fn accounts_are_as_deep_as_the_budgets_of_the_checkpoint() {
     world.apply(put_bytes("/r/pods/other/b", 1)).answer.expect("it is not below the budget");
 }
 
-/// In the log, but with a flag that makes accounts less deep than when it was accepted: no answer, since others have another.
+/// In the log, but with a flag that makes accounts less deep than when it was accepted: no answer, since others have
+/// another.
 #[test]
 fn a_budget_that_accounts_are_too_shallow_for_stops_the_member_and_names_the_flag() {
     let mut world = World::with_depth(2);

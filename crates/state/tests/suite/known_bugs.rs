@@ -1,4 +1,5 @@
-//! What once went wrong in etcd's state machine, as far as it can be said at this level; named after the row in its history.
+//! What once went wrong in etcd's state machine, as far as it can be said at this level; named after the row in its
+//! history.
 
 use crate::world::{End, World};
 use bytes::Bytes;
@@ -81,7 +82,8 @@ fn r12_a_restart_after_each_kind_of_change() {
     }
 }
 
-/// etcd #14019, #13205: leases were never revoked after a restart. Their clock is whole again, and honours what was left.
+/// etcd #14019, #13205: leases were never revoked after a restart. Their clock is whole again, and honours what was
+/// left.
 #[test]
 fn r54_leases_run_out_after_a_restart() {
     let mut world = world();
@@ -130,7 +132,8 @@ fn r60_the_revision_never_goes_down() {
     }
 }
 
-/// etcd #14884, #22139: alarms refused what does no harm, and nested txns were not counted. Each operation against each alarm.
+/// etcd #14884, #22139: alarms refused what does no harm, and nested txns were not counted. Each operation against each
+/// alarm.
 #[test]
 fn r61_alarms_refuse_exactly_what_they_should() {
     let nested = Operation::Txn(Txn { success: vec![Operation::Put(put("a", 0))], ..Txn::default() });

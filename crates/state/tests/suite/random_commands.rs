@@ -1,5 +1,5 @@
-//! Random commands: what state answers and becomes is what the model says; refused commands change nothing; what is asked for
-//! in an answer changes nothing either.
+//! Random commands: what state answers and becomes is what the model says; refused commands change nothing; what is
+//! asked for in an answer changes nothing either.
 
 use crate::model_state::ModelState;
 use crate::world::{Said, World};

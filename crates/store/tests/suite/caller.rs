@@ -1,7 +1,8 @@
-//! A caller of the store as the layer above is one: an index of keys, delta and full checkpoints of it, and a memory outside
-//! the disk of what each checkpoint named, so that what is found after a crash can be compared with it.
+//! A caller of the store as the layer above is one: an index of keys, delta and full checkpoints of it, and a memory
+//! outside the disk of what each checkpoint named, so that what is found after a crash can be compared with it.
 //!
-//! A payload is a function of key and version; an index block is a list of changes. Nothing here knows the file formats.
+//! A payload is a function of key and version; an index block is a list of changes. Nothing here knows the file
+//! formats.
 
 use simdisk::{Random, SimDisk};
 use std::collections::BTreeMap;
@@ -127,8 +128,8 @@ impl Caller {
         }
     }
 
-    /// Takes a checkpoint; between its two ends the caller goes on writing. What lacks space is tried again with the same
-    /// blocks once `wait` made some.
+    /// Takes a checkpoint; between its two ends the caller goes on writing. What lacks space is tried again with the
+    /// same blocks once `wait` made some.
     pub fn checkpoint(&mut self, mode: Mode, meanwhile: &[u64], wait: &mut dyn FnMut(&Fault) -> bool) -> Result<()> {
         let mut writer = self.store.begin_checkpoint()?;
         let changes: Vec<(u64, Option<Entry>)> = match mode {

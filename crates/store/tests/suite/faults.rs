@@ -1,4 +1,5 @@
-//! Failing and full disks. A disk that fails ends the process, which is what the caller does here; a full one is waited for.
+//! Failing and full disks. A disk that fails ends the process, which is what the caller does here; a full one is waited
+//! for.
 
 use crate::caller::{Caller, DIRECTORY, Remains, options, work};
 use simdisk::{Random, SimDisk};
@@ -139,8 +140,8 @@ fn a_segment_whose_sync_failed_is_never_part_of_a_later_checkpoint() {
     }
 }
 
-/// Does the same work with less and less missing, giving space back when it lacks. `retry` says whether a checkpoint that
-/// lacks space is tried again with the same writer, or dropped.
+/// Does the same work with less and less missing, giving space back when it lacks. `retry` says whether a checkpoint
+/// that lacks space is tried again with the same writer, or dropped.
 fn work_in_little_space(retry: bool) -> usize {
     let mut lacked = 0;
     let mut capacity = 0;

@@ -21,7 +21,8 @@ enum Op {
     /// What comes in between its two ends is not part of it.
     Checkpoint(bool, Vec<Vec<u8>>),
     Seal,
-    /// Copies what is live of a sealed segment to a cold one and makes it garbage there; records of this share are left where they are.
+    /// Copies what is live of a sealed segment to a cold one and makes it garbage there; records of this share are left
+    /// where they are.
     Reclaim(usize, usize),
     Kill,
     PowerCut(u64),

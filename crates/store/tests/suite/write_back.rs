@@ -1,5 +1,5 @@
-//! Write-back promises nothing and costs nothing: with it started between all actions, what power cuts, kills and failing disks
-//! leave is a checkpoint as before.
+//! Write-back promises nothing and costs nothing: with it started between all actions, what power cuts, kills and
+//! failing disks leave is a checkpoint as before.
 
 use crate::caller::{Caller, DIRECTORY, Remains, options};
 use simdisk::{Random, SimDisk};

@@ -11,7 +11,8 @@ struct History {
     groups: Vec<(usize, Recovered)>,
 }
 
-/// A log of several groups in its newest segment. With `sealed`, the last group is followed by an unsynced commit index.
+/// A log of several groups in its newest segment. With `sealed`, the last group is followed by an unsynced commit
+/// index.
 fn history(before: usize, sealed: bool) -> History {
     let place = Place::new();
     let (mut wal, _) = place.open(options()).expect("open");
@@ -110,7 +111,8 @@ fn r07_after_a_cut_the_log_goes_on_and_the_torn_bytes_never_come_back() {
     }
 }
 
-/// The second record of a torn group survives the first one. Writing the first again, byte for byte, must not revive it.
+/// The second record of a torn group survives the first one. Writing the first again, byte for byte, must not revive
+/// it.
 #[test]
 fn a_torn_record_never_comes_back_behind_one_that_looks_like_its_predecessor() {
     let place = Place::new();
@@ -215,7 +217,8 @@ fn r09_every_flipped_bit_is_harmless_or_refused_by_name() {
     }
 }
 
-/// What the format cannot promise, exactly: until something follows the newest group, damage in it looks like a torn write.
+/// What the format cannot promise, exactly: until something follows the newest group, damage in it looks like a torn
+/// write.
 #[test]
 fn r09_only_the_newest_group_can_be_lost_and_only_until_something_follows_it() {
     let History { place, image, groups } = history(1, false);

@@ -283,8 +283,8 @@ fn r17_a_failed_sync_or_write_never_acknowledges_what_it_dropped() {
             let what = format!("failure at step {failing}, power cut {seed}");
             let (_, recovered) = open(&after_power_cut(&disk, seed)).unwrap_or_else(|fault| panic!("{what}: {fault}"));
             member.promises.check(&recovered, &what);
-            // After a kill and a restart, the page cache still shows what the failed sync dropped. It is relied on from then
-            // on, so it must be on the disk.
+            // After a kill and a restart, the page cache still shows what the failed sync dropped. It is relied on from
+            // then on, so it must be on the disk.
             let killed = disk.after_kill();
             let (_, recovered) = open(&killed).unwrap_or_else(|fault| panic!("{what}: {fault}"));
             member.promises.check(&recovered, &what);
@@ -296,8 +296,8 @@ fn r17_a_failed_sync_or_write_never_acknowledges_what_it_dropped() {
     assert!(stopped <= 10, "{stopped} members stopped");
 }
 
-/// Many groups share each block, and each write of a group writes again what is durable in its first one. The segment has been used
-/// before, so what stands behind the tip is not zeros.
+/// Many groups share each block, and each write of a group writes again what is durable in its first one. The segment
+/// has been used before, so what stands behind the tip is not zeros.
 #[test]
 fn power_cut_and_failure_at_every_step_of_groups_that_share_blocks() {
     let live = |disk: &SimDisk, prepare: &dyn Fn(u64)| {
@@ -356,8 +356,8 @@ fn power_cut_and_failure_at_every_step_of_groups_that_share_blocks() {
     }
 }
 
-/// After a failed sync and a restart the page cache still shows the group, and syncing says nothing about it: what is relied
-/// on has to be written again.
+/// After a failed sync and a restart the page cache still shows the group, and syncing says nothing about it: what is
+/// relied on has to be written again.
 #[test]
 fn r17_what_a_restart_finds_after_a_failed_sync_is_made_durable() {
     let disk = SimDisk::new();
@@ -377,7 +377,8 @@ fn r17_what_a_restart_finds_after_a_failed_sync_is_made_durable() {
     }
 }
 
-/// A vote waits in memory for the next record. The sync that fails is the one that completes the full segment before it.
+/// A vote waits in memory for the next record. The sync that fails is the one that completes the full segment before
+/// it.
 #[test]
 fn r17_a_vote_that_was_not_written_yet_survives_the_change_of_file() {
     let disk = SimDisk::new();

@@ -52,7 +52,8 @@ fn r40_a_watcher_that_fell_behind_compaction_is_told() {
     assert!(!world.registry.cancel(slow), "it is gone");
 }
 
-/// etcd #18089, #19179: a deletion was missing when the watch began at the compacted revision and that was the deletion.
+/// etcd #18089, #19179: a deletion was missing when the watch began at the compacted revision and that was the
+/// deletion.
 #[test]
 fn r41_a_tombstone_at_the_compacted_revision_is_seen() {
     let mut world = World::new(Limits { events_max: 1, ..Limits::default() });
@@ -220,8 +221,8 @@ fn r49_the_events_of_one_revision_come_together() {
     }
 }
 
-/// etcd #13541, #11817: locks of the hub. Rims read while the apply thread pushes; each sees every event once and in order, or
-/// fetches it.
+/// etcd #13541, #11817: locks of the hub. Rims read while the apply thread pushes; each sees every event once and in
+/// order, or fetches it.
 #[test]
 fn r48_rims_read_while_events_are_pushed() {
     const EVENTS: i64 = 3_000;

@@ -1,5 +1,5 @@
-//! Random histories, watchers and schedules: what each watcher got is exactly its slice of the history, or it was cancelled
-//! for good reason; and progress never said too much.
+//! Random histories, watchers and schedules: what each watcher got is exactly its slice of the history, or it was
+//! cancelled for good reason; and progress never said too much.
 
 use crate::world::{Seen, World, seen};
 use bytes::Bytes;

@@ -22,7 +22,8 @@ pub async fn gets(server: &mut Server, scale: f64, serializable: bool) -> Vec<Fi
     measured.figures()
 }
 
-/// Pages of 500 from changing places, counts, memory and the time to restart, on `total` keys of 60 B with 100 B values.
+/// Pages of 500 from changing places, counts, memory and the time to restart, on `total` keys of 60 B with 100 B
+/// values.
 pub async fn pages(server: &mut Server, scale: f64, total: usize) -> Vec<Figure> {
     load(server, total, 100).await;
     let anonymous = server.anonymous_bytes();

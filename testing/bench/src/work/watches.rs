@@ -1,4 +1,5 @@
-//! Watch fan-out: every watcher sees every event, with prev_kv, and the time from the put's start to the delivery counts.
+//! Watch fan-out: every watcher sees every event, with prev_kv, and the time from the put's start to the delivery
+//! counts.
 
 use super::{CONNECTIONS, key, kv, seconds, value};
 use crate::report::{Figure, quantile};

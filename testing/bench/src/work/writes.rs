@@ -26,8 +26,8 @@ pub async fn puts(server: &mut Server, scale: f64, value_bytes: usize, in_flight
     measured.figures()
 }
 
-/// Create 30 %, guarded update 55 %, guarded delete 15 %, each as kube-apiserver sends it; callers own their objects, as
-/// controllers mostly do.
+/// Create 30 %, guarded update 55 %, guarded delete 15 %, each as kube-apiserver sends it; callers own their objects,
+/// as controllers mostly do.
 pub async fn kubernetes(server: &mut Server, scale: f64, in_flight: usize) -> Vec<Figure> {
     let owned: Arc<Vec<Mutex<Objects>>> = Arc::new((0..in_flight).map(|_| Mutex::default()).collect());
     let object = value(1024, 7);

@@ -1,8 +1,9 @@
 //! Decodes txns, and tells those that nest too deep from bytes that are no txn.
 //!
-//! The decoder follows a bounded number of messages inside of one another and does not say which of both it met. etcd has no such
-//! bound: it refuses deep txns for the number of their operations. So the bytes of a txn that could not be decoded are walked once
-//! more, in their order: if nothing is malformed before the first message that the decoder does not follow, it was the bound.
+//! The decoder follows a bounded number of messages inside of one another and does not say which of both it met. etcd
+//! has no such bound: it refuses deep txns for the number of their operations. So the bytes of a txn that could not be
+//! decoded are walked once more, in their order: if nothing is malformed before the first message that the decoder does
+//! not follow, it was the bound.
 //! Invariants: the walk costs no more than the bytes are long, and is no deeper than the decoder.
 
 use crate::status::{self, Status};
@@ -89,8 +90,8 @@ fn next_message(
     if bytes.len() == end { Ok(None) } else { Err(Stop::Malformed) }
 }
 
-/// How many bytes are left behind the message whose length comes next. As for the decoder, that it ends within the one around it
-/// is found out at the end of that.
+/// How many bytes are left behind the message whose length comes next. As for the decoder, that it ends within the one
+/// around it is found out at the end of that.
 fn end_of_message(bytes: &mut Bytes) -> Result<usize, Stop> {
     let length = encoding::decode_varint(bytes)?;
     usize::try_from(length).ok().and_then(|length| bytes.len().checked_sub(length)).ok_or(Stop::Malformed)

@@ -1,7 +1,7 @@
 //! KV requests: etcd's checks in etcd's order, then the domain values of `model`.
 //!
-//! Invariants: what passes here cannot be refused by the state machine for its shape; nesting is bounded; the checks cost no
-//! more than the request is long (times a logarithm).
+//! Invariants: what passes here cannot be refused by the state machine for its shape; nesting is bounded; the checks
+//! cost no more than the request is long (times a logarithm).
 //! Not here: checks that need the store (leases, revisions, existing keys) and the limit on a request's size.
 
 use super::interval_set::IntervalSet;
@@ -52,7 +52,8 @@ fn sort(order: i32, target: i32) -> Checked<Option<Sort>> {
     })
 }
 
-/// A range whose answer is streamed: not filtered by revision, and sorted only as a target without an order sorts each page.
+/// A range whose answer is streamed: not filtered by revision, and sorted only as a target without an order sorts each
+/// page.
 pub(crate) fn range_stream(request: pb::RangeRequest) -> Checked<Range> {
     let default_order = request.sort_order == pb::range_request::SortOrder::None as i32;
     let range = range(request)?;
@@ -170,9 +171,9 @@ struct Footprint<'a> {
     deletes: IntervalSet,
 }
 
-/// Refuses a key that is put twice, or put and deleted, in one branch. The order of the steps is etcd's, which makes it miss
-/// a nested put whose delete stands in a later nested txn, and deletes of "every key from here on", whose end it reads as a
-/// literal zero byte.
+/// Refuses a key that is put twice, or put and deleted, in one branch. The order of the steps is etcd's, which makes it
+/// miss a nested put whose delete stands in a later nested txn, and deletes of "every key from here on", whose end it
+/// reads as a literal zero byte.
 fn check_overlaps(ops: &[pb::RequestOp]) -> Checked<Footprint<'_>> {
     use pb::request_op::Request;
     let mut footprint = Footprint::default();

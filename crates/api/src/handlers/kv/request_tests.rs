@@ -192,8 +192,8 @@ fn puts_and_deletes_of_one_branch_must_not_meet() {
     assert_eq!(refusal(other_branch), None);
 }
 
-/// Seen on etcd 3.7.3: `put b; del a --from-key` in one txn is carried out, and so is a delete whose end is at or below its
-/// key.
+/// Seen on etcd 3.7.3: `put b; del a --from-key` in one txn is carried out, and so is a delete whose end is at or below
+/// its key.
 #[test]
 fn deletes_of_everything_from_a_key_on_are_not_seen() {
     assert_eq!(refusal(of(vec![put_op("b"), delete_op("a", "\0")])), None);

@@ -1,7 +1,7 @@
 //! Budgets of prefixes: set, remove, list. What they do to writes is decided in `state`.
 //!
-//! The one check that is made here alone is whether this member's accounts are deep enough for a prefix: that hangs on a flag, and
-//! the answer names the flag.
+//! The one check that is made here alone is whether this member's accounts are deep enough for a prefix: that hangs on
+//! a flag, and the answer names the flag.
 
 use crate::call::{Answer, Rim, Trace, decode, propose};
 use crate::status::{Code, Status};

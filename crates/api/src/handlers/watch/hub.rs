@@ -1,7 +1,7 @@
 //! The watchers of a rim and the streams they belong to: the pump that takes events from the event log to the streams.
 //!
-//! One task per rim (`pump`) sleeps until the node has new events, a watcher has to catch up, or a stream takes events again.
-//! Deliveries go straight to their stream, which sends them at once if its client takes them.
+//! One task per rim (`pump`) sleeps until the node has new events, a watcher has to catch up, or a stream takes events
+//! again. Deliveries go straight to their stream, which sends them at once if its client takes them.
 
 use super::stream::WatchStream;
 use crate::call::Rim;

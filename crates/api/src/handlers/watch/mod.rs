@@ -7,10 +7,10 @@
 //!
 //! Invariants:
 //! - The answer to a creation is queued before the watcher can have any event, so that it is also sent before.
-//! - Answers are sent in the order in which they were queued; a progress answer is queued only when all events up to its
-//!   revision were.
-//! - The queue is bounded: a stream that is full pauses its watchers, which go on from where they were once it is empty, and
-//!   its requests are not read meanwhile.
+//! - Answers are sent in the order in which they were queued; a progress answer is queued only when all events up to
+//!   its revision were.
+//! - The queue is bounded: a stream that is full pauses its watchers, which go on from where they were once it is
+//!   empty, and its requests are not read meanwhile.
 
 mod hub;
 mod response;
@@ -90,8 +90,8 @@ impl Task {
         loop {
             let sent = {
                 let inner = &mut *self.stream.inner.borrow_mut();
-                // While requests are read, that tells of a client that is gone. Asking the sending side too would have this
-                // task woken with every event that is sent.
+                // While requests are read, that tells of a client that is gone. Asking the sending side too would have
+                // this task woken with every event that is sent.
                 if self.requests_ended
                     && let Poll::Ready(gone) = inner.poll_gone(context)
                 {

@@ -1,5 +1,5 @@
-//! WatchResponses: the fields in front of the events, and the events, which come encoded from the event log and are shared
-//! by everybody who gets them.
+//! WatchResponses: the fields in front of the events, and the events, which come encoded from the event log and are
+//! shared by everybody who gets them.
 
 use crate::wire::{self, Identity, Stamp};
 use bytes::Bytes;

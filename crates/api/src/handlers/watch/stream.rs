@@ -1,5 +1,5 @@
-//! What a watch stream has on its way: its watches, and one bounded queue of answers and events in front of the client's
-//! window.
+//! What a watch stream has on its way: its watches, and one bounded queue of answers and events in front of the
+//! client's window.
 //!
 //! Invariants:
 //! - Answers are sent in the order in which they were queued.
@@ -92,8 +92,8 @@ impl WatchStream {
         Vec::new()
     }
 
-    /// The history that a watch needs is gone. Its id stays taken, and progress of the stream unanswered, until the client
-    /// cancels it: so does etcd.
+    /// The history that a watch needs is gone. Its id stays taken, and progress of the stream unanswered, until the
+    /// client cancels it: so does etcd.
     pub(super) fn cancel_compacted(&self, rim: &Rim, watch_id: i64, compacted: Revision) {
         let inner = &mut *self.inner.borrow_mut();
         let fields = Fields { watch_id, canceled: true, compact_revision: compacted.0, ..Fields::default() };

@@ -1,7 +1,7 @@
 //! Who fills the store, as metrics: the largest accounts, and the sum of all others.
 //!
-//! Cardinality is bounded by `PREFIXES_MAX`. The others have no counters: which accounts they are changes, so that their sum
-//! could step back.
+//! Cardinality is bounded by `PREFIXES_MAX`. The others have no counters: which accounts they are changes, so that
+//! their sum could step back.
 
 use super::text::{Text, Type};
 use mvcc::{AccountOrder, AccountStat, AccountsReader};

@@ -1,5 +1,5 @@
-//! The Prometheus text format. Written here because no library lets a counter go without `_total` or a gauge carry it, and
-//! etcd's names do both.
+//! The Prometheus text format. Written here because no library lets a counter go without `_total` or a gauge carry it,
+//! and etcd's names do both.
 
 use std::fmt::Write;
 

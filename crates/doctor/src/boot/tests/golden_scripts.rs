@@ -1,5 +1,5 @@
-//! Runs `testscripts/`: stored objects, and what the doctor says of them. A script begins with a cluster that boots as 1.34 without
-//! writing anything.
+//! Runs `testscripts/`: stored objects, and what the doctor says of them. A script begins with a cluster that boots as
+//! 1.34 without writing anything.
 //!
 //! - `kubelet VERSION`: what the cluster runs.
 //! - `put GROUP RESOURCE NAME JSON`, `remove GROUP RESOURCE NAME`: objects without a namespace; `-` is the core group.

@@ -118,8 +118,8 @@ fn quota(status: &StatusResponse) -> Option<u64> {
     }
 }
 
-/// Hashes of all reached members at the newest revision that all of them have. One member has nobody to differ from, and a
-/// hash reads the whole history.
+/// Hashes of all reached members at the newest revision that all of them have. One member has nobody to differ from,
+/// and a hash reads the whole history.
 async fn compare(asked: &mut [Asked], blind: &mut BTreeSet<String>) {
     let reached = asked.iter().filter(|asked| asked.client.is_some()).count();
     let common = asked.iter().filter_map(|asked| asked.revision).min();
@@ -141,8 +141,8 @@ async fn compare(asked: &mut [Asked], blind: &mut BTreeSet<String>) {
     }
 }
 
-/// The oldest revision that can still be read; 0 if nothing was ever compacted. No call tells it, so it is searched for with
-/// a read of one key that need not be there.
+/// The oldest revision that can still be read; 0 if nothing was ever compacted. No call tells it, so it is searched for
+/// with a read of one key that need not be there.
 async fn compact_revision(client: &Client, revision: i64) -> Option<i64> {
     let (mut low, mut high) = (1, revision);
     while low < high {

@@ -1,8 +1,8 @@
 //! A server that runs, Bowline or etcd, over its client port.
 //!
-//! Everything is read at the revision of the first page, from the member that answered it. Without a leader a member still
-//! tells what it has itself; that is said. A source has a runtime of its own and waits for each answer, so it must not be
-//! used from within another one.
+//! Everything is read at the revision of the first page, from the member that answered it. Without a leader a member
+//! still tells what it has itself; that is said. A source has a runtime of its own and waits for each answer, so it
+//! must not be used from within another one.
 
 mod members;
 mod pages;

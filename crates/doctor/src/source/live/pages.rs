@@ -1,8 +1,8 @@
 //! Reads a prefix page by page, all of it at one revision.
 //!
 //! How many keys a page has follows from how large the last one was: a page of small objects should not take a thousand
-//! round trips, and one of values of a megabyte each must not take all memory. A page that is too large anyway is refused
-//! before it is read, and asked for again with fewer keys.
+//! round trips, and one of values of a megabyte each must not take all memory. A page that is too large anyway is
+//! refused before it is read, and asked for again with fewer keys.
 
 use crate::source::{Entry, Result, Visit};
 use bytes::{Bytes, BytesMut};
@@ -106,7 +106,8 @@ fn behind(key: &Bytes) -> Bytes {
     next.freeze()
 }
 
-/// As many as give a page of the size that is wanted, but not many more than the last one had: the next keys may be larger.
+/// As many as give a page of the size that is wanted, but not many more than the last one had: the next keys may be
+/// larger.
 fn keys_of_next_page(limit: i64, keys: u64, bytes: u64) -> i64 {
     let average = (bytes / keys.max(1)).max(1);
     let wanted = i64::try_from(PAGE_BYTES / average).unwrap_or(KEYS_MAX);

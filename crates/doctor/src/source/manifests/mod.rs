@@ -1,7 +1,7 @@
 //! YAML and JSON files of objects that are not applied yet, as if they were: each under the key that it would have.
 //!
-//! Custom resources are named by the definitions among the files; others get the plural that kubectl guesses. What is no object
-//! (a values file, a kustomization) is left out, and that is said. Links are not followed.
+//! Custom resources are named by the definitions among the files; others get the plural that kubectl guesses. What is
+//! no object (a values file, a kustomization) is left out, and that is said. Links are not followed.
 
 mod yaml;
 

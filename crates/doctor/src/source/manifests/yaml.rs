@@ -1,7 +1,8 @@
-//! YAML documents as JSON, as kubectl reads them: YAML 1.1's words for true and false, octal numbers with a leading zero.
+//! YAML documents as JSON, as kubectl reads them: YAML 1.1's words for true and false, octal numbers with a leading
+//! zero.
 //!
-//! The parser is pulled event by event, so that depth is counted here and not in the stack. What an alias repeats counts again:
-//! a file cannot become larger than the bound.
+//! The parser is pulled event by event, so that depth is counted here and not in the stack. What an alias repeats
+//! counts again: a file cannot become larger than the bound.
 
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
