@@ -501,7 +501,7 @@ impl Apply {
         if self.leads != Some(term) {
             return;
         }
-        let clock = Arc::new(LeaderClock::new(self.state.leader_time_ms()));
+        let clock = Arc::new(LeaderClock::new(self.state.leader_time_ms(), self.shared.clock.monotonic()));
         let leases = Arc::new(Mutex::new(self.state.lease_clock()));
         self.term_begun = Some(TermBegun { term, clock: clock.clone(), leases: leases.clone() });
         self.leading = Some(Leading { clock, leases });
@@ -510,7 +510,7 @@ impl Apply {
     /// With a time that is certainly not before now.
     fn tell_lease_clock(&self, tell: impl FnOnce(&mut LeaseClock, u64)) {
         if let Some(Leading { clock, leases }) = &self.leading {
-            tell(&mut lock(leases), clock.at_most_ms());
+            tell(&mut lock(leases), clock.at_most_ms(self.shared.clock.monotonic()));
         }
     }
 

@@ -390,7 +390,6 @@ impl Driver {
     }
 
     fn tick(&mut self, now: Duration, output: &mut DriverOutput) {
-        let elapsed = now.saturating_sub(self.last_tick);
         self.last_tick = now;
         self.consensus.tick();
         self.expire_requests(now);
@@ -398,10 +397,9 @@ impl Driver {
         if self.logging.at_work.is_empty() && !self.logging.stalled {
             output.log.push(LogRequest::Prove);
         }
-        if let Some(office) = &self.office
-            && !self.logging.is_late(now)
-        {
-            office.clock.advance(elapsed);
+        if let Some(office) = &self.office {
+            let clock = &office.clock;
+            if self.logging.is_late(now) { clock.stand_still(now) } else { clock.advance(now) }
         }
         self.do_chores(now);
     }

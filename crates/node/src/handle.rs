@@ -148,7 +148,7 @@ impl Handle {
     /// lease waits until the log says that it is being renewed, so that a restart does not take it back.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<i64, Refused> {
         let office = self.shared.office.load_full().ok_or(Refused::NoLeader)?;
-        let (now_ms, at_most_ms) = (office.clock.now_ms(), office.clock.at_most_ms());
+        let (now_ms, at_most_ms) = (office.clock.now_ms(), office.clock.at_most_ms(self.shared.clock.monotonic()));
         let (ttl_s, unwritten) = office.with_leases(|leases| {
             let ttl_s = leases.keep_alive(lease, now_ms, at_most_ms).unwrap_or(0);
             (ttl_s, if leases.is_renewing(lease) { None } else { leases.checkpoint_of(lease) })

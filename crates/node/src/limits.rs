@@ -34,8 +34,6 @@ pub(crate) const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// The leader's clock moves at most this far per tick: leases do not expire because of our own stall.
 pub(crate) const LEADER_CLOCK_STEP_MAX: Duration = Duration::from_secs(1);
-/// How far the leader's clock may be behind between two ticks.
-pub(crate) const LEADER_CLOCK_LAG_MS: u64 = 200;
 /// How long a stop waits for what the log has at work.
 pub(crate) const STOP_WAIT_MAX: Duration = Duration::from_secs(3);
 /// And for the threads to end, after which those that a disk keeps are left to the process's end.

@@ -30,7 +30,7 @@ pub enum Fault {
 
 const KINDS: u64 = 8;
 /// The thread of the driver may be kept from running that long; the others much longer, as a disk may.
-const DRIVER_STALL_MS_MAX: u64 = 90;
+const DRIVER_STALL_MS_MAX: u64 = 900;
 
 /// See the file's head.
 #[derive(Debug)]
