@@ -5,19 +5,20 @@
 //! `cargo bench -p node --bench syncs -- <directory> <seconds> <puts/s> <value bytes> <rounds>`; the directory decides
 //! which disk.
 
+mod support;
+
 use io::{Clock, Disk, File, LockGuard, Open, OsClock, OsDisk, OsRng};
 use model::{Command, Put, PutLease, PutValue};
-use node::{Config, Handle, Node};
+use node::{Handle, Node};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::Result;
 use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
+use support::{IN_FLIGHT, block_on, config};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,8 +26,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const KEYS: u64 = 50_000;
 /// The device is taken to be busy so long after write-back was started.
 const WRITTEN_BACK_WITHIN: Duration = Duration::from_millis(10);
-/// Puts on their way at a time.
-const IN_FLIGHT: usize = 32;
 
 /// The real disk, with a stop-watch on syncs.
 #[derive(Debug, Default)]
@@ -131,49 +130,6 @@ impl Disk for TimedDisk {
     }
     fn mode(&self, path: &Path) -> Result<u32> {
         OsDisk.mode(path)
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
-
-fn config(data_dir: PathBuf) -> Config {
-    Config {
-        name: "one".to_owned(),
-        data_dir,
-        wal_dir: None,
-        peer_urls: vec!["http://localhost:2380".to_owned()],
-        client_urls: vec!["http://localhost:2379".to_owned()],
-        cluster_token: "etcd-cluster".to_owned(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        request_timeout: Duration::from_secs(7),
-        checkpoint_entries: 10_000,
-        quota_bytes: None,
-        strict_latch: false,
-        auto_compaction: None,
-        pressure_retention: None,
-        account_depth: mvcc::AccountDepth::default(),
-        request_bytes_max: 1536 << 10,
-        warning_apply_duration: Duration::from_secs(10),
-        no_sync: false,
-        on_fault: Arc::new(|fault| panic!("{fault}")),
     }
 }
 

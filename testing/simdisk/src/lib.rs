@@ -11,8 +11,10 @@
 
 mod content;
 mod disk;
+mod hooked;
 mod platter;
 mod random;
 
 pub use disk::SimDisk;
+pub use hooked::{FileOperation, HookedDisk};
 pub use random::Random;

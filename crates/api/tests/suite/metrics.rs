@@ -102,7 +102,7 @@ impl Watched {
 }
 
 fn setup(disk: &FullLog) -> Setup {
-    let mut setup = Setup { quota_bytes: Some(128 * MIB as u64), disk: Arc::new(disk.clone()), ..Setup::default() };
+    let mut setup = Setup { quota_bytes: Some(128 * MIB as u64), disk: disk.disk(), ..Setup::default() };
     setup.api.extensive_metrics = true;
     setup.api.feature_gates = vec![("Gate".to_owned(), "ALPHA".to_owned(), false)];
     setup.api.request_timeout = Duration::from_secs(2);

@@ -2,22 +2,20 @@
 //! can be stopped. When the disk returns, the member goes on.
 
 use crate::member::{block_on, config, get, propose_put, put, start};
-use io::{Disk, File, LockGuard, Open};
+use io::Disk;
 use node::{Config, Refused};
-use simdisk::SimDisk;
-use std::io::Result;
+use simdisk::{FileOperation, HookedDisk, SimDisk};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A disk of which syncs of data wait while it is stuck.
-#[derive(Debug, Clone)]
+/// A disk of which syncs wait while it is stuck.
 struct StuckDisk {
     below: SimDisk,
     gate: Arc<Gate>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Gate {
     is_stuck: Mutex<bool>,
     changed: Condvar,
@@ -38,94 +36,20 @@ impl Gate {
     }
 }
 
-#[derive(Debug)]
-struct StuckFile {
-    below: Arc<dyn File>,
-    gate: Arc<Gate>,
-}
-
 impl StuckDisk {
     fn new() -> StuckDisk {
         StuckDisk { below: SimDisk::new(), gate: Arc::default() }
     }
-}
 
-impl Disk for StuckDisk {
-    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
-        let below = self.below.open(path, how)?;
-        Ok(Arc::new(StuckFile { below, gate: self.gate.clone() }))
-    }
-
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.below.create_dir(path)
-    }
-
-    fn list(&self, directory: &Path) -> Result<Vec<String>> {
-        self.below.list(directory)
-    }
-
-    fn exists(&self, path: &Path) -> Result<bool> {
-        self.below.exists(path)
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.below.remove(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.below.rename(from, to)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> Result<()> {
-        self.below.sync_dir(directory)
-    }
-
-    fn lock(&self, path: &Path) -> Result<LockGuard> {
-        self.below.lock(path)
-    }
-
-    fn free_space(&self, directory: &Path) -> Result<u64> {
-        self.below.free_space(directory)
-    }
-
-    fn mode(&self, path: &Path) -> Result<u32> {
-        self.below.mode(path)
-    }
-}
-
-impl File for StuckFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.below.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.below.write_at(data, offset)
-    }
-
-    fn start_write_back(&self, offset: u64, length: u64) {
-        self.below.start_write_back(offset, length);
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        self.gate.pass();
-        self.below.sync_data()
-    }
-
-    fn sync_all(&self) -> Result<()> {
-        self.gate.pass();
-        self.below.sync_all()
-    }
-
-    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        self.below.allocate(offset, length)
-    }
-
-    fn set_len(&self, length: u64) -> Result<()> {
-        self.below.set_len(length)
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.below.len()
+    fn disk(&self) -> Arc<dyn Disk> {
+        let gate = self.gate.clone();
+        let hook = move |operation, _: &Path| {
+            if operation == FileOperation::Sync {
+                gate.pass();
+            }
+            Ok(())
+        };
+        Arc::new(HookedDisk::new(Arc::new(self.below.clone()), hook))
     }
 }
 
@@ -136,7 +60,7 @@ fn short() -> Config {
 #[test]
 fn requests_are_answered_in_time_and_the_member_goes_on_when_the_disk_returns() {
     let disk = StuckDisk::new();
-    let node = start(Arc::new(disk.clone()), short());
+    let node = start(disk.disk(), short());
     put(node.handle(), "before", "1").expect("the disk is sound");
     for round in 0..3 {
         disk.gate.set(true);
@@ -162,7 +86,7 @@ fn requests_are_answered_in_time_and_the_member_goes_on_when_the_disk_returns() 
 #[test]
 fn a_member_stops_while_its_disk_does_not_return() {
     let disk = StuckDisk::new();
-    let node = start(Arc::new(disk.clone()), short());
+    let node = start(disk.disk(), short());
     put(node.handle(), "before", "1").expect("the disk is sound");
     disk.gate.set(true);
     let pending = propose_put(node.handle(), "stuck", "1".into());

@@ -2,83 +2,22 @@
 
 use crate::caller::DIRECTORY;
 use bytes::Bytes;
-use io::{Disk, File, LockGuard, Open};
-use simdisk::SimDisk;
-use std::io::Result;
+use io::Disk;
+use simdisk::{FileOperation, HookedDisk, SimDisk};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use store::{Location, Options, Store};
 
-/// Counts reads.
-#[derive(Debug, Clone, Default)]
-struct Counting {
-    disk: SimDisk,
-    reads: Arc<AtomicUsize>,
-}
-
-#[derive(Debug)]
-struct CountingFile(Arc<dyn File>, Arc<AtomicUsize>);
-
-impl File for CountingFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.read_at(buffer, offset)
-    }
-    fn write_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.0.write_at(data, offset)
-    }
-    fn start_write_back(&self, offset: u64, length: u64) {
-        self.0.start_write_back(offset, length);
-    }
-    fn sync_data(&self) -> Result<()> {
-        self.0.sync_data()
-    }
-    fn sync_all(&self) -> Result<()> {
-        self.0.sync_all()
-    }
-    fn allocate(&self, offset: u64, length: u64) -> Result<()> {
-        self.0.allocate(offset, length)
-    }
-    fn set_len(&self, length: u64) -> Result<()> {
-        self.0.set_len(length)
-    }
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-}
-
-impl Disk for Counting {
-    fn open(&self, path: &Path, how: Open) -> Result<Arc<dyn File>> {
-        Ok(Arc::new(CountingFile(self.disk.open(path, how)?, self.reads.clone())))
-    }
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.disk.create_dir(path)
-    }
-    fn list(&self, directory: &Path) -> Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-    fn exists(&self, path: &Path) -> Result<bool> {
-        self.disk.exists(path)
-    }
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.disk.remove(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn sync_dir(&self, directory: &Path) -> Result<()> {
-        self.disk.sync_dir(directory)
-    }
-    fn lock(&self, path: &Path) -> Result<LockGuard> {
-        self.disk.lock(path)
-    }
-    fn free_space(&self, directory: &Path) -> Result<u64> {
-        self.disk.free_space(directory)
-    }
-    fn mode(&self, path: &Path) -> Result<u32> {
-        self.disk.mode(path)
-    }
+/// A disk, and how often it is read.
+fn counting() -> (Arc<dyn Disk>, Arc<AtomicUsize>) {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = reads.clone();
+    let hook = move |operation, _: &Path| {
+        counted.fetch_add(usize::from(operation == FileOperation::Read), Ordering::Relaxed);
+        Ok(())
+    };
+    (Arc::new(HookedDisk::new(Arc::new(SimDisk::new()), hook)), reads)
 }
 
 /// Makes a record of `bytes` that begins with its number.
@@ -88,10 +27,9 @@ fn append(store: &mut Store, number: u32, bytes: usize) -> Location {
 
 /// A store with `count` records of `bytes` each, which begin with their number.
 fn filled(count: u32, bytes: usize, segment_bytes: u64) -> (Store, Vec<Location>, Arc<AtomicUsize>) {
-    let disk = Counting::default();
-    let reads = disk.reads.clone();
+    let (disk, reads) = counting();
     let options = Options { segment_bytes, ..Options::default() };
-    let (mut store, _) = Store::open(Arc::new(disk), Path::new(DIRECTORY), options).expect("a new store opens");
+    let (mut store, _) = Store::open(disk, Path::new(DIRECTORY), options).expect("a new store opens");
     let locations = (0..count).map(|number| append(&mut store, number, bytes)).collect();
     store.flush().expect("the disk is sound");
     reads.store(0, Ordering::Relaxed);
