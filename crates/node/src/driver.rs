@@ -105,7 +105,7 @@ struct WaitingRead {
 
 impl Driver {
     pub(crate) fn new(config: DriverConfig, shared: Arc<Shared>, consensus: Consensus, window_bytes: u64) -> Driver {
-        let now = shared.clock.monotonic();
+        let (now, tick) = (shared.clock.monotonic(), config.tick);
         let revision = shared.view.load().revision();
         Driver {
             chores: Chores::new(config.auto_compaction, config.pressure_retention, now, revision),
@@ -125,7 +125,8 @@ impl Driver {
             unwritten: false,
             store_failed: false,
             told: Told::default(),
-            last_tick: now,
+            // The first step is due at once: what is committed already is to be applied.
+            last_tick: now.saturating_sub(tick),
             stopping: None,
         }
     }
