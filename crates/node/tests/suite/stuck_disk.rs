@@ -54,7 +54,7 @@ impl StuckDisk {
 }
 
 fn short() -> Config {
-    Config { request_timeout: Duration::from_millis(200), ..config("/data") }
+    Config { request_timeout: Duration::from_millis(700), ..config("/data") }
 }
 
 #[test]
