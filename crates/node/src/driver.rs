@@ -11,7 +11,7 @@
 //! Not here: threads, files, what an entry means (`apply`), what a leader does with its time (`chores`).
 
 use crate::chores::{Chores, Figures};
-use crate::limits::{LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
+use crate::limits::{IN_FLIGHT_MAX, LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
 use crate::messages::{
     ApplyReport, Committed, DriverMessage, InFlight, LogReport, LogRequest, LogWork, Proposal, TermBegun, Turn,
     WaitingReads,
@@ -231,6 +231,8 @@ impl Driver {
             Err(Refused::DiskFull)
         } else if self.store_failed {
             Err(Refused::StoreFailed)
+        } else if self.in_flight.len() >= IN_FLIGHT_MAX {
+            Err(Refused::TooManyRequests)
         } else {
             self.consensus.propose_batch(payloads).map_err(refused_by_consensus)
         };

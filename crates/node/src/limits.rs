@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const INBOX_MESSAGES_MAX: usize = 65_536;
 /// Their payloads together.
 pub(crate) const INBOX_BYTES_MAX: usize = 256 << 20;
+/// While as many proposals wait for the log, new ones are answered "too many requests": a disk may not return for long.
+pub(crate) const IN_FLIGHT_MAX: usize = INBOX_MESSAGES_MAX;
 /// Committed entries that may wait for apply before new proposals are answered "too many requests" (etcd's figure).
 pub(crate) const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 /// Entries applied before their view is published and their answers are sent.

@@ -2,8 +2,9 @@
 //! can be stopped. When the disk returns, the member goes on.
 
 use crate::member::{block_on, config, get, propose_put, put, start};
+use crate::unwritten::{Member, answer};
 use io::Disk;
-use node::{Config, Refused};
+use node::{Config, Part, Refused};
 use simdisk::{FileOperation, HookedDisk, SimDisk};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -100,4 +101,27 @@ fn a_member_stops_while_its_disk_does_not_return() {
     assert_eq!(get(survivor.handle(), "before").as_deref(), Some("1"));
     survivor.stop();
     disk.gate.set(false);
+}
+
+/// Under load: the log takes nothing, the driver goes on taking, and what waits behind it must not grow for ever.
+#[test]
+fn what_waits_for_a_disk_that_does_not_return_is_bounded() {
+    const PROPOSALS: usize = 200_000;
+    /// What `limits` lets wait in front of the driver, and as many behind it.
+    const WAITING_MAX: usize = 2 * 65_536;
+    let mut member = Member::open(&SimDisk::new()).expect("it starts");
+    let mut pending = Vec::with_capacity(PROPOSALS);
+    for n in 1..=PROPOSALS {
+        pending.push(member.propose("key", "value"));
+        if n % 10_000 == 0 {
+            member.node.step(Part::Driver);
+        }
+    }
+    let answers = pending.into_iter().map(answer);
+    let refused = answers.filter(|answer| matches!(answer, Err(Refused::TooManyRequests))).count();
+    assert!(refused > 0 && PROPOSALS - refused <= WAITING_MAX, "{refused} of {PROPOSALS} were refused");
+    member.settle();
+    let after = member.propose("after", "value");
+    member.settle();
+    answer(after).expect("it goes on");
 }

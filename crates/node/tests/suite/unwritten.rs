@@ -36,15 +36,15 @@ impl Clock for HandClock {
     }
 }
 
-struct Member {
-    node: Stepped,
+pub struct Member {
+    pub node: Stepped,
     clock: Arc<HandClock>,
     disk: SimDisk,
 }
 
 impl Member {
     /// `None` if the disk does not let it.
-    fn open(disk: &SimDisk) -> Option<Member> {
+    pub fn open(disk: &SimDisk) -> Option<Member> {
         let clock = Arc::new(HandClock::default());
         let config = Config { checkpoint_entries: 20, on_fault: Arc::new(|_| {}), ..config("/data") };
         let node = Stepped::open(config, Arc::new(disk.clone()), clock.clone(), &mut Random::new(1)).ok()?;
@@ -53,7 +53,7 @@ impl Member {
     }
 
     /// Steps everything until nothing has work, or only such that waits for a disk that does not get better.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..100 {
             if Part::ALL.iter().all(|part| !self.node.has_work(*part)) {
                 return;
@@ -73,7 +73,7 @@ impl Member {
         self
     }
 
-    fn propose(&self, key: &str, value: &str) -> Pending<Reply> {
+    pub fn propose(&self, key: &str, value: &str) -> Pending<Reply> {
         propose_put(self.node.handle(), key, value.to_owned().into())
     }
 
@@ -104,7 +104,7 @@ impl Member {
 }
 
 /// The answer, if it is there.
-fn answer(pending: Pending<Reply>) -> Result<Reply, Refused> {
+pub fn answer(pending: Pending<Reply>) -> Result<Reply, Refused> {
     match pin!(pending).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => Err(Refused::TimedOut),
