@@ -68,10 +68,14 @@ impl Shared {
         }
     }
 
-    /// Encodes `command` as the payload of a log entry.
+    /// Encodes `command` as the payload of a log entry. Its time is certainly not before now: after a restart a lease is
+    /// counted from it.
     pub(crate) fn payload(&self, command: Command) -> Bytes {
         let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let leader_time_ms = self.leader_time_ms();
+        let leader_time_ms = match &*self.office.load() {
+            Some(office) => office.clock.at_most_ms(self.clock.monotonic()),
+            None => self.view.load().applied().leader_time_ms,
+        };
         model::encode_entry(&Entry { request, leader_time_ms, command }).into()
     }
 }

@@ -151,11 +151,11 @@ impl Checker {
     }
 
     /// What a request was answered. Returns a line for the trace.
-    pub fn answered(&mut self, flight: &Flight, answer: Answer, handle: &Handle) -> Checked<String> {
+    pub fn answered(&mut self, flight: &Flight, answer: Answer, handle: &Handle, now: Duration) -> Checked<String> {
         match (&flight.request, answer) {
-            (Request::Write(command), Answer::Write(Ok(reply))) => self.written(flight, command, &reply),
+            (Request::Write(command), Answer::Write(Ok(reply))) => self.written(flight, command, &reply, now),
             (Request::Read(range), Answer::Read(Ok(view))) => self.read(flight, range, handle, &view),
-            (Request::KeepAlive(lease), Answer::KeepAlive(Ok(ttl_s))) => self.kept_alive(flight, *lease, ttl_s),
+            (Request::KeepAlive(lease), Answer::KeepAlive(Ok(ttl_s))) => self.kept_alive(flight, *lease, ttl_s, now),
             (_, Answer::Write(Err(refused)) | Answer::KeepAlive(Err(refused)) | Answer::Read(Err(refused))) => {
                 self.refused(flight, refused);
                 Ok(format!("refused: {refused}"))
@@ -174,7 +174,7 @@ impl Checker {
         }
     }
 
-    fn written(&mut self, flight: &Flight, command: &Command, reply: &Reply) -> Checked<String> {
+    fn written(&mut self, flight: &Flight, command: &Command, reply: &Reply, now: Duration) -> Checked<String> {
         let (number, revision) = (flight.number, reply.revision);
         if revision < flight.floor {
             return Err(format!(
@@ -189,7 +189,7 @@ impl Checker {
         let outcome = match &reply.answer {
             Ok(outcome) => outcome,
             Err(rejection) => {
-                self.rejected(flight, command, rejection, revision)?;
+                self.rejected(flight, command, rejection, now)?;
                 return Ok(format!("rejected at {revision}: {rejection}"));
             }
         };
@@ -263,15 +263,15 @@ impl Checker {
         Ok(())
     }
 
-    fn rejected(&mut self, flight: &Flight, command: &Command, rejection: &Rejection, at: Revision) -> Checked {
-        self.unchanged_by_refusal(flight.number, at)?;
+    fn rejected(&mut self, flight: &Flight, command: &Command, rejection: &Rejection, now: Duration) -> Checked {
+        self.unchanged_by_refusal(flight.number)?;
         let has_reason = match rejection {
             Rejection::NoSpace => self.has_quota,
             Rejection::OverBudget(_) => self.has_budgets && keys_of(command).any(|key| is_budgeted(&key)),
             Rejection::BudgetNotFound => matches!(command, Command::BudgetRemove(_)),
             Rejection::LeaseNotFound => match command {
                 Command::LeaseRevoke(_) => true,
-                _ => leases_of(command).any(|lease| self.may_be_gone(lease, flight.sent_at)),
+                _ => leases_of(command).any(|lease| self.may_be_gone(lease, now)),
             },
             Rejection::Compacted => {
                 matches!(command, Command::Compact(compact) if compact.revision <= self.compacted_maybe)
@@ -285,25 +285,25 @@ impl Checker {
         }
     }
 
-    fn unchanged_by_refusal(&mut self, number: RequestNumber, at: Revision) -> Checked {
+    fn unchanged_by_refusal(&mut self, number: RequestNumber) -> Checked {
         let Some(write) = self.writes.get_mut(&number) else { return Ok(()) };
         write.is_over = true;
         match write.revision {
-            Some(revision) => Err(format!("request {} was rejected at {at}, and carried out at {revision}", number.0)),
+            Some(revision) => Err(format!("request {} was rejected, and carried out at {revision}", number.0)),
             None => Ok(()),
         }
     }
 
-    /// At some time since then.
-    fn may_be_gone(&self, lease: LeaseId, since: Duration) -> bool {
-        self.leases.get(&lease).is_none_or(|lease| {
-            lease.ttl.is_none() || lease.may_be_revoked || since >= lease.holds_until.saturating_sub(LEASE_SLACK)
-        })
+    /// By then.
+    fn may_be_gone(&self, lease: LeaseId, at: Duration) -> bool {
+        self.leases
+            .get(&lease)
+            .is_none_or(|lease| lease.ttl.is_none() || lease.may_be_revoked || at >= lease.holds_until)
     }
 
-    fn kept_alive(&mut self, flight: &Flight, id: LeaseId, ttl_s: i64) -> Checked<String> {
+    fn kept_alive(&mut self, flight: &Flight, id: LeaseId, ttl_s: i64, now: Duration) -> Checked<String> {
         if ttl_s == 0 {
-            if !self.may_be_gone(id, flight.sent_at) {
+            if !self.may_be_gone(id, now) {
                 return Err(format!("keep-alive {}: lease {id} is gone before its time", flight.number.0));
             }
             return Ok("no such lease".to_owned());
@@ -454,9 +454,6 @@ impl Checker {
         Ok(())
     }
 }
-
-/// The leader's clock moves in ticks.
-const LEASE_SLACK: Duration = Duration::ZERO;
 
 fn puts_of(command: &Command) -> impl Iterator<Item = &model::Put> {
     let (one, several) = match command {

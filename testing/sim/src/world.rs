@@ -309,7 +309,7 @@ impl World {
             let is_done = matches!(&answer, Answer::Write(Ok(Reply { answer: Ok(_), .. })));
             self.acknowledged += u64::from(is_done);
             self.puts += u64::from(is_done && matches!(flight.request, Request::Write(Command::Put(_))));
-            match self.checker.answered(&flight, answer, &handle) {
+            match self.checker.answered(&flight, answer, &handle, self.now()) {
                 Ok(line) => self.say(format_args!("request {} {line}", flight.number.0)),
                 Err(violation) => self.unless_off(violation)?,
             }

@@ -1,11 +1,13 @@
 //! One member on the simulated disk and on a real one: what was acknowledged is there after any stop.
 
 use crate::member::{block_on, config, get, put, start};
+use crate::unwritten::{Member, TICK, answer};
 use io::OsDisk;
 use model::{Command, Compact, KeyRange, LeaseGrant, LeaseId, Range, Revision};
 use node::Node;
 use simdisk::SimDisk;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[test]
 fn identity_is_etcds_for_the_same_flags() {
@@ -55,6 +57,24 @@ fn what_was_left_of_a_lease_survives_a_restart() {
     let after = left_ms(&node);
     assert!(after <= left + 200, "{after} ms after the restart, {left} ms before");
     node.stop();
+}
+
+/// Seed 401 of the simulated world: the entry of a grant had the time of the last tick, so that the lease ended up to a
+/// tick early behind a restart.
+#[test]
+fn a_lease_that_is_granted_between_two_ticks_lives_its_whole_time_behind_a_kill() {
+    let disk = SimDisk::new();
+    let mut member = Member::open(&disk).expect("it starts");
+    member.pass(TICK - Duration::from_millis(1));
+    let grant = Command::LeaseGrant(LeaseGrant { id: LeaseId(7), ttl_s: 2 });
+    let granted = member.node.handle().propose(grant);
+    member.settle();
+    answer(granted).expect("it is answered").answer.expect("it is new");
+    member.tick(Duration::from_millis(1)).put("k", "v").expect("it is put");
+
+    let after = Member::open(&disk.after_kill()).expect("it starts again");
+    let left_ms = after.node.handle().lease_remaining_ms(LeaseId(7)).expect("it leads").expect("there is a lease");
+    assert!((1_998..=2_000).contains(&left_ms), "one millisecond passed, {left_ms} are left");
 }
 
 #[test]

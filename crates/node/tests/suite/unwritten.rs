@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use store::Location;
 
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 /// Behind this a checkpoint may begin.
 const PAUSE: Duration = Duration::from_secs(6);
 /// What `limits` says.
@@ -67,8 +67,13 @@ impl Member {
         }
     }
 
-    fn tick(&mut self, after: Duration) -> &mut Member {
-        self.clock.0.fetch_add(after.as_millis() as u64, Ordering::Relaxed);
+    /// Time goes on, and nobody looks.
+    pub fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    pub fn tick(&mut self, after: Duration) -> &mut Member {
+        self.pass(after);
         self.settle();
         self
     }
@@ -77,7 +82,7 @@ impl Member {
         propose_put(self.node.handle(), key, value.to_owned().into())
     }
 
-    fn put(&mut self, key: &str, value: &str) -> Result<Reply, Refused> {
+    pub fn put(&mut self, key: &str, value: &str) -> Result<Reply, Refused> {
         let pending = self.propose(key, value);
         self.settle();
         answer(pending)
