@@ -11,7 +11,7 @@ use crate::governor::{self, Governor};
 use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
 use crate::office::Office;
 use crate::status::Metrics;
-use model::{Command, Compact, LeaseCheckpoint, Revision, SpaceSettle};
+use model::{Command, Compact, LeaseCheckpoint, LeaseId, Revision, SpaceSettle};
 use mvcc::{AccountOrder, AccountsReader};
 use state::{LiveTables, StateView};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl Chores {
     pub(crate) fn look(&mut self, now: Duration, figures: &Figures<'_>, metrics: &Metrics) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Some(office) = figures.office {
-            self.keep_leases(now, office, metrics, &mut commands);
+            self.keep_leases(now, office, figures.view.applied().leader_time_ms, metrics, &mut commands);
         }
         self.compact(now, figures, metrics, &mut commands);
         commands.extend(figures.office.and(figures.settleable).map(Command::SpaceSettle));
@@ -66,8 +66,15 @@ impl Chores {
         commands
     }
 
-    /// Revokes what ran out, and writes down what was renewed.
-    fn keep_leases(&mut self, now: Duration, office: &Office, metrics: &Metrics, commands: &mut Vec<Command>) {
+    /// Revokes what ran out, and writes down what was renewed and how much time has passed.
+    fn keep_leases(
+        &mut self,
+        now: Duration,
+        office: &Office,
+        logged_ms: u64,
+        metrics: &Metrics,
+        commands: &mut Vec<Command>,
+    ) {
         let now_ms = office.clock.now_ms();
         if now >= self.lease_check_due {
             self.lease_check_due = now + LEASE_CHECK_INTERVAL;
@@ -78,8 +85,19 @@ impl Chores {
         if now >= self.lease_checkpoint_due {
             self.lease_checkpoint_due = now + LEASE_CHECKPOINT_INTERVAL;
             let remaining = office.with_leases(|leases| leases.to_checkpoint(now_ms));
-            commands.extend(remaining.map(|remaining| Command::LeaseCheckpoint(LeaseCheckpoint { remaining })));
+            commands.extend((!remaining.is_empty()).then(|| checkpoint(remaining)));
         }
+        // Every command carries the time.
+        if commands.is_empty() && office.with_leases(|leases| leases.is_time_due(now_ms, logged_ms)) {
+            commands.push(checkpoint(Vec::new()));
+        }
+    }
+
+    /// What a member in office writes down before it ends in order: what every lease has left, so that the next start
+    /// goes on from there.
+    pub(crate) fn end(now: Duration, office: &Office) -> Vec<Command> {
+        let now_ms = office.clock.at_most_ms(now);
+        office.with_leases(|leases| leases.last_checkpoints(now_ms)).into_iter().map(checkpoint).collect()
     }
 
     /// By the clock, and because space is short.
@@ -110,6 +128,10 @@ impl Chores {
         let revisions = pressed.into_iter().chain(due);
         commands.extend(revisions.map(|revision| Command::Compact(Compact { revision, physical: false })));
     }
+}
+
+fn checkpoint(remaining: Vec<(LeaseId, u64)>) -> Command {
+    Command::LeaseCheckpoint(LeaseCheckpoint { remaining })
 }
 
 /// Says how full the store is, when it will be, and who fills it.

@@ -150,7 +150,7 @@ impl Driver {
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
                 DriverMessage::Applied(report) => self.take_applied(report, &mut output),
                 DriverMessage::Logged(report) => self.take_logged(report, now, &mut output),
-                DriverMessage::Stop => self.stopping = self.stopping.or(Some(now)),
+                DriverMessage::Stop => self.begin_stop(now),
             }
         }
         let is_due = now >= self.due();
@@ -165,6 +165,19 @@ impl Driver {
             self.logging.at_work.is_empty() || !can_wait
         });
         output
+    }
+
+    /// Leases are not renewed any more, and what they have left goes to the log.
+    fn begin_stop(&mut self, now: Duration) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(now);
+        let Some(office) = self.office.clone() else { return };
+        office.end();
+        for command in Chores::end(now, &office) {
+            self.propose_own(command, now);
+        }
     }
 
     fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
@@ -408,7 +421,7 @@ impl Driver {
     }
 
     fn do_chores(&mut self, now: Duration) {
-        let office = self.office.as_deref().filter(|_| !self.logging.stalled);
+        let office = self.office.as_deref().filter(|office| !self.logging.stalled && !office.is_over());
         let figures = Figures {
             view: self.shared.view.load_full(),
             live: &self.shared.live,

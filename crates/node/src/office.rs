@@ -50,7 +50,7 @@ impl Office {
         self.with_leases(|leases| leases.remaining_ms(lease, now_ms))
     }
 
-    /// Leadership is lost.
+    /// Leadership is lost, or the member stops.
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Release);
     }

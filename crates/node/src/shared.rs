@@ -68,8 +68,8 @@ impl Shared {
         }
     }
 
-    /// Encodes `command` as the payload of a log entry. Its time is certainly not before now: after a restart a lease is
-    /// counted from it.
+    /// Encodes `command` as the payload of a log entry. Its time is certainly not before now: after a restart a lease
+    /// is counted from it.
     pub(crate) fn payload(&self, command: Command) -> Bytes {
         let request = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
         let leader_time_ms = match &*self.office.load() {

@@ -2,8 +2,8 @@
 //!
 //! Start: data directory (lock, identity) → state from the newest checkpoint → raft log → consensus → threads → the
 //! first entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the
-//! reverse: the driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick,
-//! the log is synced.
+//! reverse: what leases have left goes to the log, the driver refuses, answers what is in flight, apply ends, a last
+//! checkpoint makes the next start quick, the log is synced.
 
 use crate::apply::{Apply, ApplyConfig};
 use crate::auto_compaction::AutoCompaction;

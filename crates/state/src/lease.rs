@@ -8,7 +8,7 @@
 //! *renewing*. Whoever leads next cannot know when such a lease was renewed last, and gives it its full time once more
 //! (`change_office`). A lease that is not renewing ends exactly at its deadline. The leader settles a lease that was
 //! not renewed for half its time by writing down what it has left, after which the next keep-alive is a first one
-//! again.
+//! again; one that ends in order settles all. `docs/operate/leases.md` says what restarts add.
 //!
 //! ```text
 //! granted ──first keep-alive written──▶ renewing ──what is left written, or next leader──▶ settled (deadline exact)

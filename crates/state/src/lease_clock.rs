@@ -20,21 +20,27 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// A lease reported as run out whose revoke was not applied is reported again after this (etcd's figure).
 const REVOKE_RETRY_MS: u64 = 3_000;
-/// Leases with less than this are not settled: their full time once more is little.
+/// Leases with less than this are not settled: their full time once more is little, and a client that renews one has
+/// little time to find a member that was started again.
 const SETTLE_TTL_MS_MIN: u64 = 10_000;
 /// Leases that one checkpoint command lists at most; it stays well below the size limit of a request.
 const CHECKPOINT_LEASES_MAX: usize = 50_000;
-/// With leases but no keep-alives, time itself is written down this often, so that a restart knows how much has passed.
-const TIME_STAMP_INTERVAL_MS: u64 = 10_000;
+/// While there are leases, as much of a term may be missing from the log as it holds already, within these bounds: a
+/// kill takes back no more than half of the term.
+const UNLOGGED_MS_MIN: u64 = 100;
+const UNLOGGED_MS_MAX: u64 = 10_000;
 
 /// See the file's head.
 #[derive(Debug, Default)]
 pub struct LeaseClock {
-    // hash order: only looked up; what is told of many leases comes from the heap or the ordered set.
+    // hash order: only looked up; what is told of many leases comes from the heap or the ordered set, or is sorted.
     leases: HashMap<LeaseId, Timing>,
     due: BinaryHeap<Reverse<(u64, LeaseId)>>,
     /// Leases with something to write down.
     unwritten: BTreeSet<LeaseId>,
+    /// When its term of office began.
+    began_at_ms: u64,
+    /// When time was to be written down last.
     stamped_at_ms: u64,
 }
 
@@ -66,7 +72,7 @@ impl LeaseClock {
         // Both are built in one go: a million leases must not delay a member that takes office.
         let timings = leases.iter().map(|(id, terms)| (id, Timing::new(terms.ttl_s, terms.ends_at_ms, terms.renewing)));
         let due: Vec<_> = leases.iter().map(|(id, terms)| Reverse((terms.ends_at_ms, id))).collect();
-        let mut clock = LeaseClock { due: due.into(), stamped_at_ms: now_ms, ..LeaseClock::default() };
+        let mut clock = LeaseClock { due: due.into(), began_at_ms: now_ms, ..LeaseClock::default() };
         clock.leases.reserve(leases.len());
         clock.leases.extend(timings);
         assert_eq!(clock.leases.len(), clock.due.len(), "each lease comes due once");
@@ -173,39 +179,69 @@ impl LeaseClock {
         expired
     }
 
-    /// The remaining times that the next checkpoint command should list; empty when only time is to be written down,
-    /// `None` when nothing is. What is listed is listed again until `checkpointed` confirms it.
-    pub fn to_checkpoint(&mut self, now_ms: u64) -> Option<Vec<(LeaseId, u64)>> {
-        if self.unwritten.is_empty() {
-            let stamp = !self.leases.is_empty() && now_ms >= self.stamped_at_ms.saturating_add(TIME_STAMP_INTERVAL_MS);
-            return stamp.then(|| {
-                self.stamped_at_ms = now_ms;
-                Vec::new()
-            });
-        }
-        self.stamped_at_ms = now_ms;
+    /// The remaining times that the next checkpoint command should list. What is listed is listed again until
+    /// `checkpointed` confirms it.
+    pub fn to_checkpoint(&mut self, now_ms: u64) -> Vec<(LeaseId, u64)> {
         let leases = &mut self.leases;
         self.unwritten.retain(|id| leases.get(id).is_some_and(|lease| lease.write != Write::Nothing));
         let listed = self.unwritten.iter().take(CHECKPOINT_LEASES_MAX).filter_map(|id| {
             let lease = leases.get_mut(id)?;
             lease.settling |= lease.write == Write::Settled;
-            let ttl_ms = ttl_ms(lease.ttl_s);
             let remaining_ms = match lease.write {
-                Write::Renewing => ttl_ms,
-                // A settled lease must not read as one that is renewing.
-                _ => lease.ends_at_ms.saturating_sub(now_ms).min(ttl_ms - 1),
+                Write::Renewing => ttl_ms(lease.ttl_s),
+                _ => lease.settled_ms(now_ms),
             };
             Some((*id, remaining_ms))
         });
-        let listed: Vec<_> = listed.collect();
-        assert!(listed.len() <= CHECKPOINT_LEASES_MAX, "a command lists no more than fits");
-        (!listed.is_empty()).then_some(listed)
+        listed.collect()
+    }
+
+    /// True if time itself is to be written down, so that a restart knows how much has passed: `logged_ms` is what the
+    /// log says.
+    pub fn is_time_due(&mut self, now_ms: u64, logged_ms: u64) -> bool {
+        let logged_ms = self.stamped_at_ms.max(logged_ms).max(self.began_at_ms);
+        let may_be_unlogged_ms = (logged_ms - self.began_at_ms).clamp(UNLOGGED_MS_MIN, UNLOGGED_MS_MAX);
+        let is_due = !self.leases.is_empty() && now_ms >= logged_ms.saturating_add(may_be_unlogged_ms);
+        if is_due {
+            self.stamped_at_ms = now_ms;
+        }
+        is_due
+    }
+
+    /// What the last checkpoint commands of an office must list, so that the next one knows what every lease has left;
+    /// at least one, for the time, if there are leases. No keep-alive may be acknowledged behind this.
+    pub fn last_checkpoints(&self, now_ms: u64) -> Vec<Vec<(LeaseId, u64)>> {
+        if self.leases.is_empty() {
+            return Vec::new();
+        }
+        let unsure = self.leases.iter().filter_map(|(id, lease)| Some((*id, lease.last_ms(now_ms)?)));
+        let mut listed: Vec<_> = unsure.collect();
+        listed.sort_unstable();
+        let mut checkpoints: Vec<_> = listed.chunks(CHECKPOINT_LEASES_MAX).map(<[_]>::to_vec).collect();
+        if checkpoints.is_empty() {
+            checkpoints.push(Vec::new());
+        }
+        checkpoints
     }
 }
 
 impl Timing {
     fn new(ttl_s: i64, ends_at_ms: u64, renewing: bool) -> Timing {
         Timing { ttl_s, ends_at_ms, queued_at_ms: ends_at_ms, renewing, write: Write::Nothing, settling: false }
+    }
+
+    /// What it has left, and not so much that it reads as renewing.
+    fn settled_ms(&self, now_ms: u64) -> u64 {
+        self.ends_at_ms.saturating_sub(now_ms).min(ttl_ms(self.ttl_s) - 1)
+    }
+
+    /// What is written of it when the office ends in order, unless the log knows already what the next one must.
+    fn last_ms(&self, now_ms: u64) -> Option<u64> {
+        let (ttl_ms, is_unwritten) = (ttl_ms(self.ttl_s), self.write == Write::Renewing);
+        if ttl_ms < SETTLE_TTL_MS_MIN {
+            return is_unwritten.then_some(ttl_ms);
+        }
+        (self.renewing || is_unwritten).then(|| self.settled_ms(now_ms))
     }
 
     /// Not renewed for half its time: it probably will not be again.

@@ -1,6 +1,7 @@
 //! A member from outside: what is acknowledged stays, and space is given back.
 
 mod known_bugs;
+mod leases;
 mod member;
 mod reclaim;
 mod single_member;
