@@ -1,6 +1,8 @@
 //! The requests that kube-apiserver and an operator send, and what their answers mean for a workload.
 
 use bytes::Bytes;
+use proto::bowline::space_client::SpaceClient;
+use proto::bowline::{TopRequest, TopResponse};
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use proto::etcdserverpb::kv_client::KvClient;
@@ -62,6 +64,7 @@ pub struct Client {
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
+    space: SpaceClient<Channel>,
 }
 
 impl Client {
@@ -71,7 +74,8 @@ impl Client {
                 .max_decoding_message_size(usize::MAX)
                 .max_encoding_message_size(usize::MAX),
             lease: LeaseClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel),
+            maintenance: MaintenanceClient::new(channel.clone()),
+            space: SpaceClient::new(channel),
         }
     }
 
@@ -208,6 +212,11 @@ impl Client {
 
     pub async fn status(&mut self) -> Result<StatusResponse, Refusal> {
         Ok(self.maintenance.status(patient(StatusRequest::default())).await?.into_inner())
+    }
+
+    /// What Bowline's own service says of the store.
+    pub async fn top(&mut self) -> Result<TopResponse, Refusal> {
+        Ok(self.space.top(patient(TopRequest { limit: 1, ..TopRequest::default() })).await?.into_inner())
     }
 
     pub async fn defragment(&mut self) -> Result<(), Refusal> {

@@ -6,6 +6,7 @@
 
 use crate::client::{Client, Refusal};
 use harness::{Kind, Server};
+use proto::etcdserverpb::StatusResponse;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -132,7 +133,8 @@ pub fn quantiles<T: Copy + Into<f64>>(samples: &mut [T]) -> [f64; 3] {
     [0.5, 0.99, 0.999].map(|part| samples.get((last * part).round() as usize).map_or(0.0, |&sample| sample.into()))
 }
 
-/// The store at one moment. Bytes are those of `Status`, but for `files`: what the files take on disk.
+/// The store at one moment. `physical` is what the server says that its files take: etcd in `Status`, Bowline in its
+/// own service. `files` is what they take on disk.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Sample {
     pub seconds: f64,
@@ -155,7 +157,7 @@ impl Sample {
 
 /// Samples every `interval`.
 pub fn sampler(server: &Server, interval: Duration) -> Observer<Vec<Sample>> {
-    let (endpoint, kernel) = (server.endpoint(), server.kernel());
+    let (endpoint, kernel, kind) = (server.endpoint(), server.kernel(), server.kind());
     let store = store_directory(server);
     Observer::start(move |stop| async move {
         let mut client = Client::new(endpoint.connect().await.expect("the server accepts connections"));
@@ -165,10 +167,11 @@ pub fn sampler(server: &Server, interval: Duration) -> Observer<Vec<Sample>> {
         while !stop.load(Ordering::Relaxed) {
             ticks.tick().await;
             let Ok(status) = client.status().await else { continue };
+            let Ok((physical, retained)) = sizes(&mut client, kind, &status).await else { continue };
             samples.push(Sample {
                 seconds: started.elapsed().as_secs_f64(),
-                physical: status.db_size as f64,
-                retained: status.db_size_in_use as f64,
+                physical,
+                retained,
                 quota: status.db_size_quota as f64,
                 files: directory_bytes(&store) as f64,
                 written: kernel.written_bytes(),
@@ -176,6 +179,17 @@ pub fn sampler(server: &Server, interval: Duration) -> Observer<Vec<Sample>> {
             });
         }
         samples
+    })
+}
+
+/// What the store's files take, and of that what is retained, at one moment, as the server says.
+async fn sizes(client: &mut Client, kind: Kind, status: &StatusResponse) -> Result<(f64, f64), Refusal> {
+    Ok(match kind {
+        Kind::Etcd => (status.db_size as f64, status.db_size_in_use as f64),
+        Kind::Bowline => {
+            let top = client.top().await?;
+            (top.physical_bytes as f64, top.retained_bytes as f64)
+        }
     })
 }
 

@@ -16,4 +16,4 @@ pub(crate) use range_answer::{RangeBody, StreamMessage, StreamTail, check_length
 pub(crate) use request::{Done, check_size, decode, propose};
 pub(crate) use rim::{Rim, Shared, StreamSignal};
 pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, received, sent};
-pub(crate) use view::{current_revision, header, sizes};
+pub(crate) use view::{current_revision, database_bytes, header};

@@ -15,10 +15,8 @@ pub(crate) fn current_revision(rim: &Rim) -> Revision {
     rim.node.view().revision()
 }
 
-/// Bytes of the store's files, and of them those that hold live pairs and history. Neither is ever 0: tools divide by
-/// them.
-pub(crate) fn sizes(view: &StateView) -> (i64, i64) {
-    let retained = view.retained_bytes().max(1);
-    let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
-    (bytes(view.physical_bytes().max(retained)), bytes(retained))
+/// The database's size under etcd's names, both of the total and of what is in use: what the quota counts, as etcd's
+/// tools hold it against the quota. Never 0: they divide by it. The files' size has names of its own.
+pub(crate) fn database_bytes(view: &StateView) -> i64 {
+    i64::try_from(view.retained_bytes().max(1)).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,6 @@
 //! Maintenance: status, alarms, hashes. There is nothing to defragment, so that succeeds at once.
 
-use crate::call::{Answer, Rim, Trace, decode, header, propose, sizes};
+use crate::call::{Answer, Rim, Trace, database_bytes, decode, header, propose};
 use crate::metrics::RequestType;
 use crate::status::{self, Code, Status};
 use crate::wire;
@@ -19,7 +19,6 @@ const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
 pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::StatusRequest = decode(message)?;
     let (node, view) = (rim.node.status(), rim.node.view());
-    let (physical, retained) = sizes(&view);
     let mut errors = Vec::new();
     if node.leader.is_none() {
         errors.push(status::NO_LEADER.message.into_owned());
@@ -32,13 +31,13 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let response = pb::StatusResponse {
         header: header(rim, view.revision()),
         version: model::ETCD_VERSION.to_string(),
-        db_size: physical,
+        db_size: database_bytes(&view),
         leader: node.leader.map_or(0, |leader| leader.0),
         raft_index: node.committed.0,
         raft_term: node.term.0,
         raft_applied_index: node.applied.0,
         errors,
-        db_size_in_use: retained,
+        db_size_in_use: database_bytes(&view),
         is_learner: false,
         storage_version: model::ETCD_CLUSTER_VERSION.to_string(),
         db_size_quota: match rim.config().quota_bytes {

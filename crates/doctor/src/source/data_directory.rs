@@ -257,7 +257,7 @@ impl Source for DataDirectory {
             endpoint: member.client_urls.first().cloned().unwrap_or_default(),
             is_learner: member.is_learner,
             version: view.membership().cluster_version().unwrap_or_default().to_owned(),
-            db_bytes: view.physical_bytes(),
+            db_bytes: view.retained_bytes(),
             db_bytes_in_use: view.retained_bytes(),
             raft_term: applied.term.0,
             raft_index: self.raft_index,

@@ -96,7 +96,7 @@ pub struct Member {
     pub is_leader: bool,
     pub is_learner: bool,
     pub version: String,
-    /// Of its files.
+    /// What it gives as its size: etcd that of its file, Bowline what the quota counts.
     pub db_bytes: u64,
     pub db_bytes_in_use: u64,
     /// Absent: the server does not tell. 0: no quota.

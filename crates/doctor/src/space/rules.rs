@@ -99,7 +99,7 @@ fn member_line(member: &super::facts::MemberFacts) -> String {
     match &member.unreachable {
         Some(why) => format!("{} at {}: {why}", member.name, member.endpoint),
         None => format!(
-            "{} at {}: files {}, in use {}{quota}{hash}",
+            "{} at {}: size {}, in use {}{quota}{hash}",
             member.name,
             member.endpoint,
             size(member.db_bytes),
@@ -120,7 +120,7 @@ fn members(facts: &SpaceFacts, findings: &mut Vec<Finding>) {
             });
             continue;
         }
-        // What counts for the quota: etcd its file, Bowline what is retained.
+        // What counts for the quota: etcd its file, Bowline what is retained; its older releases gave their files' size.
         let counted = if facts.is_bowline { member.db_bytes_in_use } else { member.db_bytes };
         if let Some(quota) = member.quota_bytes.filter(|quota| *quota > 0 && counted * 10 >= quota * 8) {
             findings.push(Finding {

@@ -1,7 +1,7 @@
 //! Who fills the store, and how full it is. It reads accounts and figures that are kept anyway.
 
 use super::budget;
-use crate::call::{Answer, Rim, decode, sizes};
+use crate::call::{Answer, Rim, decode};
 use crate::status::Status;
 use crate::wire;
 use bytes::Bytes;
@@ -21,10 +21,9 @@ pub(crate) fn top(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let mut accounts = rim.node.live().accounts().top(usize::MAX, order(request.order()));
     let accounts_total = accounts.len() as u64;
     accounts.truncate(limit);
-    let (physical, retained) = sizes(&view);
     let response = pb::TopResponse {
-        retained_bytes: retained as u64,
-        physical_bytes: physical as u64,
+        retained_bytes: view.retained_bytes(),
+        physical_bytes: view.physical_bytes(),
         quota_bytes: view.quota_bytes(),
         alarm: view.alarms().by_quota().is_some(),
         full_in_s: u64::try_from(metrics.full_in_s.get()).ok().filter(|_| view.quota_bytes().is_some()),

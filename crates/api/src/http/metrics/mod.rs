@@ -9,7 +9,7 @@ mod text;
 pub(crate) use text::CONTENT_TYPE;
 
 use super::process;
-use crate::call::{Shared, sizes};
+use crate::call::{Shared, database_bytes};
 use crate::method::Method;
 use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, RequestType, RimMetrics};
 use crate::status::Code;
@@ -74,10 +74,12 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     }
     let quota = view.quota_bytes().map_or(0.0, |bytes| bytes as f64);
     text.gauge("etcd_server_quota_backend_bytes", "Bytes that may be retained; 0 if there is no bound.", quota);
-    let (physical, retained) = sizes(view);
-    text.gauge("etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's files.", physical as f64);
-    let help = "Bytes retained: live pairs, history, and what is unsettled.";
-    text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", help, retained as f64);
+    let retained = database_bytes(view) as f64;
+    let help = "Bytes retained, which the quota counts: live pairs, history, and what is unsettled.";
+    text.gauge("etcd_mvcc_db_total_size_in_bytes", help, retained);
+    text.gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "The same: no retained byte is free.", retained);
+    let help = "Bytes of the store's files, without the raft log.";
+    text.gauge("bowline_store_file_bytes", help, view.physical_bytes() as f64);
     let help = "Bytes retained although a compaction dropped them, because their files have not followed yet.";
     text.gauge("bowline_unsettled_bytes", help, view.unsettled_bytes() as f64);
     prefixes::prefixes(text, shared.node.live().accounts());
