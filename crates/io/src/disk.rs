@@ -50,7 +50,8 @@ pub trait Disk: Send + Sync + Debug {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Puts the file `from` in the place of `to`, atomically and durably: the content must be synced before (or the
-    /// name may survive a power loss without it), and the directory is synced after (or the old name may come back).
+    /// name may survive a power loss without it), and the directory is synced after (or the old name may come back). A
+    /// lack of descriptors shows before anything has changed.
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.open(from, Open::READ_WRITE)?.sync_all()?;
         self.rename(from, to)?;

@@ -13,10 +13,12 @@ mod os_disk;
 mod overlay;
 mod priority;
 mod rng;
+mod shortage;
 
 pub use clock::{Clock, OsClock};
 pub use disk::{BLOCK_BYTES, Disk, File, LockGuard, Open};
-pub use os_disk::OsDisk;
+pub use os_disk::{OsDisk, open_files};
 pub use overlay::Overlay;
 pub use priority::give_way;
 pub use rng::{OsRng, Rng};
+pub use shortage::{is_out_of_descriptors, is_shortage};

@@ -3,11 +3,13 @@
 use crate::direct::Direct;
 use crate::disk::{Disk, File, LockGuard, Open};
 use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::io::retry_on_intr;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OsDisk;
@@ -16,8 +18,36 @@ pub struct OsDisk;
 struct OsFile {
     file: fs::File,
     direct: Direct,
+    _open: OpenFile,
 }
 
+/// Files of `OsDisk` that are open in this process, locks included.
+static OPEN_FILES: AtomicUsize = AtomicUsize::new(0);
+
+/// How many files `OsDisk` has open in this process: that many descriptors are not for anything else.
+pub fn open_files() -> usize {
+    OPEN_FILES.load(Ordering::Relaxed)
+}
+
+/// Counts one open file while it lives.
+#[derive(Debug)]
+struct OpenFile;
+
+impl OpenFile {
+    fn count() -> OpenFile {
+        OPEN_FILES.fetch_add(1, Ordering::Relaxed);
+        OpenFile
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        OPEN_FILES.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Files here are our own: a link in their place is somebody's trick.
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// The usual size; where pages are larger, some are started twice.
@@ -43,17 +73,16 @@ fn start_write_back(_file: &fs::File, _offset: u64, _length: u64) {}
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        // Files here are our own: a link in their place is somebody's trick.
         let file = OpenOptions::new()
             .read(how.read)
             .write(how.write)
             .create(how.create)
             .create_new(how.create_new)
             .mode(FILE_MODE)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32)
+            .custom_flags(NOFOLLOW)
             .open(path)?;
         let direct = if how.direct { Direct::begin(&file) } else { Direct::default() };
-        Ok(Arc::new(OsFile { file, direct }))
+        Ok(Arc::new(OsFile { file, direct, _open: OpenFile::count() }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -77,18 +106,27 @@ impl Disk for OsDisk {
         fs::rename(from, to)
     }
 
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).custom_flags(NOFOLLOW).open(from)?;
+        let directory = fs::File::open(to.parent().unwrap_or(Path::new(".")))?;
+        // From here on no descriptor is needed.
+        file.sync_all()?;
+        self.rename(from, to)?;
+        directory.sync_all()
+    }
+
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         fs::File::open(directory)?.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(LockGuard::new(file))
+        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))?;
+        Ok(LockGuard::new((file, OpenFile::count())))
     }
 
     fn free_space(&self, directory: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(directory)?;
+        let stat = retry_on_intr(|| rustix::fs::statvfs(directory))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
@@ -144,7 +182,8 @@ impl File for OsFile {
     }
 
     fn allocate(&self, offset: u64, length: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, length) {
+        // The standard library repeats a call that was interrupted, this one does not.
+        match retry_on_intr(|| rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, length)) {
             // A file system without it gives space when it is written; the error then comes there.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 let grown = offset.saturating_add(length);

@@ -21,6 +21,11 @@ impl Fault {
         matches!(self, Fault::Store(fault) if fault.is_no_space())
     }
 
+    /// Something that may be there again later: space, descriptors, memory. The same may succeed then.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Fault::Store(fault) if fault.may_pass())
+    }
+
     /// The machine failed, for whatever reason.
     pub fn is_io(&self) -> bool {
         matches!(self, Fault::Store(fault) if fault.is_io())

@@ -372,7 +372,7 @@ impl Apply {
     fn allocates_for(&mut self, entry: &MeasuredEntry) -> Result<bool, state::Fault> {
         match self.state.allocate_for(entry) {
             Ok(()) => Ok(true),
-            Err(fault) if fault.is_no_space() => {
+            Err(fault) if fault.may_pass() => {
                 self.begin_shortage(&fault);
                 Ok(false)
             }
@@ -383,14 +383,15 @@ impl Apply {
     /// Said once, until there is space again.
     fn begin_shortage(&self, fault: &state::Fault) {
         if !self.shared.progress.store_full.swap(true, Ordering::Relaxed) {
-            tracing::error!(error = %fault, "disk full: writes are refused until there is room again, reads go on");
+            let what = if fault.is_no_space() { "disk full" } else { "short of descriptors or memory" };
+            tracing::error!(error = %fault, "{what}: writes are refused until there is room again, reads go on");
         }
     }
 
     fn end_shortage(&self) {
         if self.shared.progress.store_full.load(Ordering::Relaxed) {
             self.shared.progress.store_full.store(false, Ordering::Relaxed);
-            tracing::warn!("there is room on the disk again, writes go on");
+            tracing::warn!("the store can be written again, writes go on");
         }
     }
 
@@ -523,7 +524,7 @@ impl Apply {
     fn flush(&mut self) -> Result<bool, state::Fault> {
         match self.state.flush() {
             Ok(()) => Ok(true),
-            Err(fault) if fault.is_no_space() => {
+            Err(fault) if fault.may_pass() => {
                 self.unpublished = true;
                 self.begin_shortage(&fault);
                 Ok(false)

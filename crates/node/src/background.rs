@@ -2,8 +2,9 @@
 //! out of segments that are to go, removes files, starts write-back of records, and prepares log segments.
 //!
 //! Stepped: a step does one piece of the job at hand, and looks after write-back, the log's next segment and removed
-//! files. Whatever meets a full disk is given up and tried again by apply, perhaps in another order: a checkpoint is
-//! what lets the log be trimmed and empty segments go, copies are what empties them. Any other fault ends the writing.
+//! files. Whatever meets a full disk, or a lack of descriptors, is given up and tried again by apply, perhaps in another
+//! order: a checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. Any other
+//! fault ends the writing.
 
 use crate::limits::REMOVED_FILES_HELD_MAX;
 use crate::messages::{Job, JobDone};
@@ -109,7 +110,7 @@ impl Background {
         let started = self.shared.clock.monotonic();
         let written = match job.write() {
             Ok(done) => JobDone::Checkpoint(Some(Box::new(done))),
-            Err(fault) if fault.is_no_space() => {
+            Err(fault) if fault.may_pass() => {
                 tracing::warn!(error = %fault, "write checkpoint {index}: tried again shortly");
                 JobDone::Checkpoint(None)
             }
@@ -125,7 +126,7 @@ impl Background {
 fn cleaned(copied: mvcc::Result<Option<Box<state::Cleaned>>>) -> JobDone {
     match copied {
         Ok(relocated) => JobDone::Cleaned(relocated),
-        Err(fault) if fault.is_no_space() => {
+        Err(fault) if fault.may_pass() => {
             tracing::warn!(error = %fault, "reclaim space: tried again shortly");
             JobDone::Cleaned(None)
         }

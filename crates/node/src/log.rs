@@ -2,9 +2,9 @@
 //! durable.
 //!
 //! Stepped by whoever may wait for the disk. Invariants: a failed write or sync is never retried on the same file; what
-//! cannot be written is kept, in order, and tried again with the next step. Lack of space leaves the log as it was;
-//! after anything else it fails over to another file, and if that fails for another reason than space this process
-//! cannot go on.
+//! cannot be written is kept, in order, and tried again with the next step. Lack of space, descriptors or memory leaves
+//! the log as it was; after anything else it fails over to another file, and if that fails for a reason that does not
+//! pass this process cannot go on.
 
 use crate::messages::{LogReport, LogRequest, LogWork};
 use crate::shared::Shared;
@@ -66,7 +66,7 @@ impl Log {
                 Some(LogReport { durable: Some(newest), stalled: false })
             }
             Err(fault) => {
-                self.failed |= !fault.is_no_space();
+                self.failed |= !fault.may_pass();
                 if !std::mem::replace(&mut self.stalled, true) {
                     tracing::error!(error = %fault, "write raft log: writes are refused until it succeeds, reads go on");
                 }
@@ -101,9 +101,9 @@ impl Log {
         self.shared.clock.monotonic().saturating_sub(started)
     }
 
-    /// Neither the log's file nor another can be written, for a reason other than space.
+    /// Neither the log's file nor another can be written, for a reason that does not pass.
     fn give_up(&self, fault: &wal::Fault) {
-        if !fault.is_no_space() {
+        if !fault.may_pass() {
             self.shared.end_process(fault.to_string());
         }
     }
@@ -112,7 +112,7 @@ impl Log {
         if !self.failed
             && let Err(fault) = self.wal.write()
         {
-            self.failed = !fault.is_no_space();
+            self.failed = !fault.may_pass();
             tracing::warn!(error = %fault, "write raft log");
         }
     }

@@ -30,6 +30,11 @@ impl Fault {
         matches!(self, Fault::Keys(fault) if fault.is_no_space())
     }
 
+    /// Something that may be there again later: space, descriptors, memory. The same may succeed then.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Fault::Keys(fault) if fault.may_pass())
+    }
+
     /// The machine failed, for whatever reason.
     pub fn is_io(&self) -> bool {
         matches!(self, Fault::Keys(fault) if fault.is_io())

@@ -75,7 +75,7 @@ impl CheckpointWriter {
     }
 
     /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault
-    /// that is a lack of space, with the same blocks; after any other the store must be opened again.
+    /// that `may_pass`, with the same blocks; after any other the store must be opened again.
     pub fn commit(&mut self, meta: &[u8], blocks: &mut dyn Iterator<Item = Vec<u8>>, mode: Mode) -> Result<Done> {
         let mut manifest = self.manifest.clone();
         if mode == Mode::Full {
@@ -153,7 +153,11 @@ pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manife
 /// Puts it in the place of the one that counts. If this fails, either may be found after a power cut.
 pub(crate) fn replace_manifest(disk: &dyn Disk, directory: &Path) -> Result<()> {
     let (path, temporary) = (directory.join("manifest"), directory.join("manifest.tmp"));
-    disk.replace(&temporary, &path).map_err(Fault::io_for_good("replace", &path))
+    disk.replace(&temporary, &path).map_err(|error| {
+        // That shows before anything has changed.
+        let harmless = io::is_out_of_descriptors(&error);
+        if harmless { Fault::io("replace", &path)(error) } else { Fault::io_for_good("replace", &path)(error) }
+    })
 }
 
 impl Drop for CheckpointWriter {

@@ -59,6 +59,12 @@ impl Fault {
         !self.for_good && says_no_space(error)
     }
 
+    /// Something that may be there again later: space, descriptors, memory. The same may succeed then.
+    pub fn may_pass(&self) -> bool {
+        let Cause::Io(error) = &self.cause else { return false };
+        !self.for_good && (says_no_space(error) || ::io::is_shortage(error))
+    }
+
     /// The machine failed, for whatever reason.
     pub fn is_io(&self) -> bool {
         matches!(self.cause, Cause::Io(_))

@@ -279,7 +279,7 @@ impl Store {
         self.check_sound()?;
         let allocated = self.allocate_records(record_bytes);
         self.short_of_space = allocated.as_ref().is_err_and(Fault::is_no_space);
-        self.failed |= allocated.is_err() && !self.short_of_space;
+        self.failed |= allocated.as_ref().is_err_and(|fault| !fault.may_pass());
         allocated
     }
 
@@ -435,7 +435,7 @@ impl Store {
         if let Err(error) = file.write_at(&active.buffer, active.flushed) {
             // On a file system without allocation the space is taken here.
             let fault = Fault::io("write records to", &segment.open.path)(error).at(active.flushed);
-            self.failed |= !fault.is_no_space();
+            self.failed |= !fault.may_pass();
             return Err(fault);
         }
         self.write_back.note_written(&segment.open, active.flushed, active.end());

@@ -29,6 +29,12 @@ impl Fault {
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 
+    /// Something that may be there again later: space, descriptors, memory. The log is as it was, and the same call may
+    /// succeed then.
+    pub fn may_pass(&self) -> bool {
+        self.is_no_space() || matches!(self, Fault::Io { source, .. } if ::io::is_shortage(source))
+    }
+
     /// Whether bytes on the disk are wrong, rather than the disk failing to answer.
     pub fn is_damage(&self) -> bool {
         matches!(self, Fault::Damaged { .. })

@@ -9,9 +9,9 @@
 //! the next block. Segments are only read at start, before anything is written to them, so the page cache never has
 //! anything newer or older.
 //!
-//! What the caller does with a fault: if `is_no_space`, the same call again once there is space (a refused `append` has
-//! taken nothing in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if
-//! `fail_over` fails for another reason than space, the member stops.
+//! What the caller does with a fault: if it `may_pass`, the same call again later (a refused `append` has taken nothing
+//! in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if `fail_over` fails for a
+//! reason that does not pass, the member stops.
 
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
 use crate::buffer::{Buffer, block_start};
@@ -342,7 +342,7 @@ impl Wal {
         let header_bytes = HEADER_BYTES as u64;
         if self.tip.end == header_bytes {
             let grown = grow(&mut self.active.file, header_bytes + bytes);
-            return self.lost_unless_no_space(grown);
+            return self.lost_unless_it_passes(grown);
         }
         // The next segment must be certain before anything changes.
         let mut next = match self.next.take() {
@@ -351,7 +351,7 @@ impl Wal {
         };
         let grown = if header_bytes + bytes > next.bytes { grow(&mut next, header_bytes + bytes) } else { Ok(()) };
         self.next = Some(next);
-        self.lost_unless_no_space(grown)?;
+        self.lost_unless_it_passes(grown)?;
         self.sync_buffer()?;
         let next = self.next.take().expect("it was put there above");
         self.begin_segment(next, Tip { hard_state: self.tip.hard_state, ..self.durable });
@@ -360,9 +360,9 @@ impl Wal {
         Ok(())
     }
 
-    fn lost_unless_no_space<T>(&mut self, result: Result<T>) -> Result<T> {
+    fn lost_unless_it_passes<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(fault) = &result
-            && !fault.is_no_space()
+            && !fault.may_pass()
         {
             self.health = Health::Lost;
         }
@@ -372,7 +372,7 @@ impl Wal {
     /// A file under the name of segment `sequence`: a spare if there is one, else a new one whose space is reserved.
     fn take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
         let taken = self.try_take_file(sequence);
-        self.lost_unless_no_space(taken)
+        self.lost_unless_it_passes(taken)
     }
 
     fn try_take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
@@ -381,7 +381,13 @@ impl Wal {
         if let Some(spare) = spare {
             let from = files::spare_path(&self.directory, spare);
             // Its content means nothing, but its space is durable already: the name is all that is left to make so.
-            self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
+            if let Err(error) = self.disk.replace(&from, &path) {
+                // It is still there if not even its name could be looked at.
+                if ::io::is_out_of_descriptors(&error) {
+                    self.pool.lock().spares.push_front(spare);
+                }
+                return Err(Fault::io("rename", &from)(error));
+            }
         } else {
             let from = self.directory.join(NEXT_TEMPORARY);
             let bytes = files::segment_bytes(sequence, self.options.segment_bytes);

@@ -243,11 +243,20 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes_off_or_the_process_is_ki
 
 #[test]
 fn what_is_acknowledged_is_read_and_kept_when_a_step_finds_the_disk_full() {
+    what_is_acknowledged_is_kept_when_a_step_fails_with(std::io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn what_is_acknowledged_is_read_and_kept_when_a_step_finds_no_memory() {
+    what_is_acknowledged_is_kept_when_a_step_fails_with(std::io::ErrorKind::OutOfMemory);
+}
+
+fn what_is_acknowledged_is_kept_when_a_step_fails_with(kind: std::io::ErrorKind) {
     let whole = SimDisk::new();
     work(&whole);
     for step in 0..whole.steps() {
         let disk = SimDisk::new();
-        disk.fail_at(step, std::io::ErrorKind::StorageFull);
+        disk.fail_at(step, kind);
         let acknowledged = work(&disk);
         let member = Member::open(&disk.after_kill()).expect("it starts");
         for (key, n) in &acknowledged {

@@ -146,7 +146,7 @@ impl Caller {
             let mut blocks = changes.chunks(BLOCK_CHANGES).map(encode);
             match writer.commit(&meta.to_le_bytes(), &mut blocks, mode) {
                 Ok(done) => break done,
-                Err(fault) if fault.is_no_space() && wait(&fault) => {}
+                Err(fault) if fault.may_pass() && wait(&fault) => {}
                 Err(fault) => {
                     // The next delta must hold these changes too.
                     let newer = std::mem::replace(&mut self.delta, taken);

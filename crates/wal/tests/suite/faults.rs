@@ -237,6 +237,32 @@ fn r14_a_first_start_on_a_full_disk_succeeds_once_there_is_space() {
     }
 }
 
+/// A segment's file that cannot be had for want of a descriptor or of memory is asked for again, and nothing is lost.
+#[test]
+fn r17_a_shortage_that_passes_never_stops_the_log() {
+    let mut passed = 0;
+    for failing in 0..steps_of_a_life() {
+        let disk = SimDisk::new();
+        let mut member = Member::new(&disk).expect("nothing fails yet");
+        fail_after(&disk, failing, ErrorKind::OutOfMemory);
+        let mut again = |result: Result<(), Fault>| {
+            if let Err(fault) = &result {
+                assert!(fault.may_pass() || matches!(fault, Fault::Failed), "{fault}");
+                passed += 1;
+            }
+            result.is_err()
+        };
+        for step in 0..STEPS {
+            for act in [|member: &mut Member, step| member.append(step), |member: &mut Member, _| member.sync()] {
+                while again(act(&mut member, step)) {
+                    while again(member.wal.fail_over()) {}
+                }
+            }
+        }
+    }
+    assert!(passed > 10, "only {passed} steps failed");
+}
+
 /// What a driver does with a fault: wait for space, or change the file once, or stop.
 fn drive(member: &mut Member, disk: &SimDisk, step: u64) -> Result<(), Fault> {
     loop {
