@@ -71,6 +71,7 @@ const RANGE: u8 = 11;
 const BUDGET_SET: u8 = 12;
 const BUDGET_REMOVE: u8 = 13;
 const SPACE_SETTLE: u8 = 14;
+const SPACE_COMPACT: u8 = 15;
 
 fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
@@ -90,6 +91,10 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             out.push(COMPACT);
             put_signed(out, compact.revision.0);
             put_bool(out, compact.physical);
+        }
+        Command::SpaceCompact(revision) => {
+            out.push(SPACE_COMPACT);
+            put_signed(out, revision.0);
         }
         Command::LeaseGrant(grant) => {
             out.push(LEASE_GRANT);
@@ -159,6 +164,7 @@ fn command(reader: &mut Reader) -> Result<Command, DecodeError> {
             revision: Revision(reader.signed()?),
             physical: reader.bool("compact physical")?,
         }),
+        SPACE_COMPACT => Command::SpaceCompact(Revision(reader.signed()?)),
         LEASE_GRANT => Command::LeaseGrant(LeaseGrant { id: LeaseId(reader.signed()?), ttl_s: reader.signed()? }),
         LEASE_REVOKE => Command::LeaseRevoke(LeaseId(reader.signed()?)),
         LEASE_CHECKPOINT => {

@@ -94,6 +94,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_txn().prop_map(Command::Txn),
         (any::<i64>(), any::<bool>())
             .prop_map(|(revision, physical)| Command::Compact(Compact { revision: Revision(revision), physical })),
+        any::<i64>().prop_map(|revision| Command::SpaceCompact(Revision(revision))),
         (any::<i64>(), any::<i64>()).prop_map(|(id, ttl_s)| Command::LeaseGrant(LeaseGrant { id: LeaseId(id), ttl_s })),
         any::<i64>().prop_map(|id| Command::LeaseRevoke(LeaseId(id))),
         proptest::collection::vec((any::<i64>().prop_map(LeaseId), any::<u64>()), 0..4)

@@ -481,7 +481,7 @@ impl Apply {
             (Command::LeaseCheckpoint(checkpoint), Ok(_)) => {
                 self.tell_lease_clock(|leases, _| leases.checkpointed(&checkpoint.remaining));
             }
-            (Command::Compact(_), Ok(_)) => {
+            (Command::Compact(_) | Command::SpaceCompact(_), Ok(_)) => {
                 self.compaction_started.get_or_insert(started);
                 self.compacted_in_batch = true;
                 metrics.compaction_last_s.set(self.shared.clock.wall().as_secs() as i64);

@@ -125,8 +125,8 @@ impl Chores {
             metrics.pressure_compactions.increment();
             tracing::warn!(revision = revision.0, "space is short: history is compacted");
         }
-        let revisions = pressed.into_iter().chain(due);
-        commands.extend(revisions.map(|revision| Command::Compact(Compact { revision, physical: false })));
+        commands.extend(pressed.map(Command::SpaceCompact));
+        commands.extend(due.map(|revision| Command::Compact(Compact { revision, physical: false })));
     }
 }
 

@@ -114,7 +114,7 @@ impl Applies {
             Command::Put(_) => 0,
             Command::DeleteRange(_) => 1,
             Command::Txn(_) => 2,
-            Command::Compact(_) => 3,
+            Command::Compact(_) | Command::SpaceCompact(_) => 3,
             Command::LeaseGrant(_) => 4,
             Command::LeaseRevoke(_) => 5,
             Command::LeaseCheckpoint(_) => 6,

@@ -103,7 +103,8 @@ impl State {
             Command::Put(put) => self.put(put, change),
             Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, change))),
             Command::Txn(txn) => self.txn(txn, change),
-            Command::Compact(Compact { revision, .. }) => Ok(self.mvcc.compact(*revision).map(|()| Outcome::Compact)),
+            Command::Compact(Compact { revision, .. }) => Ok(self.compact(*revision)),
+            Command::SpaceCompact(revision) => Ok(self.compact_for_space(*revision)),
             Command::LeaseGrant(grant) => Ok(self.lease_grant(grant)),
             Command::LeaseRevoke(id) => Ok(self.lease_revoke(*id, change)),
             Command::LeaseCheckpoint(checkpoint) => {
@@ -139,6 +140,7 @@ impl State {
             | Command::DeleteRange(_)
             | Command::Txn(_)
             | Command::Compact(_)
+            | Command::SpaceCompact(_)
             | Command::LeaseGrant(_)
             | Command::LeaseRevoke(_) => true,
             Command::LeaseCheckpoint(_)
@@ -246,6 +248,29 @@ impl State {
         let outcome = txn::execute(&mut txn, command, &path)?;
         *change = txn.commit();
         Ok(Ok(Outcome::Txn(outcome)))
+    }
+
+    /// Whoever asks for what a compaction for space has gone past is answered as if there had been none: the first
+    /// time it is done.
+    fn compact(&mut self, at: Revision) -> Answer {
+        let compacted = self.mvcc.compacted_revision();
+        match self.compacted_asked {
+            Some(asked) if asked < at && at <= compacted => {
+                self.compacted_asked = (at < compacted).then_some(at);
+            }
+            _ => {
+                self.mvcc.compact(at)?;
+                self.compacted_asked = None;
+            }
+        }
+        Ok(Outcome::Compact)
+    }
+
+    fn compact_for_space(&mut self, at: Revision) -> Answer {
+        let asked = self.compacted_asked.unwrap_or(self.mvcc.compacted_revision());
+        self.mvcc.compact(at)?;
+        self.compacted_asked = Some(asked);
+        Ok(Outcome::Compact)
     }
 
     fn lease_grant(&mut self, grant: &LeaseGrant) -> Answer {

@@ -84,6 +84,7 @@ fn measure(command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprin
         Command::LeaseGrant(_) => Footprint { cost_bytes: LEASE_BYTES, ..Footprint::default() },
         Command::DeleteRange(_)
         | Command::Compact(_)
+        | Command::SpaceCompact(_)
         | Command::LeaseRevoke(_)
         | Command::LeaseCheckpoint(_)
         | Command::Alarm(_)

@@ -66,7 +66,7 @@ impl Outcome {
             Command::Put(_) => matches!(self, Outcome::Put { .. }),
             Command::DeleteRange(_) => matches!(self, Outcome::DeleteRange { .. }),
             Command::Txn(_) => matches!(self, Outcome::Txn(_)),
-            Command::Compact(_) => matches!(self, Outcome::Compact),
+            Command::Compact(_) | Command::SpaceCompact(_) => matches!(self, Outcome::Compact),
             Command::LeaseGrant(_) => matches!(self, Outcome::LeaseGrant { .. }),
             Command::LeaseRevoke(_) => matches!(self, Outcome::LeaseRevoke),
             Command::LeaseCheckpoint(_) => matches!(self, Outcome::LeaseCheckpoint),

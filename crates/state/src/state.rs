@@ -44,6 +44,8 @@ pub struct State {
     pub(crate) has_budgets: bool,
     pub(crate) quota: Quota,
     pub(crate) strict_latch: bool,
+    /// How far history would be compacted without compactions for space, if those went further.
+    pub(crate) compacted_asked: Option<Revision>,
     pub(crate) applied: AppliedUpTo,
 }
 
@@ -57,6 +59,7 @@ impl State {
             leases: TermsTree::default(),
             budgets: Vec::new(),
             unsettled_bytes: 0,
+            compacted_asked: None,
         };
         let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
         State::new(mvcc, tables, options)
@@ -91,6 +94,7 @@ impl State {
             membership: Arc::new(tables.membership),
             quota: options.quota,
             strict_latch: options.strict_latch,
+            compacted_asked: tables.compacted_asked,
             applied: tables.applied,
         })
     }
@@ -199,6 +203,7 @@ impl State {
             leases: self.leases().terms().clone(),
             budgets: self.budgets.lock().kept(),
             unsettled_bytes: self.mvcc.unsettled_bytes(),
+            compacted_asked: self.compacted_asked,
         };
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }

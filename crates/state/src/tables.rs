@@ -8,7 +8,7 @@ use crate::budget::{Bucket, Kept};
 use crate::lease_terms::{Terms, TermsTree};
 use crate::membership::{Member, Membership};
 use bytes::Bytes;
-use model::{AlarmKind, Budget, ClusterId, LeaseId, LogIndex, MemberId, Term};
+use model::{AlarmKind, Budget, ClusterId, LeaseId, LogIndex, MemberId, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
@@ -18,6 +18,8 @@ const FORMAT: u8 = 1;
 const FORMAT_BUDGETS: u8 = 2;
 /// The same with a list of budgets, which may be empty, and unsettled bytes, which are not 0.
 const FORMAT_UNSETTLED: u8 = 3;
+/// The same, of which unsettled bytes may be 0, with the revision that was asked to be compacted.
+const FORMAT_ASKED: u8 = 4;
 
 /// How far the log is in state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,6 +43,8 @@ pub struct Tables {
     pub(crate) budgets: Vec<Kept>,
     /// What compactions dropped and is counted still.
     pub(crate) unsettled_bytes: u64,
+    /// How far history would be compacted without compactions for space, if those went further.
+    pub(crate) compacted_asked: Option<Revision>,
 }
 
 impl Tables {
@@ -98,9 +102,10 @@ impl From<DecodeError> for TablesError {
 type Result<T> = std::result::Result<T, TablesError>;
 
 fn encode(out: &mut Vec<u8>, tables: &Tables) {
-    let format = match (tables.unsettled_bytes, tables.budgets.is_empty()) {
-        (0, true) => FORMAT,
-        (0, false) => FORMAT_BUDGETS,
+    let format = match (tables.compacted_asked, tables.unsettled_bytes, tables.budgets.is_empty()) {
+        (Some(_), ..) => FORMAT_ASKED,
+        (None, 0, true) => FORMAT,
+        (None, 0, false) => FORMAT_BUDGETS,
         _ => FORMAT_UNSETTLED,
     };
     out.push(format);
@@ -126,8 +131,11 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
     if format != FORMAT {
         put_budgets(out, &tables.budgets);
     }
-    if format == FORMAT_UNSETTLED {
+    if format >= FORMAT_UNSETTLED {
         put_varint(out, tables.unsettled_bytes);
+    }
+    if let Some(revision) = tables.compacted_asked {
+        put_signed(out, revision.0);
     }
 }
 
@@ -167,7 +175,7 @@ fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
     let format = reader.u8()?;
     match format {
-        FORMAT | FORMAT_BUDGETS | FORMAT_UNSETTLED => {}
+        FORMAT | FORMAT_BUDGETS | FORMAT_UNSETTLED | FORMAT_ASKED => {}
         tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
     }
     let applied = AppliedUpTo {
@@ -183,9 +191,17 @@ fn decode(input: Bytes) -> Result<Tables> {
         FORMAT_BUDGETS => budgets(&mut reader, 1)?,
         _ => budgets(&mut reader, 0)?,
     };
-    let unsettled_bytes = if format == FORMAT_UNSETTLED { unsettled_bytes(&mut reader)? } else { 0 };
+    let (mut unsettled, mut compacted_asked) = (0, None);
+    match format {
+        FORMAT_UNSETTLED => unsettled = unsettled_bytes(&mut reader)?,
+        FORMAT_ASKED => {
+            unsettled = reader.varint()?;
+            compacted_asked = Some(Revision(reader.signed()?));
+        }
+        _ => {}
+    }
     reader.finish("state tables")?;
-    Ok(Tables { applied, membership, alarms, leases, budgets, unsettled_bytes })
+    Ok(Tables { applied, membership, alarms, leases, budgets, unsettled_bytes: unsettled, compacted_asked })
 }
 
 fn unsettled_bytes(reader: &mut Reader) -> Result<u64> {
@@ -354,9 +370,9 @@ mod tests {
         });
         let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
         let budgets = proptest::collection::btree_map("[a-z]{1,3}", any::<(Option<u64>, Option<u64>, u64)>(), 0..4);
-        let unsettled = prop_oneof![Just(0), any::<u64>()];
+        let unsettled = (prop_oneof![Just(0), any::<u64>()], any::<Option<i64>>());
         (applied, membership, lists, budgets, unsettled).prop_map(
-            |(applied, membership, (alarm_list, lease_list), budgets, unsettled_bytes)| {
+            |(applied, membership, (alarm_list, lease_list), budgets, (unsettled_bytes, asked))| {
                 let mut alarms = AlarmTable::default();
                 for alarm in alarm_list {
                     alarms.activate(alarm);
@@ -375,7 +391,8 @@ mod tests {
                     },
                     bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
                 });
-                Tables { applied, membership, alarms, leases, budgets: budgets.collect(), unsettled_bytes }
+                let (budgets, compacted_asked) = (budgets.collect(), asked.map(Revision));
+                Tables { applied, membership, alarms, leases, budgets, unsettled_bytes, compacted_asked }
             },
         )
     }
@@ -404,8 +421,8 @@ mod tests {
 
     #[test]
     fn another_format_is_named() {
-        let error = decode(Bytes::from_static(&[4])).expect_err("unknown");
-        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 4");
+        let error = decode(Bytes::from_static(&[5])).expect_err("unknown");
+        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 5");
     }
 
     /// A release that knows no budgets opens what was written without them, and its bytes open here.
@@ -430,5 +447,12 @@ mod tests {
         assert_eq!((tables.unsettled_bytes, tables.budgets.len()), (8, 0));
         assert_eq!(tables.encode(), [3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 8]);
         assert!(decode(Bytes::from_static(&[3, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0])).is_err(), "format 3 without them");
+    }
+
+    #[test]
+    fn the_revision_that_was_asked_for_has_a_format_of_its_own() {
+        let tables = decode(Bytes::from_static(&[4, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0, 16])).expect("format 4");
+        assert_eq!((tables.unsettled_bytes, tables.compacted_asked), (0, Some(Revision(8))));
+        assert_eq!(tables.encode(), [4, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0, 16]);
     }
 }

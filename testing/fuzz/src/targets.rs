@@ -68,6 +68,7 @@ fn log_entry_seeds() -> Vec<Vec<u8>> {
         Command::ClusterVersionSet("3.7.0".to_owned()),
         Command::BudgetSet(budget()),
         Command::BudgetRemove("/registry/pods".into()),
+        Command::SpaceCompact(Revision(-7)),
         Command::SpaceSettle(SpaceSettle { compacted: Revision(7), unsettled_bytes: 1 << 30 }),
     ];
     let encode = |command| model::encode_entry(&Entry { request: RequestId(1), leader_time_ms: 2, command });

@@ -16,6 +16,8 @@ pub struct ModelState {
     /// Every state of the keys so far; the last one is current, and position 0 stands for revision 1.
     history: Vec<Pairs>,
     compacted: i64,
+    /// Without compactions for space.
+    compacted_asked: i64,
     pub leases: BTreeSet<i64>,
 }
 
@@ -28,7 +30,7 @@ struct Work<'m> {
 
 impl ModelState {
     pub fn new() -> ModelState {
-        ModelState { history: vec![Pairs::new()], compacted: -1, leases: BTreeSet::new() }
+        ModelState { history: vec![Pairs::new()], compacted: -1, compacted_asked: -1, leases: BTreeSet::new() }
     }
 
     pub fn revision(&self) -> i64 {
@@ -44,6 +46,18 @@ impl ModelState {
     }
 
     pub fn compact(&mut self, at: i64) -> Result<(), Rejection> {
+        if at <= self.compacted_asked {
+            return Err(Rejection::Compacted);
+        }
+        if at > self.revision() {
+            return Err(Rejection::FutureRevision);
+        }
+        self.compacted_asked = at;
+        self.compacted = self.compacted.max(at);
+        Ok(())
+    }
+
+    pub fn compact_for_space(&mut self, at: i64) -> Result<(), Rejection> {
         if at <= self.compacted {
             return Err(Rejection::Compacted);
         }

@@ -136,6 +136,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         2 => (lease(), 1..100i64).prop_map(|(id, ttl_s)| Command::LeaseGrant(LeaseGrant { id, ttl_s })),
         1 => lease().prop_map(Command::LeaseRevoke),
         1 => (0..25i64).prop_map(|at| Command::Compact(Compact { revision: Revision(at), physical: false })),
+        1 => (0..25i64).prop_map(|at| Command::SpaceCompact(Revision(at))),
     ]
 }
 
@@ -192,6 +193,7 @@ fn on_model(model: &mut ModelState, command: &Command) -> Result<Said, model::Re
         }
         Command::LeaseRevoke(id) => model.revoke(id.0).map(|()| Said::Other("LeaseRevoke".into())),
         Command::Compact(compact) => model.compact(compact.revision.0).map(|()| Said::Other("Compact".into())),
+        Command::SpaceCompact(at) => model.compact_for_space(at.0).map(|()| Said::Other("Compact".into())),
         other => panic!("{other:?} is not generated"),
     }
 }

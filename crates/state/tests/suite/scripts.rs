@@ -54,6 +54,7 @@ impl Runner {
             "del" => Command::DeleteRange(words.delete()),
             "txn" => Command::Txn(words.txn()),
             "compact" => Command::Compact(Compact { revision: Revision(words.number()), physical: false }),
+            "space-compact" => Command::SpaceCompact(Revision(words.number())),
             "grant" => Command::LeaseGrant(LeaseGrant { id: LeaseId(words.number()), ttl_s: words.number() }),
             "revoke" => Command::LeaseRevoke(LeaseId(words.number())),
             "lease-checkpoint" => {
