@@ -18,6 +18,10 @@ pub struct Config {
     pub txn_ops_max: usize,
     /// Streams that one connection may have open.
     pub concurrent_streams_max: u32,
+    /// Bytes that requests and answers may hold in memory; a quarter of it for one connection.
+    pub in_flight_bytes_max: usize,
+    /// Time for the body of a request to come.
+    pub body_timeout: Duration,
     /// How long a request may take, and how long a graceful stop waits for open ones.
     pub request_timeout: Duration,
     /// Three of these without a leader end the streams that require one.
@@ -58,6 +62,8 @@ impl Default for Config {
             request_bytes_max: 1536 << 10,
             txn_ops_max: 128,
             concurrent_streams_max: u32::MAX,
+            in_flight_bytes_max: 256 << 20,
+            body_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(7),
             election_timeout: Duration::from_secs(1),
             keepalive_min_time: Duration::from_secs(5),

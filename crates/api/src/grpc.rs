@@ -6,16 +6,20 @@
 //! Not here: compression (no client of etcd asks for it by itself); a call that uses it is refused as by a server
 //! without the compressor.
 
+use crate::in_flight::{Account, Charge, Piece};
 use crate::status::{self, Code, Status};
 use bytes::{Buf, Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use std::borrow::Cow;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::spawn_local;
+use tokio::time::Sleep;
 
 /// What the headers of a call say, beside its path.
 #[derive(Debug, Default)]
@@ -132,36 +136,91 @@ pub(crate) enum ReadError {
     Gone,
 }
 
+/// What request bodies may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimits {
+    pub(crate) message_bytes_max: usize,
+    /// Time for a message that has begun to be there, and for the one of a call that has one.
+    pub(crate) timeout: Duration,
+}
+
 /// Cuts the messages out of a request body.
 pub(crate) struct Messages {
     body: RecvStream,
-    message_bytes_max: usize,
+    limits: BodyLimits,
+    account: Rc<Account>,
     /// Received and not handed out.
     chunk: Bytes,
     /// The start of a message that came in pieces.
     partial: BytesMut,
+    /// Of the whole message in `partial`; nothing of it is taken in before.
+    charge: Option<Charge>,
+    charging: Option<Charging>,
+    /// Of the message handed out last.
+    handed_out: Option<Charge>,
+    /// Runs while a message is waited for that has to come.
+    overdue: Option<Pin<Box<Sleep>>>,
     /// The message of a call that has one, while its end is waited for.
     only: Option<Bytes>,
 }
+
+type Charging = Pin<Box<dyn Future<Output = Result<Charge, Status>>>>;
 
 /// How long the rest of a refused call is read, so that its client sees the refusal and not a broken stream.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Messages {
-    pub(crate) fn new(body: RecvStream, message_bytes_max: usize) -> Messages {
-        Messages { body, message_bytes_max, chunk: Bytes::new(), partial: BytesMut::new(), only: None }
+    pub(crate) fn new(body: RecvStream, limits: BodyLimits, account: Rc<Account>) -> Messages {
+        Messages {
+            body,
+            limits,
+            account,
+            chunk: Bytes::new(),
+            partial: BytesMut::new(),
+            charge: None,
+            charging: None,
+            handed_out: None,
+            overdue: None,
+            only: None,
+        }
+    }
+
+    /// What the connection has in flight.
+    pub(crate) fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
+    /// The charge of the message handed out last, if it came in pieces. It is given back with the next message unless
+    /// it is taken.
+    pub(crate) fn take_charge(&mut self) -> Option<Charge> {
+        self.handed_out.take()
     }
 
     /// The next message; `None` at the end of the stream.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.handed_out = None;
         loop {
+            if let Some(charging) = &mut self.charging {
+                match charging.as_mut().poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(charge) => {
+                        self.charging = None;
+                        self.charge = Some(charge.map_err(ReadError::Refused)?);
+                    }
+                }
+            }
             if let Some(message) = self.take().map_err(ReadError::Refused)? {
+                self.overdue = None;
                 return Poll::Ready(Ok(Some(message)));
             }
+            if self.charging.is_some() {
+                continue;
+            }
             match self.body.poll_data(context) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if self.partial.is_empty() => return Poll::Pending,
+                Poll::Pending => return self.poll_overdue(context),
                 Poll::Ready(Some(Ok(chunk))) => {
-                    // What is buffered is bounded by the message limit, so the window is opened again at once.
+                    // What is buffered is charged, so the window is opened again at once.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     self.chunk = chunk;
                 }
@@ -191,8 +250,33 @@ impl Messages {
         self.poll_end(context).map_ok(|()| self.only.take())
     }
 
+    /// The same within the time that a body may take.
     pub(crate) async fn only(&mut self) -> Result<Option<Bytes>, ReadError> {
-        poll_fn(|context| self.poll_only(context)).await
+        let timeout = self.limits.timeout;
+        let only = tokio::time::timeout(timeout, poll_fn(|context| self.poll_only(context))).await;
+        only.unwrap_or_else(|_| Err(ReadError::Refused(self.too_slow())))
+    }
+
+    /// Not before the time that a message may take.
+    fn poll_overdue<T>(&mut self, context: &mut Context<'_>) -> Poll<Result<T, ReadError>> {
+        let timeout = self.limits.timeout;
+        let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        match overdue.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) => Poll::Ready(Err(ReadError::Refused(self.too_slow()))),
+        }
+    }
+
+    fn too_slow(&self) -> Status {
+        let seconds = self.limits.timeout.as_secs_f64();
+        let text = match self.length(&self.partial) {
+            Ok(Some(length)) => {
+                let here = self.partial.len().saturating_sub(crate::wire::PREFIX_BYTES);
+                format!("bowline: {here} of the request's {length} bytes came within {seconds}s")
+            }
+            _ => format!("bowline: the request did not come within {seconds}s, or its end did not"),
+        };
+        Status::new(Code::DeadlineExceeded, text)
     }
 
     /// Passes over whatever the client still sends.
@@ -213,9 +297,16 @@ impl Messages {
         if self.body.is_end_stream() {
             return;
         }
+        self.let_go();
         spawn_local(async move {
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, poll_fn(|context| self.poll_end(context))).await;
         });
+    }
+
+    /// Nobody wants what came so far.
+    fn let_go(&mut self) {
+        (self.chunk, self.partial, self.only) = (Bytes::new(), BytesMut::new(), None);
+        (self.charge, self.charging, self.handed_out) = (None, None, None);
     }
 
     /// A message out of what has been received, if that holds one.
@@ -236,6 +327,15 @@ impl Messages {
     fn take_from_pieces(&mut self) -> Result<Option<Bytes>, Status> {
         self.fill_partial(crate::wire::PREFIX_BYTES);
         let Some(length) = self.length(&self.partial)? else { return Ok(None) };
+        if self.charge.is_none() {
+            // The whole of it at once: two halves that wait for each other's place would wait for good.
+            self.charge = self.account.charge_now(length);
+        }
+        if self.charge.is_none() {
+            let account = self.account.clone();
+            self.charging = Some(Box::pin(async move { account.charge(length).await }));
+            return Ok(None);
+        }
         let end = crate::wire::PREFIX_BYTES + length;
         self.fill_partial(end);
         if self.partial.len() < end {
@@ -243,12 +343,16 @@ impl Messages {
         }
         let mut message = std::mem::take(&mut self.partial);
         message.advance(crate::wire::PREFIX_BYTES);
+        self.handed_out = self.charge.take();
         Ok(Some(message.freeze()))
     }
 
     /// Moves bytes from the chunk until the partial message has `length` of them.
     fn fill_partial(&mut self, length: usize) {
         let missing = length.saturating_sub(self.partial.len()).min(self.chunk.len());
+        if missing > 0 {
+            self.partial.reserve(length - self.partial.len());
+        }
         self.partial.extend_from_slice(&self.chunk.split_to(missing));
     }
 
@@ -256,8 +360,9 @@ impl Messages {
     fn length(&self, bytes: &[u8]) -> Result<Option<usize>, Status> {
         let Some((&[flag, a, b, c, d], _)) = bytes.split_first_chunk::<5>() else { return Ok(None) };
         let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length > self.message_bytes_max {
-            let text = format!("grpc: received message larger than max ({length} vs. {})", self.message_bytes_max);
+        let message_bytes_max = self.limits.message_bytes_max;
+        if length > message_bytes_max {
+            let text = format!("grpc: received message larger than max ({length} vs. {message_bytes_max})");
             return Err(Status::new(Code::ResourceExhausted, text));
         }
         match flag {
@@ -267,6 +372,9 @@ impl Messages {
         }
     }
 }
+
+/// Where a call is answered.
+pub(crate) type Respond = SendResponse<Piece>;
 
 /// Headers that are the same in every response, made once per thread.
 pub(crate) struct ResponseHeads {
@@ -294,7 +402,7 @@ impl ResponseHeads {
     }
 
     /// Answers a unary call with a message that fits the send buffer. A client that is gone does not matter.
-    pub(crate) fn send_message(&self, mut respond: SendResponse<Bytes>, message: Bytes) {
+    pub(crate) fn send_message(&self, mut respond: Respond, message: Piece) {
         let Ok(mut stream) = respond.send_response(self.response(), false) else { return };
         if stream.send_data(message, false).is_ok() {
             let _ = stream.send_trailers(self.ok_trailers.clone());
@@ -302,11 +410,11 @@ impl ResponseHeads {
     }
 
     /// Refuses a call that has sent nothing yet.
-    pub(crate) fn send_status(&self, respond: SendResponse<Bytes>, status: &Status) {
+    pub(crate) fn send_status(&self, respond: Respond, status: &Status) {
         self.send_early(respond, StatusCode::OK, status);
     }
 
-    pub(crate) fn send_early(&self, mut respond: SendResponse<Bytes>, http: StatusCode, status: &Status) {
+    pub(crate) fn send_early(&self, mut respond: Respond, http: StatusCode, status: &Status) {
         let mut response = self.response();
         *response.status_mut() = http;
         put_status(response.headers_mut(), status);
@@ -314,9 +422,9 @@ impl ResponseHeads {
     }
 
     /// Opens the answer of a streaming call.
-    pub(crate) fn open(&self, respond: &mut SendResponse<Bytes>) -> Result<Answers, Gone> {
+    pub(crate) fn open(&self, respond: &mut Respond, account: &Rc<Account>) -> Result<Answers, Gone> {
         let stream = respond.send_response(self.response(), false).map_err(|_| Gone)?;
-        Ok(Answers::over(stream))
+        Ok(Answers::over(stream, account.clone()))
     }
 
     /// Ends a streaming call.
@@ -365,28 +473,41 @@ pub(crate) struct Gone;
 /// The sending half of a streaming call. A message is handed to HTTP/2 only as the client's window takes it, so that a
 /// slow reader holds back its own stream and no memory.
 pub(crate) struct Answers {
-    stream: SendStream<Bytes>,
+    stream: SendStream<Piece>,
+    account: Rc<Account>,
 }
 
 impl Answers {
-    pub(crate) fn over(stream: SendStream<Bytes>) -> Answers {
-        Answers { stream }
+    pub(crate) fn over(stream: SendStream<Piece>, account: Rc<Account>) -> Answers {
+        Answers { stream, account }
+    }
+
+    /// What the connection has in flight.
+    pub(crate) fn account(&self) -> &Rc<Account> {
+        &self.account
+    }
+
+    /// Bytes that are small, or in memory anyway, as a piece to send.
+    pub(crate) fn piece(&self, bytes: Bytes) -> Piece {
+        let charge = self.account.charge_anyway(bytes.len());
+        Piece::new(bytes, charge)
     }
 
     /// Ends a body that has no trailers.
     pub(crate) fn end(mut self) {
-        let _ = self.stream.send_data(Bytes::new(), true);
+        let nothing = self.piece(Bytes::new());
+        let _ = self.stream.send_data(nothing, true);
     }
 
     /// Sends bytes that may be any part of the message stream.
-    pub(crate) async fn send(&mut self, mut bytes: Bytes) -> Result<(), Gone> {
-        poll_fn(|context| self.poll_send(context, &mut bytes)).await
+    pub(crate) async fn send(&mut self, mut piece: Piece) -> Result<(), Gone> {
+        poll_fn(|context| self.poll_send(context, &mut piece)).await
     }
 
-    /// Sends what the client's window takes; ready when all of `bytes` is on its way.
-    pub(crate) fn poll_send(&mut self, context: &mut Context<'_>, bytes: &mut Bytes) -> Poll<Result<(), Gone>> {
-        while !bytes.is_empty() {
-            self.stream.reserve_capacity(bytes.len());
+    /// Sends what the client's window takes; ready when all of the piece is on its way.
+    pub(crate) fn poll_send(&mut self, context: &mut Context<'_>, piece: &mut Piece) -> Poll<Result<(), Gone>> {
+        while !piece.is_empty() {
+            self.stream.reserve_capacity(piece.len());
             // What is there already is not announced again.
             let mut capacity = self.stream.capacity();
             if capacity == 0 {
@@ -396,7 +517,7 @@ impl Answers {
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Gone)),
                 };
             }
-            let part = bytes.split_to(capacity.min(bytes.len()));
+            let part = piece.split_to(capacity.min(piece.len()));
             if !part.is_empty() && self.stream.send_data(part, false).is_err() {
                 return Poll::Ready(Err(Gone));
             }
@@ -411,8 +532,8 @@ impl Answers {
     }
 
     /// Sends bytes that the window takes.
-    pub(crate) fn send_now(&mut self, bytes: Bytes) -> Result<(), Gone> {
-        self.stream.send_data(bytes, false).map_err(|_| Gone)
+    pub(crate) fn send_now(&mut self, piece: Piece) -> Result<(), Gone> {
+        self.stream.send_data(piece, false).map_err(|_| Gone)
     }
 
     /// Resolves when the client gives up the call.

@@ -6,7 +6,7 @@
 //! dispatch     a call: checks in front of every handler, who handles it, what is measured and logged
 //! handlers     kv, lease, watch, maintenance, cluster, space, health        http    health, version, metrics
 //! call         what a handler works with: rim, peer, stream, answer
-//! grpc, metrics, config, tls, listen, method, status, wire
+//! grpc, in_flight, metrics, config, tls, listen, method, status, wire
 //! ```
 //!
 //! Each line knows those below it and none above; the handlers do not know each other. `cargo xtask tidy` checks it.
@@ -26,6 +26,7 @@ mod dispatch;
 mod grpc;
 mod handlers;
 mod http;
+mod in_flight;
 mod listen;
 mod method;
 mod metrics;

@@ -131,7 +131,8 @@ impl RangeBody {
             if is_last {
                 put_tail(&mut piece, more, count);
             }
-            answers.send(Bytes::from(std::mem::take(&mut piece))).await.map_err(|_| None)?;
+            let sent = answers.piece(std::mem::take(&mut piece).into());
+            answers.send(sent).await.map_err(|_| None)?;
             if is_last {
                 return Ok(());
             }

@@ -10,8 +10,9 @@
 //! Not here: the thread itself and its connections (`transport`), and what handlers keep between calls (the watch hub).
 
 use crate::config::Config;
-use crate::grpc::ResponseHeads;
-use crate::metrics::{HttpMetrics, RimMetrics};
+use crate::grpc::{BodyLimits, ResponseHeads};
+use crate::in_flight::InFlight;
+use crate::metrics::{HttpMetrics, RimMetrics, Scrapes};
 use crate::tls::Reloading;
 use crate::wire::{Identity, Stamp};
 use model::{LeaseId, MemberId, Revision};
@@ -20,7 +21,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What all rims share.
 pub(crate) struct Shared {
@@ -30,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) rims: Vec<Arc<RimMetrics>>,
     pub(crate) http: HttpMetrics,
+    pub(crate) in_flight: Arc<InFlight>,
+    /// Hashes are computed one at a time.
+    pub(crate) hashing: Arc<Semaphore>,
+    pub(crate) scrapes: Arc<Scrapes>,
     pub(crate) started_at: SystemTime,
     /// The next lease id that the server picks.
     next_lease: AtomicU64,
@@ -42,6 +47,9 @@ impl Shared {
             identity: Identity::new(node.cluster(), node.member()),
             rims: (0..rims).map(|_| Arc::new(RimMetrics::new(&config))).collect(),
             http: HttpMetrics::default(),
+            hashing: Arc::new(Semaphore::new(1)),
+            scrapes: Arc::default(),
+            in_flight: InFlight::new(config.in_flight_bytes_max, config.message_bytes_max()),
             next_lease: AtomicU64::new(first_lease_id(node.member(), started_at)),
             started_at,
             config,
@@ -99,6 +107,11 @@ impl Rim {
 
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
+    }
+
+    pub(crate) fn body_limits(&self) -> BodyLimits {
+        let config = self.config();
+        BodyLimits { message_bytes_max: config.message_bytes_max(), timeout: config.body_timeout }
     }
 
     pub(crate) fn identity(&self) -> &Identity {

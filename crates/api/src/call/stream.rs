@@ -75,7 +75,8 @@ impl StreamCall {
     /// Sends one message, waiting for the client's window.
     pub(crate) async fn send(&mut self, message: Bytes) -> Result<(), Gone> {
         let bytes = message.len();
-        self.answers.send(message).await?;
+        let piece = self.answers.piece(message);
+        self.answers.send(piece).await?;
         sent(&self.rim, self.method, bytes);
         Ok(())
     }

@@ -4,17 +4,17 @@
 mod stream;
 
 use crate::call::{Answer, Peer, Remote, Rim, Trace};
-use crate::grpc::{self, CallHead, Messages, ReadError};
+use crate::grpc::{self, CallHead, Messages, ReadError, Respond};
 use crate::handlers::space::{self, budget};
 use crate::handlers::watch::WatchHub;
 use crate::handlers::{cluster, health, kv, lease, maintenance};
 use crate::http;
+use crate::in_flight::{Account, Charge, Piece};
 use crate::listen::Serves;
 use crate::method::{Kind, Method};
 use crate::status::{self, Code, Status};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
-use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -23,6 +23,9 @@ use tokio::task::spawn_local;
 
 /// Answers up to this size are handed to HTTP/2 at once; larger ones go piece by piece as the client takes them.
 const ANSWER_AT_ONCE_BYTES: usize = 32 << 10;
+
+/// What a call that waits is charged beside its request: its task, its stream, its place in the log.
+const CALL_BYTES: usize = 2 << 10;
 
 /// A rim, and what handlers on it keep between calls.
 pub(crate) struct Services {
@@ -39,11 +42,14 @@ impl Services {
 /// A unary call being served.
 struct Call {
     rim: Rc<Rim>,
+    account: Rc<Account>,
     method: Method,
     remote: Remote,
     started: Instant,
     timeout: Option<Duration>,
     request_bytes: usize,
+    /// Of a request that came in pieces.
+    charge: Option<Charge>,
     trace: Trace,
 }
 
@@ -51,8 +57,9 @@ struct Call {
 pub(crate) fn begin(
     services: &Rc<Services>,
     peer: Peer,
+    account: &Rc<Account>,
     request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: Respond,
     context: &mut Context<'_>,
 ) {
     let rim = &services.rim;
@@ -61,11 +68,11 @@ pub(crate) fn begin(
         return refuse_content_type(rim, &request, respond);
     }
     if !is_grpc || !matches!(peer.serves, Serves::Everything | Serves::Grpc) {
-        spawn_local(http::answer_http2(rim.clone(), peer, request, respond));
+        spawn_local(http::answer_http2(rim.clone(), peer, account.clone(), request, respond));
         return;
     }
     let (parts, body) = request.into_parts();
-    let messages = Messages::new(body, rim.config().message_bytes_max());
+    let messages = Messages::new(body, rim.body_limits(), account.clone());
     if parts.method != ::http::Method::POST {
         let text = format!("Received a HEADERS frame with :method {:?} which should be POST", parts.method.as_str());
         let status = Status::new(Code::Internal, text);
@@ -94,7 +101,7 @@ pub(crate) fn begin(
     }
 }
 
-fn refuse_content_type(rim: &Rim, request: &Request<RecvStream>, respond: SendResponse<Bytes>) {
+fn refuse_content_type(rim: &Rim, request: &Request<RecvStream>, respond: Respond) {
     let value = request.headers().get(::http::header::CONTENT_TYPE);
     let value = value.map_or_else(String::new, |value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let status = Status::new(Code::InvalidArgument, format!("invalid gRPC request content-type {value:?}"));
@@ -115,7 +122,7 @@ fn begin_method(
     method: Method,
     head: CallHead,
     mut messages: Messages,
-    respond: SendResponse<Bytes>,
+    respond: Respond,
     context: &mut Context<'_>,
 ) {
     if method.kind() != Kind::Unary {
@@ -124,11 +131,13 @@ fn begin_method(
     }
     let call = Call {
         rim: services.rim.clone(),
+        account: messages.account().clone(),
         method,
         remote,
         started: Instant::now(),
         timeout: head.timeout,
         request_bytes: 0,
+        charge: None,
         trace: Trace::default(),
     };
     match messages.poll_only(context) {
@@ -146,8 +155,8 @@ fn begin_unary(
     mut call: Call,
     head: &CallHead,
     message: Result<Option<Bytes>, ReadError>,
-    messages: Messages,
-    respond: SendResponse<Bytes>,
+    mut messages: Messages,
+    respond: Respond,
 ) {
     let message = match message {
         Ok(Some(message)) => message,
@@ -166,10 +175,19 @@ fn begin_unary(
     if let Err(status) = check(&call.rim, head, false) {
         return call.finish(respond, Err(status));
     }
-    handle_unary(call, message, respond);
+    call.charge = messages.take_charge();
+    if !call.account.is_over() {
+        return handle_unary(call, message, respond);
+    }
+    spawn_local(async move {
+        match call.account.clone().charge(CALL_BYTES + call.request_bytes).await {
+            Ok(_admitted) => handle_unary(call, message, respond),
+            Err(status) => call.finish(respond, Err(status)),
+        }
+    });
 }
 
-fn handle_unary(call: Call, message: Bytes, respond: SendResponse<Bytes>) {
+fn handle_unary(call: Call, message: Bytes, respond: Respond) {
     let rim = call.rim.clone();
     match call.method {
         Method::Range => match kv::range_now(&rim, &message, &call.trace) {
@@ -223,13 +241,16 @@ fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
 
 impl Call {
     /// Runs a handler in a task of its own, within the client's deadline.
-    fn run<F>(self, respond: SendResponse<Bytes>, handler: F)
+    fn run<F>(self, respond: Respond, handler: F)
     where
         F: AsyncFnOnce(&Trace) -> Result<Answer, Status> + 'static,
     {
+        let request_bytes = if self.charge.is_some() { 0 } else { self.request_bytes };
+        let charge = self.account.charge_anyway(CALL_BYTES + request_bytes);
         // The node gives up by itself after the request timeout.
         let deadline = self.timeout.filter(|&timeout| timeout < self.rim.config().request_timeout);
         spawn_local(async move {
+            let _charge = charge;
             let Some(deadline) = deadline else {
                 let result = handler(&self.trace).await;
                 return self.finish(respond, result);
@@ -243,18 +264,19 @@ impl Call {
     }
 
     /// The client's deadline has passed, so that nobody reads an answer.
-    fn give_up(self, mut respond: SendResponse<Bytes>) {
+    fn give_up(self, mut respond: Respond) {
         respond.send_reset(Reason::CANCEL);
         self.record(Code::DeadlineExceeded, 0);
     }
 
     /// Answers the call.
-    fn finish(self, respond: SendResponse<Bytes>, result: Result<Answer, Status>) {
+    fn finish(self, respond: Respond, result: Result<Answer, Status>) {
         self.trace.answered.set(self.started.elapsed());
         match result {
             Ok(Answer::Message(message)) if message.len() <= ANSWER_AT_ONCE_BYTES => {
                 let bytes = message.len();
-                self.rim.heads.send_message(respond, message);
+                let charge = self.account.charge_anyway(bytes);
+                self.rim.heads.send_message(respond, Piece::new(message, charge));
                 self.record(Code::Ok, bytes);
             }
             Ok(answer) => {
@@ -267,10 +289,15 @@ impl Call {
         }
     }
 
-    async fn send_in_pieces(self, mut respond: SendResponse<Bytes>, answer: Answer) {
-        let Ok(mut answers) = self.rim.heads.open(&mut respond) else { return self.record(Code::Canceled, 0) };
+    async fn send_in_pieces(self, mut respond: Respond, answer: Answer) {
+        let Ok(mut answers) = self.rim.heads.open(&mut respond, &self.account) else {
+            return self.record(Code::Canceled, 0);
+        };
         let (bytes, sent) = match answer {
-            Answer::Message(message) => (message.len(), answers.send(message).await.map_err(|_| None)),
+            Answer::Message(message) => {
+                let (bytes, piece) = (message.len(), answers.piece(message));
+                (bytes, answers.send(piece).await.map_err(|_| None))
+            }
             Answer::Range(body) => (body.message_bytes(), body.send(&mut answers).await),
         };
         match sent {

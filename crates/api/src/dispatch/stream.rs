@@ -2,24 +2,16 @@
 
 use super::Services;
 use crate::call::{Handled, OutsideEnd, StreamCall, StreamEnd};
-use crate::grpc::{CallHead, Messages};
+use crate::grpc::{CallHead, Messages, Respond};
 use crate::handlers::watch::{self, WatchHub};
 use crate::handlers::{health, kv, lease};
 use crate::method::Method;
 use crate::status::Code;
-use bytes::Bytes;
-use h2::server::SendResponse;
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Runs a streaming call to its end.
-pub(super) async fn run(
-    services: Rc<Services>,
-    method: Method,
-    head: CallHead,
-    messages: Messages,
-    respond: SendResponse<Bytes>,
-) {
+pub(super) async fn run(services: Rc<Services>, method: Method, head: CallHead, messages: Messages, respond: Respond) {
     let started = Instant::now();
     let metrics = services.rim.metrics.clone();
     let metrics = metrics.method(method);
@@ -42,11 +34,11 @@ async fn run_checked(
     method: Method,
     head: &CallHead,
     messages: Messages,
-    mut respond: SendResponse<Bytes>,
+    mut respond: Respond,
     started: Instant,
 ) -> Code {
     let rim = &services.rim;
-    let Ok(answers) = rim.heads.open(&mut respond) else { return Code::Canceled };
+    let Ok(answers) = rim.heads.open(&mut respond, messages.account()) else { return Code::Canceled };
     let outside = OutsideEnd { require_leader: head.require_leader, signal: rim.stream_signal() };
     let call = StreamCall { rim: rim.clone(), method, messages, answers, outside };
     let handled = handle(call, &services.watch);

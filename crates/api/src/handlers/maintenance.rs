@@ -103,13 +103,19 @@ struct Hashed {
     hash: KvHash,
 }
 
-/// Folding over every version takes long, so that it runs on a thread of its own.
+/// Folding over every version takes long, so that it runs on a thread of its own, one at a time for the process.
 async fn hash_at(rim: &Rim, revision: Revision, measured: impl Fn(&Metrics) -> &Histogram) -> Result<Hashed, Status> {
     let view = rim.node.view();
     let current = view.revision();
     let started = Instant::now();
-    let hashed = tokio::task::spawn_blocking(move || view.kv().hash_kv(revision)).await;
-    let hash = hashed.map_err(|error| Status::new(Code::Internal, format!("hash: {error}")))?;
+    let failed = |error: &dyn std::fmt::Display| Status::new(Code::Internal, format!("hash: {error}"));
+    let turn = rim.shared.hashing.clone().acquire_owned().await.map_err(|error| failed(&error))?;
+    let hashed = tokio::task::spawn_blocking(move || {
+        let hash = view.kv().hash_kv(revision);
+        drop(turn);
+        hash
+    });
+    let hash = hashed.await.map_err(|error| failed(&error))?;
     measured(rim.node.metrics()).observe(started.elapsed());
     Ok(Hashed { current, hash: hash? })
 }

@@ -9,13 +9,15 @@ mod process;
 mod vars;
 
 use crate::call::{Peer, Rim};
+use crate::grpc::{Answers, Respond};
+use crate::in_flight::{Account, Piece};
 use crate::listen::Serves;
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{RecvStream, SendStream};
+use h2::RecvStream;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::rc::Rc;
+use std::time::Duration;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -73,26 +75,40 @@ fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
+/// What a request is charged while it is answered: its stream and its task.
+const REQUEST_BYTES: usize = 2 << 10;
+/// A longer body is a text of `/metrics`, which is shared.
+const OWN_BODY_BYTES_MAX: usize = 16 << 10;
+/// Time for a client to read a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Answers an HTTP/2 request that is no gRPC call.
 pub(crate) async fn answer_http2(
     rim: Rc<Rim>,
     peer: Peer,
+    account: Rc<Account>,
     request: Request<RecvStream>,
-    mut respond_to: SendResponse<Bytes>,
+    mut respond_to: Respond,
 ) {
     let head = Head::of(&request);
     drop(request);
-    let (parts, body) = respond(&rim, peer, head).await.into_parts();
+    let (parts, body) = match account.charge(REQUEST_BYTES).await {
+        Ok(_charge) => respond(&rim, peer, head).await,
+        Err(status) => error(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", status.message)),
+    }
+    .into_parts();
     let Ok(stream) = respond_to.send_response(Response::from_parts(parts, ()), body.is_empty()) else { return };
     if !body.is_empty() {
-        send_body(stream, body).await;
+        send_body(Answers::over(stream, account), body).await;
     }
 }
 
-async fn send_body(stream: SendStream<Bytes>, body: Bytes) {
-    let mut answers = crate::grpc::Answers::over(stream);
-    if answers.send(body).await.is_ok() {
-        answers.end();
+async fn send_body(mut answers: Answers, body: Bytes) {
+    let charge = answers.account().charge_anyway(REQUEST_BYTES + body.len().min(OWN_BODY_BYTES_MAX));
+    match tokio::time::timeout(BODY_TIMEOUT, answers.send(Piece::new(body, charge))).await {
+        Ok(Ok(())) => answers.end(),
+        Ok(Err(_)) => {}
+        Err(_) => answers.reset(h2::Reason::CANCEL),
     }
 }
 
@@ -199,17 +215,16 @@ fn version(rim: &Rim) -> Response<Bytes> {
     response
 }
 
-/// Reading about the process takes the file system, so that it happens on a thread of its own.
 async fn serve_metrics(rim: &Rim) -> Response<Bytes> {
+    rim.shared.http.scrapes_in_flight.add(1);
     let shared = rim.shared.clone();
-    shared.http.scrapes_in_flight.add(1);
-    let text = tokio::task::spawn_blocking(move || metrics::export(&shared)).await;
+    let text = rim.shared.scrapes.ask(move || metrics::export(&shared)).await;
     rim.shared.http.scrapes_in_flight.add(-1);
     let Ok(text) = text else {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be collected\n".to_string());
     };
     rim.shared.http.scrapes.increment();
-    let mut response = Response::new(Bytes::from(text));
+    let mut response = Response::new(text);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     response
 }

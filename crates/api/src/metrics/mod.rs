@@ -4,8 +4,10 @@
 //! Not here: the text of `/metrics` (`http::metrics`).
 
 mod local;
+mod scrape;
 
 pub(crate) use local::{HistogramSum, LocalCounter, LocalGauge, LocalHistogram};
+pub(crate) use scrape::Scrapes;
 
 use crate::config::Config;
 use crate::method::Method;

@@ -13,8 +13,9 @@ use super::ping_guard::PingGuard;
 use super::socket::Stream;
 use crate::call::Peer;
 use crate::dispatch::{self, Services};
-use bytes::Bytes;
-use h2::server::{Connection, SendResponse};
+use crate::grpc::Respond;
+use crate::in_flight::{Account, Piece};
+use h2::server::Connection;
 use h2::{Ping, PingPong, Reason, RecvStream};
 use http::Request;
 use std::future::poll_fn;
@@ -29,7 +30,10 @@ const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// Unsent bytes that one stream may hold in h2 before it has to wait.
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 
-type Incoming = (Request<RecvStream>, SendResponse<Bytes>);
+/// Requests begun while the socket takes no more of what was answered, before no more are read.
+const BLOCKED_REQUESTS_MAX: usize = 1024;
+
+type Incoming = (Request<RecvStream>, Respond);
 
 pub(crate) async fn serve(
     services: Rc<Services>,
@@ -49,32 +53,45 @@ pub(crate) async fn serve(
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Bytes>(guard));
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Piece>(guard));
     let Ok(Ok(mut connection)) = handshake.await else { return };
     drop(half_open);
     let _registered = connections.register(control.clone());
     let ping_pong = connection.ping_pong();
     flusher.defer();
+    let account = Account::new(&services.rim.shared.in_flight);
     let incoming = Vec::new();
-    let mut task = Task { services, peer, connection, flusher, control, ping_pong, incoming, is_stopping: false };
+    let (begun, is_stopping) = (0, false);
+    let mut task =
+        Task { services, peer, account, connection, flusher, control, ping_pong, incoming, begun, is_stopping };
     poll_fn(|context| task.poll(context)).await;
 }
 
 struct Task {
     services: Rc<Services>,
     peer: Peer,
-    connection: Connection<PingGuard, Bytes>,
+    account: Rc<Account>,
+    connection: Connection<PingGuard, Piece>,
     flusher: Flusher,
     control: Rc<Control>,
     ping_pong: Option<PingPong>,
     /// Requests of this turn; empty between turns.
     incoming: Vec<Incoming>,
+    /// Requests begun since the socket took everything.
+    begun: usize,
     is_stopping: bool,
 }
 
 impl Task {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.obey(context);
+        if self.is_blocked() {
+            match self.flusher.poll_flush(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => self.begun = 0,
+            }
+        }
         loop {
             match self.connection.poll_accept(context) {
                 Poll::Ready(Some(Ok(incoming))) => self.incoming.push(incoming),
@@ -84,16 +101,26 @@ impl Task {
                     self.control.traffic.has_calls.set(self.connection.has_streams());
                     return match self.flusher.poll_flush(context) {
                         Poll::Ready(Err(_)) => Poll::Ready(()),
-                        Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                        Poll::Ready(Ok(())) => {
+                            self.begun = 0;
+                            Poll::Pending
+                        }
+                        Poll::Pending => Poll::Pending,
                     };
                 }
                 Poll::Pending => {
+                    self.begun += self.incoming.len();
                     for (request, respond) in self.incoming.drain(..) {
-                        dispatch::begin(&self.services, self.peer, request, respond, context);
+                        dispatch::begin(&self.services, self.peer, &self.account, request, respond, context);
                     }
                 }
             }
         }
+    }
+
+    /// A client that sends requests and does not read the answers: what it has is for it to read first.
+    fn is_blocked(&self) -> bool {
+        self.begun > BLOCKED_REQUESTS_MAX || (self.begun > 0 && self.account.is_over())
     }
 
     /// Does what others asked for since the last turn.

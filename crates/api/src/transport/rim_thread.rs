@@ -25,6 +25,8 @@ pub(crate) enum RimMessage {
     },
 }
 
+/// For the text of `/metrics` and a hash, of which there is one at a time in the process.
+const BLOCKING_THREADS_MAX: usize = 2;
 /// How often silent connections are looked for.
 const ALIVE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Checks without a leader, an election timeout apart, before streams that require one are ended.
@@ -32,7 +34,8 @@ const NO_LEADER_CHECKS: u32 = 3;
 
 /// Runs rim number `index` until it is told to stop.
 pub(crate) fn run(shared: Arc<Shared>, index: usize, messages: mpsc::UnboundedReceiver<RimMessage>) {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let mut runtime = Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build_local(LocalOptions::default());
     let runtime = runtime.expect("a runtime needs a file descriptor or two, and the listeners already have theirs");
     runtime.block_on(async move {
         let mailbox = Mailbox::new();

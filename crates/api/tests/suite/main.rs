@@ -4,6 +4,7 @@
 mod framing;
 mod full_log;
 mod http;
+mod in_flight;
 mod known_bugs;
 mod kv;
 mod lease;

@@ -112,6 +112,8 @@ pub struct Limits {
     pub quota_bytes: Option<u64>,
     pub txn_operations_max: u32,
     pub request_bytes_max: u32,
+    /// Of requests and answers, in memory.
+    pub in_flight_bytes_max: u64,
     /// Per connection.
     pub concurrent_streams_max: u32,
     /// Applied entries between two checkpoints.
@@ -212,6 +214,7 @@ impl Limits {
             quota_bytes,
             txn_operations_max: bounded(settings.number("max-txn-ops")),
             request_bytes_max,
+            in_flight_bytes_max: bounded::<u64>(settings.number("memory-in-flight-mib")) << 20,
             concurrent_streams_max: bounded(settings.number("max-concurrent-streams")),
             checkpoint_entries: bounded(settings.number("snapshot-count")),
         }

@@ -97,6 +97,13 @@ pub static FLAGS: &[Flag] = &[
         .unit("components")
         .bounds(1, 8)
         .help("How many components of a key's directory name its account, by which space is counted and limited."),
+    member("memory-in-flight-mib", Kind::Unsigned, "256")
+        .unit("MiB")
+        .bounds(16, 1 << 20)
+        .help(
+            "Memory that requests and answers on their way may take, a quarter of it for one connection. What does not fit waits\n\
+             in line for up to 5s and is then refused. At least one message of --max-request-bytes fits.",
+        ),
     member("backend-bbolt-freelist-type", Kind::Text, "map")
         .accepted(NO_BACKEND)
         .help("Kind of freelist in a bbolt file ('map' or 'array')."),

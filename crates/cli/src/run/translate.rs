@@ -54,6 +54,8 @@ pub fn clients(config: &Config) -> Result<api::Config, String> {
         request_bytes_max: size(limits.request_bytes_max),
         txn_ops_max: size(limits.txn_operations_max),
         concurrent_streams_max: limits.concurrent_streams_max,
+        in_flight_bytes_max: usize::try_from(limits.in_flight_bytes_max).unwrap_or(usize::MAX),
+        body_timeout: api::Config::default().body_timeout,
         request_timeout: timing.request_timeout,
         election_timeout: timing.tick * timing.election_ticks,
         keepalive_min_time: keepalive.client_ping_interval_min,

@@ -8,6 +8,7 @@
 use super::response::{self, Fields, Response};
 use crate::call::{Rim, StreamEnd, sent};
 use crate::grpc::{Answers, Gone};
+use crate::in_flight::Piece;
 use crate::method::Method;
 use crate::status::{Code, Status};
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub(super) struct Inner {
     pub(super) queue: VecDeque<Queued>,
     pub(super) queued_events: usize,
     /// Parts of messages that the window has not taken yet, in front of the queue.
-    pub(super) sending: VecDeque<Bytes>,
+    pub(super) sending: VecDeque<Piece>,
     pub(super) is_paused: bool,
     pub(super) failed: Option<Status>,
     pub(super) waker: Option<Waker>,
@@ -117,7 +118,7 @@ impl Inner {
         while self.sending.is_empty() && self.failed.is_none() {
             let Some(queued) = self.queue.pop_front() else { return };
             self.begin(rim, queued);
-            let bytes = self.sending.iter().map(Bytes::len).sum();
+            let bytes = self.sending.iter().map(Piece::len).sum();
             let Some(answers) = &mut self.answers else { return };
             if answers.takes(bytes) {
                 while let Some(part) = self.sending.pop_front() {
@@ -138,7 +139,7 @@ impl Inner {
         match queued {
             Queued::Control(message) => {
                 sent(rim, Method::Watch, message.len());
-                self.sending.push_back(message);
+                self.put_in_front(message);
             }
             Queued::Events { watch_id, prev_kv, fragment, delivery } => {
                 let events = delivery.events.len();
@@ -155,9 +156,15 @@ impl Inner {
 
     fn begin_response(&mut self, rim: &Rim, response: Response) {
         sent(rim, Method::Watch, response.bytes());
-        self.sending.push_back(response.head);
+        self.put_in_front(response.head);
         if !response.events.is_empty() {
-            self.sending.push_back(response.events);
+            self.put_in_front(response.events);
+        }
+    }
+
+    fn put_in_front(&mut self, bytes: Bytes) {
+        if let Some(answers) = &self.answers {
+            self.sending.push_back(answers.piece(bytes));
         }
     }
 

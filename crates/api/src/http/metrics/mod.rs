@@ -10,6 +10,7 @@ pub(crate) use text::CONTENT_TYPE;
 
 use super::process;
 use crate::call::{Shared, database_bytes};
+use crate::in_flight::InFlight;
 use crate::method::Method;
 use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, RequestType, RimMetrics};
 use crate::status::Code;
@@ -32,6 +33,7 @@ pub(crate) fn export(shared: &Shared) -> String {
     grpc(&mut text, &shared.rims);
     watches(&mut text, &shared.rims);
     network(&mut text, &shared.rims);
+    in_flight(&mut text, &shared.in_flight);
     scrapes(&mut text, shared);
     process_of(&mut text, shared);
     text.finish()
@@ -336,6 +338,17 @@ fn network(text: &mut Text, rims: &[impl AsRef<RimMetrics>]) {
     text.counter("etcd_network_client_grpc_received_bytes_total", "Bytes of messages from clients.", received);
     let sent = total(rims, |rim| rim.sent_bytes.get());
     text.counter("etcd_network_client_grpc_sent_bytes_total", "Bytes of messages to clients.", sent);
+}
+
+fn in_flight(text: &mut Text, in_flight: &InFlight) {
+    let help = "Memory that requests and answers on their way take, beside what each connection has free.";
+    text.gauge("bowline_in_flight_bytes", help, in_flight.used_bytes() as f64);
+    let help = "What they may take.";
+    text.gauge("bowline_in_flight_limit_bytes", help, in_flight.bytes_max() as f64);
+    text.gauge("bowline_in_flight_waiting", "Requests that wait for memory.", in_flight.waiting() as f64);
+    text.counter("bowline_in_flight_waits_total", "Requests that had to wait for memory.", in_flight.waits.get());
+    let help = "Requests refused because there was no memory for them.";
+    text.counter("bowline_in_flight_refused_total", help, in_flight.refused.get());
 }
 
 fn scrapes(text: &mut Text, shared: &Shared) {
