@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file that is opened `direct` is read and written in whole blocks of this: memory, offset and length are multiples
@@ -61,9 +61,32 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes created, removed and renamed entries of a directory durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
+    /// Makes a directory as `create_dir` does, and it and its parents durable. A process that was killed may have made
+    /// some of them and synced none, so all of them are synced, up to the root. Those above that may not be opened were
+    /// not made by this process.
+    fn create_dir_durably(&self, path: &Path) -> io::Result<()> {
+        self.create_dir(path)?;
+        for directory in self.resolve(path)?.ancestors().skip(1) {
+            use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+            match self.sync_dir(directory) {
+                Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput) => break,
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The path without links and dots, so that two names of one place are seen to be the same. What does not exist of
+    /// it stays as it is.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf>;
+
     /// Holds an exclusive lock on the file, which is created if missing. Fails with `WouldBlock` if another process has
     /// it.
     fn lock(&self, path: &Path) -> io::Result<LockGuard>;
+
+    /// Holds an exclusive lock on the directory itself, whatever happens to the files in it. Fails as `lock` does, with
+    /// `NotFound` if there is no such directory, and with `Unsupported` where only files can be locked.
+    fn lock_directory(&self, path: &Path) -> io::Result<LockGuard>;
 
     /// Bytes that an unprivileged process may still write below this directory.
     fn free_space(&self, directory: &Path) -> io::Result<u64>;

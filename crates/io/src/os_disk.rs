@@ -2,12 +2,12 @@
 
 use crate::direct::Direct;
 use crate::disk::{Disk, File, LockGuard, Open};
-use rustix::fs::{FallocateFlags, FlockOperation};
-use rustix::io::retry_on_intr;
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::io::{Errno, retry_on_intr};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,8 +46,6 @@ impl Drop for OpenFile {
     }
 }
 
-/// Files here are our own: a link in their place is somebody's trick.
-const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 /// The usual size; where pages are larger, some are started twice.
@@ -71,16 +69,57 @@ fn start_write_back(file: &fs::File, offset: u64, length: u64) {
 #[cfg(not(target_os = "linux"))]
 fn start_write_back(_file: &fs::File, _offset: u64, _length: u64) {}
 
+/// Opens a file of ours. A link in its place is somebody's trick, and a FIFO or a device would have the open wait, or
+/// do something.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = options.mode(FILE_MODE).custom_flags(flags.bits() as i32).open(path);
+    let file_type = match &opened {
+        Ok(file) => file.metadata()?.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return opened,
+        Err(_) => match fs::symlink_metadata(path) {
+            Ok(found) => found.file_type(),
+            Err(_) => return opened,
+        },
+    };
+    match kind(file_type) {
+        None => opened,
+        Some(kind) => {
+            let what = format!("there is {kind} in its place, where a regular file must be");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+        }
+    }
+}
+
+/// What is not a regular file.
+fn kind(found: fs::FileType) -> Option<&'static str> {
+    let kinds = [
+        (found.is_dir(), "a directory"),
+        (found.is_symlink(), "a symbolic link"),
+        (found.is_fifo(), "a FIFO"),
+        (found.is_socket(), "a socket"),
+        (found.is_char_device() || found.is_block_device(), "a device"),
+    ];
+    kinds.iter().find(|(is, _)| *is).map(|(_, kind)| *kind)
+}
+
+/// The rest of a path, of which nothing exists.
+fn join(mut real: PathBuf, rest: &Path) -> PathBuf {
+    for component in rest.components() {
+        match component {
+            Component::ParentDir => drop(real.pop()),
+            Component::CurDir => {}
+            other => real.push(other),
+        }
+    }
+    real
+}
+
 impl Disk for OsDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new()
-            .read(how.read)
-            .write(how.write)
-            .create(how.create)
-            .create_new(how.create_new)
-            .mode(FILE_MODE)
-            .custom_flags(NOFOLLOW)
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(how.read).write(how.write).create(how.create).create_new(how.create_new);
+        let file = open_regular(&mut options, path)?;
         let direct = if how.direct { Direct::begin(&file) } else { Direct::default() };
         Ok(Arc::new(OsFile { file, direct, _open: OpenFile::count() }))
     }
@@ -107,7 +146,7 @@ impl Disk for OsDisk {
     }
 
     fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).custom_flags(NOFOLLOW).open(from)?;
+        let file = open_regular(OpenOptions::new().write(true), from)?;
         let directory = fs::File::open(to.parent().unwrap_or(Path::new(".")))?;
         // From here on no descriptor is needed.
         file.sync_all()?;
@@ -120,9 +159,32 @@ impl Disk for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockGuard> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = open_regular(OpenOptions::new().write(true).create(true).truncate(false), path)?;
         retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))?;
         Ok(LockGuard::new((file, OpenFile::count())))
+    }
+
+    fn lock_directory(&self, path: &Path) -> io::Result<LockGuard> {
+        let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+        let directory = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+        match retry_on_intr(|| rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive)) {
+            Ok(()) => Ok(LockGuard::new((directory, OpenFile::count()))),
+            // NFS makes a lock of a file's bytes of it, for which a directory cannot be opened.
+            Err(Errno::BADF | Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        let absolute = std::path::absolute(path)?;
+        for there in absolute.ancestors() {
+            match fs::canonicalize(there) {
+                Ok(real) => return Ok(join(real, absolute.strip_prefix(there).unwrap_or(Path::new("")))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(absolute)
     }
 
     fn free_space(&self, directory: &Path) -> io::Result<u64> {
@@ -250,6 +312,54 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("/dev/null", &link).expect("a link can be made");
-        assert!(OsDisk.open(&link, Open::READ).is_err());
+        let refused = OsDisk.open(&link, Open::READ).expect_err("it is a link").to_string();
+        assert_eq!(refused, "there is a symbolic link in its place, where a regular file must be");
+    }
+
+    /// Opening some of these would wait for ever.
+    #[test]
+    fn what_is_not_a_regular_file_is_named() {
+        use rustix::fs::{FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = |name: &str| directory.path().join(name);
+        mknodat(rustix::fs::CWD, path("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO can be made");
+        std::os::unix::fs::symlink(path("loop"), path("loop")).expect("a link can be made");
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket")).expect("a socket can be made");
+        fs::create_dir(path("directory")).expect("a directory can be made");
+        let kinds =
+            [("fifo", "a FIFO"), ("loop", "a symbolic link"), ("socket", "a socket"), ("directory", "a directory")];
+        for (name, kind) in kinds {
+            for how in [Open::READ, Open::READ_WRITE, Open::CREATE] {
+                let refused = OsDisk.open(&path(name), how).expect_err("no file").to_string();
+                assert!(refused.contains(kind), "{name}: {refused}");
+            }
+            let refused = OsDisk.lock(&path(name)).expect_err("no file").to_string();
+            assert!(refused.contains(kind), "{name}: {refused}");
+        }
+        let refused = OsDisk.open(Path::new("/dev/null"), Open::READ).expect_err("no file").to_string();
+        assert!(refused.contains("a device"), "{refused}");
+    }
+
+    #[test]
+    fn a_directory_is_locked_whatever_happens_to_its_files() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let held = OsDisk.lock_directory(directory.path()).expect("nobody has it");
+        let second = OsDisk.lock_directory(directory.path()).expect_err("the first has it");
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(OsDisk.lock_directory(directory.path()).is_ok());
+        let missing = OsDisk.lock_directory(&directory.path().join("missing")).expect_err("there is none");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn names_of_one_place_resolve_to_the_same() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let real = fs::canonicalize(directory.path()).expect("it is there");
+        fs::create_dir(real.join("a")).expect("a directory can be made");
+        std::os::unix::fs::symlink(real.join("a"), real.join("link")).expect("a link can be made");
+        for name in ["a/x/y", "link/x/y", "link/../a/./x/z/../y", "a/x/y/"] {
+            assert_eq!(OsDisk.resolve(&real.join(name)).expect("it resolves"), real.join("a/x/y"), "{name}");
+        }
     }
 }

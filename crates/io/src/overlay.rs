@@ -135,6 +135,18 @@ impl Disk for Overlay {
         }
     }
 
+    /// As `lock`.
+    fn lock_directory(&self, path: &Path) -> io::Result<LockGuard> {
+        if !self.below.exists(path)? {
+            return Ok(LockGuard::new(()));
+        }
+        self.below.lock_directory(path)
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        self.below.resolve(path)
+    }
+
     fn free_space(&self, _: &Path) -> io::Result<u64> {
         Ok(FREE_BYTES)
     }

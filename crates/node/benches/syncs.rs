@@ -125,6 +125,12 @@ impl Disk for TimedDisk {
     fn lock(&self, path: &Path) -> Result<LockGuard> {
         OsDisk.lock(path)
     }
+    fn lock_directory(&self, path: &Path) -> Result<LockGuard> {
+        OsDisk.lock_directory(path)
+    }
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        OsDisk.resolve(path)
+    }
     fn free_space(&self, directory: &Path) -> Result<u64> {
         OsDisk.free_space(directory)
     }

@@ -103,6 +103,12 @@ impl SimDisk {
         lock(&self.platter).plan.syncs_lie = lie;
     }
 
+    /// Directories that a real disk might lose with everything in them, as nobody synced the one above. A power cut here
+    /// keeps them.
+    pub fn unsynced_directories(&self) -> Vec<PathBuf> {
+        lock(&self.platter).unsynced_directories.iter().cloned().collect()
+    }
+
     /// Bytes that all files have. A removed file counts until it is closed.
     pub fn used(&self) -> u64 {
         lock(&self.platter).used()
@@ -158,7 +164,11 @@ impl Disk for SimDisk {
     fn create_dir(&self, path: &Path) -> Result<()> {
         let mut platter = lock(&self.platter);
         platter.check_power()?;
-        platter.directories.extend(path.ancestors().map(Path::to_owned));
+        for directory in path.ancestors() {
+            if platter.directories.insert(directory.to_owned()) && directory.parent().is_some() {
+                platter.unsynced_directories.insert(directory.to_owned());
+            }
+        }
         Ok(())
     }
 
@@ -209,6 +219,17 @@ impl Disk for SimDisk {
             return Err(ErrorKind::WouldBlock.into());
         }
         Ok(LockGuard::new(HeldLock { platter: self.platter.clone(), path: path.to_owned() }))
+    }
+
+    fn lock_directory(&self, path: &Path) -> Result<LockGuard> {
+        if !self.exists(path)? {
+            return Err(ErrorKind::NotFound.into());
+        }
+        self.lock(path)
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        Ok(path.to_owned())
     }
 
     fn free_space(&self, _directory: &Path) -> Result<u64> {

@@ -84,6 +84,14 @@ impl Disk for HookedDisk {
         self.below.lock(path)
     }
 
+    fn lock_directory(&self, path: &Path) -> Result<LockGuard> {
+        self.below.lock_directory(path)
+    }
+
+    fn resolve(&self, path: &Path) -> Result<PathBuf> {
+        self.below.resolve(path)
+    }
+
     fn free_space(&self, directory: &Path) -> Result<u64> {
         self.below.free_space(directory)
     }

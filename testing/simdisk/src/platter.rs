@@ -18,6 +18,8 @@ pub(crate) struct Platter {
     pub(crate) entries: BTreeMap<PathBuf, FileId>,
     durable_entries: BTreeMap<PathBuf, FileId>,
     pub(crate) directories: BTreeSet<PathBuf>,
+    /// Of them, those whose entry no sync of the directory above has made durable.
+    pub(crate) unsynced_directories: BTreeSet<PathBuf>,
     pub(crate) locks: BTreeSet<PathBuf>,
     /// Steps taken so far.
     pub(crate) steps: u64,
@@ -160,6 +162,7 @@ impl Platter {
             return;
         }
         let inside = |path: &PathBuf| path.parent() == Some(directory);
+        self.unsynced_directories.retain(|path| !inside(path));
         let before: BTreeSet<FileId> = self.durable_entries.values().copied().collect();
         self.durable_entries.retain(|path, _| !inside(path));
         let now = self.entries.iter().filter(|(path, _)| inside(path));
@@ -207,6 +210,7 @@ impl Platter {
             durable_entries: entries.clone(),
             entries,
             directories: self.directories.clone(),
+            unsynced_directories: self.unsynced_directories.clone(),
             ..Platter::default()
         }
     }
