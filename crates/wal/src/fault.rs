@@ -14,6 +14,8 @@ pub enum Fault {
     Damaged { path: PathBuf, offset: u64, what: &'static str, proof: Option<(PathBuf, u64)> },
     /// Written by a newer release.
     Newer { path: PathBuf, version: u32, supported: u32 },
+    /// The files are whole, and not to be used as they are; the text says why and what to do.
+    Refused { doing: &'static str, path: PathBuf, why: String },
     /// An earlier write or sync failed; `fail_over` has not been called, or could not help.
     Failed,
 }
@@ -21,6 +23,10 @@ pub enum Fault {
 impl Fault {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fault {
         move |source| Fault::Io { doing, path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn refused(doing: &'static str, path: &Path, why: impl Into<String>) -> Fault {
+        Fault::Refused { doing, path: path.to_path_buf(), why: why.into() }
     }
 
     /// The disk or a quota is full. Nothing was written; the same call may succeed later.
@@ -57,6 +63,7 @@ impl fmt::Display for Fault {
                 "raft log: {} has format {version}, this release reads up to {supported}; start the newer release",
                 path.display()
             ),
+            Fault::Refused { doing, path, why } => write!(f, "raft log: {doing} {}: {why}", path.display()),
             Fault::Failed => {
                 f.write_str("raft log: an earlier write or sync failed, so nothing more is written; restart")
             }

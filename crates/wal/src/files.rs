@@ -40,7 +40,17 @@ fn number(digits: &str) -> Option<u64> {
 }
 
 pub(crate) fn segment_path(directory: &Path, sequence: u64) -> PathBuf {
-    directory.join(format!("{sequence:016x}.wal"))
+    directory.join(segment_name(sequence))
+}
+
+pub(crate) fn segment_name(sequence: u64) -> String {
+    format!("{sequence:016x}.wal")
+}
+
+/// A real etcd's: sequence and index.
+pub(crate) fn is_etcds(name: &str) -> bool {
+    let numbers = name.strip_suffix(".wal").and_then(|name| name.split_once('-'));
+    numbers.is_some_and(|(sequence, index)| number(sequence).is_some() && number(index).is_some())
 }
 
 pub(crate) fn spare_path(directory: &Path, spare: u64) -> PathBuf {
@@ -75,6 +85,8 @@ mod tests {
         assert_eq!(name(segment_path(directory, 26)).as_deref().map(parse), Some(Name::Segment(26)));
         assert_eq!(name(spare_path(directory, 3)).as_deref().map(parse), Some(Name::Spare(3)));
         assert_eq!(parse("spare.tmp"), Name::Temporary);
+        let etcds = "0000000000000000-0000000000000000.wal";
+        assert!(is_etcds(etcds) && parse(etcds) == Name::Foreign && !is_etcds("0000000000000001.wal"));
         for foreign in
             ["", "1.wal", "00000000000000AB.wal", "+000000000000001.wal", "0000000000000001.wal~", "lost+found"]
         {

@@ -6,7 +6,9 @@ use consensus::{HardState, INDEX_MAX, Position};
 
 pub(crate) const HEADER_BYTES: usize = 104;
 pub(crate) const RECORD_HEADER_BYTES: usize = 32;
-pub(crate) const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// Without an owner.
+const FORMAT_UNOWNED: u32 = 1;
 /// A longer record is refused when read. Larger than anything written: a record is cut after 4 MiB, behind a whole
 /// entry.
 pub(crate) const PAYLOAD_BYTES_MAX: u32 = 128 << 20;
@@ -17,6 +19,13 @@ pub(crate) const ALIGNMENT: u64 = 8;
 
 const _: () = assert!((HEADER_BYTES as u64).is_multiple_of(ALIGNMENT));
 const _: () = assert!((RECORD_HEADER_BYTES as u64).is_multiple_of(ALIGNMENT));
+
+/// Whose log it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    pub cluster: u64,
+    pub member: u64,
+}
 
 /// The start of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub struct Header {
     /// The last entry before this segment.
     pub last: Position,
     pub hard_state: HardState,
+    /// `None` in what releases before format 2 wrote.
+    pub owner: Option<Owner>,
 }
 
 /// Why a header could not be read.
@@ -46,13 +57,16 @@ impl Header {
         let mut out = [0; HEADER_BYTES];
         let HardState { term, vote, commit } = self.hard_state;
         out[..8].copy_from_slice(MAGIC);
-        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let version = if self.owner.is_some() { FORMAT_VERSION } else { FORMAT_UNOWNED };
+        let Owner { cluster, member } = self.owner.unwrap_or_default();
+        out[8..12].copy_from_slice(&version.to_le_bytes());
         out[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         out[24..32].copy_from_slice(&self.log_id.to_le_bytes());
         out[32..36].copy_from_slice(&self.run.to_le_bytes());
         out[36..40].copy_from_slice(&self.link.to_le_bytes());
         out[40..48].copy_from_slice(&self.end.to_le_bytes());
-        for (field, at) in [self.last.term, self.last.index, term, vote, commit].iter().zip((48..).step_by(8)) {
+        let fields = [self.last.term, self.last.index, term, vote, commit, cluster, member];
+        for (field, at) in fields.iter().zip((48..).step_by(8)) {
             out[at..at + 8].copy_from_slice(&field.to_le_bytes());
         }
         let crc = header_crc(&out);
@@ -76,6 +90,7 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Header, u32), HeaderError> {
     if version > FORMAT_VERSION && crc == header_crc(bytes) {
         return Err(HeaderError::Newer { version });
     }
+    let owner = Owner { cluster: u64_at(bytes, 88), member: u64_at(bytes, 96) };
     let header = Header {
         sequence: u64_at(bytes, 16),
         log_id: u64_at(bytes, 24),
@@ -84,10 +99,12 @@ pub fn decode_header(bytes: &[u8]) -> Result<(Header, u32), HeaderError> {
         end: u64_at(bytes, 40),
         last: Position { term: u64_at(bytes, 48), index: u64_at(bytes, 56) },
         hard_state: HardState { term: u64_at(bytes, 64), vote: u64_at(bytes, 72), commit: u64_at(bytes, 80) },
+        owner: (version == FORMAT_VERSION).then_some(owner),
     };
     let numbers = [header.last.term, header.last.index, header.hard_state.term, header.hard_state.commit];
-    let in_range = numbers.iter().all(|&number| number <= INDEX_MAX) && bytes[88..].iter().all(|&byte| byte == 0);
-    if version != FORMAT_VERSION || crc != header_crc(bytes) || !in_range {
+    let in_range = numbers.iter().all(|&number| number <= INDEX_MAX);
+    let is_known = version == FORMAT_VERSION || (version == FORMAT_UNOWNED && owner == Owner::default());
+    if !is_known || crc != header_crc(bytes) || !in_range {
         return Err(HeaderError::Invalid);
     }
     Ok((header, crc))
@@ -177,13 +194,13 @@ pub fn decode_record(bytes: &[u8], salt: Salt, offset: u64) -> Option<Record> {
 }
 
 /// Four bytes of a header whose size the type guarantees.
-fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+pub(crate) fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
     let mut field = [0; 4];
     field.copy_from_slice(&bytes[at..at + 4]);
     u32::from_le_bytes(field)
 }
 
-fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+pub(crate) fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
     let mut field = [0; 8];
     field.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(field)
@@ -203,13 +220,17 @@ mod tests {
             end: 4096,
             last: Position { term: 2, index: 50 },
             hard_state: HardState { term: 3, vote: 1, commit: 49 },
+            owner: Some(Owner { cluster: 5, member: 6 }),
         }
     }
 
     #[test]
     fn a_header_is_read_back_and_every_flipped_bit_is_noticed() {
+        let unowned = Header { owner: None, ..header() };
+        let (bytes, crc) = unowned.encode();
+        assert_eq!((decode_header(&bytes), bytes[8]), (Ok((unowned, crc)), 1));
         let (mut bytes, crc) = header().encode();
-        assert_eq!(decode_header(&bytes), Ok((header(), crc)));
+        assert_eq!((decode_header(&bytes), bytes[8]), (Ok((header(), crc)), 2));
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode_header(&bytes), Err(HeaderError::Invalid), "bit {bit}");
@@ -221,10 +242,10 @@ mod tests {
     #[test]
     fn a_newer_format_is_named() {
         let (mut bytes, _) = header().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let crc = header_crc(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(decode_header(&bytes), Err(HeaderError::Newer { version: 2 }));
+        assert_eq!(decode_header(&bytes), Err(HeaderError::Newer { version: 3 }));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use crate::batch::decode_batch;
 use crate::fault::{Fault, Result};
 use crate::files::{self, Name};
-use crate::format::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, Salt, decode_header};
+use crate::format::{FORMAT_VERSION, HEADER_BYTES, Header, HeaderError, Owner, Salt, decode_header};
+use crate::mark::Mark;
 use crate::scan::Segment;
 use bytes::Bytes;
 use consensus::{Entry, HardState, Position};
@@ -32,7 +33,7 @@ pub struct Torn {
 
 /// Reads the log in `directory`, checking every byte that counts, and changes nothing: for tools, while no member runs.
 pub fn read(disk: &dyn Disk, directory: &Path) -> Result<Recovered> {
-    Ok(recover(disk, directory)?.map(|found| found.recovered).unwrap_or_default())
+    Ok(recover(disk, directory, None)?.map(|found| found.recovered).unwrap_or_default())
 }
 
 /// A log as it is on the disk.
@@ -51,6 +52,8 @@ pub(crate) struct Found {
     pub group: u64,
     /// A segment that was begun, but whose header never became durable.
     pub unused: Option<u64>,
+    /// By the newest segment; `None` if a release before format 2 wrote it.
+    pub owner: Option<Owner>,
 }
 
 /// Which entries a segment says something about.
@@ -82,25 +85,30 @@ impl SegmentRange {
 pub fn decode_log(segments: Vec<(u64, Bytes)>) -> Result<Recovered> {
     let segment =
         |(sequence, bytes)| (sequence, Segment::in_memory(bytes, &files::segment_path(Path::new(""), sequence)));
-    Ok(recover_segments(segments.into_iter().map(segment).collect())?.map(|found| found.recovered).unwrap_or_default())
+    Ok(recover_segments(segments.into_iter().map(segment).collect(), None)?
+        .map(|found| found.recovered)
+        .unwrap_or_default())
 }
 
-/// `None` if there is no log yet.
-pub(crate) fn recover(disk: &dyn Disk, directory: &Path) -> Result<Option<Found>> {
-    recover_segments(open_segments(disk, directory)?)
+/// `None` if there is no log yet. One that does not reach `mark` is damaged, unless the mark is another log's.
+pub(crate) fn recover(disk: &dyn Disk, directory: &Path, mark: Option<(Mark, &Path)>) -> Result<Option<Found>> {
+    recover_segments(open_segments(disk, directory)?, mark)
 }
 
-fn recover_segments(mut segments: Vec<(u64, Segment)>) -> Result<Option<Found>> {
+fn recover_segments(mut segments: Vec<(u64, Segment)>, mark: Option<(Mark, &Path)>) -> Result<Option<Found>> {
     let Some((oldest_sequence, oldest)) = segments.first_mut() else { return Ok(None) };
     let Some((first, _)) = read_header(oldest, *oldest_sequence, None)? else {
         return Err(damaged(oldest, 0, "its header is invalid", None));
     };
     let log_id = first.log_id;
+    // Of a mark in a segment that is gone: it was trimmed, which it is only behind a durable checkpoint.
+    let mark = mark.filter(|(mark, _)| mark.log_id == log_id && mark.sequence >= first.sequence);
     let unused = unused_newest(&mut segments, log_id)?;
     if unused.is_some() {
         segments.pop();
     }
-    let mut log = Log::new(&first);
+    let newest = segments.last().map(|(_, newest)| newest.path.clone()).unwrap_or_default();
+    let mut log = Log::new(&first, mark.map(|(mark, _)| mark));
     let mut segments = segments.into_iter().peekable();
     while let Some((sequence, mut segment)) = segments.next() {
         let (header, crc) = read_header(&mut segment, sequence, Some(log_id))?
@@ -119,7 +127,13 @@ fn recover_segments(mut segments: Vec<(u64, Segment)>) -> Result<Option<Found>> 
             None => log.finish(&mut segment, salt)?,
         }
     }
+    if let Some((mark, path)) = mark
+        && !log.reaches_mark
+    {
+        return Err(log.lost(&mark, &newest, path));
+    }
     Ok(Some(Found {
+        owner: log.owner,
         log_id,
         run: log.run,
         segments: log.segments,
@@ -202,11 +216,17 @@ struct Log {
     end: u64,
     group: u64,
     torn: Option<Torn>,
+    owner: Option<Owner>,
+    mark: Option<Mark>,
+    reaches_mark: bool,
 }
 
 impl Log {
-    fn new(first: &Header) -> Log {
+    fn new(first: &Header, mark: Option<Mark>) -> Log {
         Log {
+            owner: first.owner,
+            mark,
+            reaches_mark: false,
             hard_state: first.hard_state,
             trimmed_to: first.last,
             entries: Vec::new(),
@@ -230,8 +250,44 @@ impl Log {
         self.segments.push(SegmentRange::new(header.sequence, header.last.index));
         self.hard_state = header.hard_state;
         self.run = self.run.max(header.run);
+        if self.owner.is_some() && header.owner != self.owner {
+            return Err(damaged(segment, 0, "it belongs to another member than the segment before", None));
+        }
+        self.owner = header.owner;
         (self.link, self.end, self.group) = (crc, HEADER_BYTES as u64, 0);
+        self.look_for_mark();
         Ok(())
+    }
+
+    fn look_for_mark(&mut self) {
+        let sequence = self.segments.last().map(|segment| segment.sequence);
+        let is_here = |mark: Mark| Some(mark.sequence) == sequence && (mark.end, mark.link) == (self.end, self.link);
+        self.reaches_mark |= self.mark.is_some_and(is_here);
+    }
+
+    /// The log ended before the mark, in the segment of that path.
+    fn lost(&self, mark: &Mark, newest: &Path, path: &Path) -> Fault {
+        let last = self.segments.last().map_or(0, |segment| segment.sequence);
+        let in_newest = mark.sequence == last;
+        let lost = newest.with_file_name(files::segment_name(mark.sequence));
+        let (offset, what) = if in_newest {
+            (self.end, "the log ends here")
+        } else if mark.sequence > last {
+            (0, "it is missing, or its header is invalid")
+        } else {
+            (mark.end, "no record ends here")
+        };
+        let ends = self.last().index;
+        let why = format!(
+            "{what} at byte {offset}, but was synced up to byte {} of that segment, entry {} ({} says so); what is left ends with \
+             entry {ends}; restore the file, or, if it is lost for good, write the word 'accept' into {}: then the log is \
+             taken as it ends, and later writes are lost",
+            mark.end,
+            mark.index,
+            path.display(),
+            path.display()
+        );
+        Fault::refused("read", &lost, why)
     }
 
     /// Reads on while records are valid and follow one another, at most up to `limit`.
@@ -250,6 +306,7 @@ impl Log {
             self.add(segment, batch.entries)?;
             (self.link, self.run, self.group) = (record.crc, record.run, u64::from(record.group));
             self.end += record.padded_bytes();
+            self.look_for_mark();
         }
         Ok(())
     }

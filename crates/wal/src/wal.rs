@@ -16,14 +16,15 @@
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
 use crate::buffer::{Buffer, block_start};
 use crate::fault::{Fault, Result};
-use crate::files::{self, FIRST_TEMPORARY, NEXT_TEMPORARY, Name};
-use crate::format::{HEADER_BYTES, Header, RECORD_HEADER_BYTES, Salt, padded, seal};
-use crate::pool::{SPARES_MAX, SharedPool};
+use crate::files::{self, NEXT_TEMPORARY};
+use crate::format::{HEADER_BYTES, Header, Owner, RECORD_HEADER_BYTES, Salt, padded, seal};
+use crate::mark::{FoundMark, Mark, MarkFile};
+use crate::pool::SharedPool;
 use crate::preparer::Preparer;
-use crate::recover::{Found, Recovered, SegmentRange, recover};
+use crate::recover::{Found, Recovered, SegmentRange};
 use bytes::Bytes;
 use consensus::{Entry, HardState, Position};
-use io::{BLOCK_BYTES, Disk, File, Open};
+use io::{BLOCK_BYTES, Disk, File, LockGuard, Open};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,11 +43,13 @@ pub struct Options {
     pub no_sync: bool,
     /// Names a new log, so that its records cannot be taken for another's; random.
     pub seed: u64,
+    /// Whose log it is, as its segments say.
+    pub owner: Owner,
 }
 
 impl Options {
     pub fn new(seed: u64) -> Options {
-        Options { segment_bytes: 64 << 20, no_sync: false, seed }
+        Options { segment_bytes: 64 << 20, no_sync: false, seed, owner: Owner::default() }
     }
 }
 
@@ -82,6 +85,9 @@ pub struct Wal {
     /// The newest durable group does, and no record behind it proves that it was durable.
     unproven: bool,
     health: Health,
+    mark: Option<MarkFile>,
+    /// Of the directory.
+    lock: Option<LockGuard>,
 }
 
 /// An end of the log, within the active segment.
@@ -118,26 +124,7 @@ enum Health {
 }
 
 impl Wal {
-    /// Opens the log in `directory`, or begins one there. Refuses a log that is damaged; see `docs/formats/wal.md`.
-    pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Wal, Recovered)> {
-        assert!(
-            (4096..=1 << 30).contains(&options.segment_bytes) && options.segment_bytes.is_multiple_of(4096),
-            "segments of {} bytes",
-            options.segment_bytes
-        );
-        create_directory(&*disk, directory)?;
-        let found = match recover(&*disk, directory)? {
-            Some(found) => found,
-            None => {
-                begin_log(&*disk, directory, options)?;
-                recover(&*disk, directory)?.expect("the first segment was just made")
-            }
-        };
-        let spares = tidy(&*disk, directory, found.unused)?;
-        Wal::resume(disk, directory, options, found, spares)
-    }
-
-    fn resume(
+    pub(crate) fn resume(
         disk: Arc<dyn Disk>,
         directory: &Path,
         options: Options,
@@ -187,8 +174,33 @@ impl Wal {
             unproven: true,
             group_matters: false,
             health: Health::Good,
+            mark: None,
+            lock: None,
         };
         Ok((wal, recovered))
+    }
+
+    /// Keeps the directory's lock, and a mark if the log has one.
+    pub(crate) fn hold(&mut self, lock: Option<LockGuard>, mark: Option<(PathBuf, FoundMark)>) -> Result<()> {
+        self.lock = lock;
+        if let Some((path, found)) = mark {
+            self.mark = Some(MarkFile::begin(&*self.disk, &path, found, self.durable_mark())?);
+        }
+        Ok(())
+    }
+
+    fn durable_mark(&self) -> Mark {
+        let Tip { end, link, last, .. } = self.durable;
+        Mark { log_id: self.log_id, sequence: self.active.range.sequence, end, link, index: last.index }
+    }
+
+    /// Says in the mark how far the log is durable: for sure when a segment begins, otherwise as soon as the kernel
+    /// writes it. A mark that cannot be written stays as it is, and proves less.
+    fn note_durable(&mut self, for_sure: bool) {
+        let mark = self.durable_mark();
+        if let Some(file) = self.mark.as_mut().filter(|_| !self.options.no_sync) {
+            let _ = if for_sure { file.sync(mark) } else { file.write(mark) };
+        }
     }
 
     /// The part that makes segments ahead, for another thread. There is one: a second call panics.
@@ -301,6 +313,7 @@ impl Wal {
     pub fn close(mut self) -> Result<()> {
         self.write()?;
         self.sync()?;
+        self.note_durable(true);
         Ok(())
     }
 
@@ -421,6 +434,7 @@ impl Wal {
             end: follows.end,
             last: follows.last,
             hard_state: follows.hard_state,
+            owner: Some(self.options.owner),
         };
         let (bytes, crc) = header.encode();
         self.buffer.begin_file();
@@ -512,9 +526,11 @@ impl Wal {
         } else {
             self.write_durably()?;
         }
+        let begins = self.durable.end == 0;
         self.durable = self.tip;
         self.written = 0;
         self.buffer.settle();
+        self.note_durable(begins);
         self.unproven = std::mem::take(&mut self.group_matters);
         Ok(bytes)
     }
@@ -603,58 +619,4 @@ fn grow(file: &mut SegmentFile, bytes: u64) -> Result<()> {
     file.bytes = bytes;
     file.has_grown = true;
     Ok(())
-}
-
-fn create_directory(disk: &dyn Disk, directory: &Path) -> Result<()> {
-    disk.create_dir(directory).map_err(Fault::io("create directory", directory))?;
-    let parent = match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))
-}
-
-/// Makes the first segment. It takes its name only when all of it is durable, so the oldest segment always has a valid
-/// header.
-fn begin_log(disk: &dyn Disk, directory: &Path, options: Options) -> Result<()> {
-    let path = directory.join(FIRST_TEMPORARY);
-    let header = Header {
-        sequence: 1,
-        log_id: options.seed,
-        run: 0,
-        link: 0,
-        end: 0,
-        last: Position::default(),
-        hard_state: HardState::default(),
-    };
-    let mut bytes = vec![0; files::segment_bytes(1, options.segment_bytes) as usize];
-    bytes[..HEADER_BYTES].copy_from_slice(&header.encode().0);
-    let file = disk.open(&path, Open::CREATE).map_err(Fault::io("create", &path))?;
-    let written = file.set_len(0).and_then(|()| file.write_at(&bytes, 0)).and_then(|()| file.sync_all());
-    written.map_err(Fault::io("write", &path))?;
-    disk.replace(&path, &files::segment_path(directory, 1)).map_err(Fault::io("rename", &path))
-}
-
-/// Removes what an earlier run left half made. Returns the spares, oldest first.
-fn tidy(disk: &dyn Disk, directory: &Path, unused: Option<u64>) -> Result<Vec<u64>> {
-    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
-    let mut spares: Vec<u64> = Vec::new();
-    let mut useless: Vec<PathBuf> =
-        unused.map(|sequence| files::segment_path(directory, sequence)).into_iter().collect();
-    for name in &names {
-        match files::parse(name) {
-            Name::Spare(spare) => spares.push(spare),
-            Name::Temporary => useless.push(directory.join(name)),
-            Name::Segment(_) | Name::Foreign => {}
-        }
-    }
-    spares.sort_unstable();
-    useless.extend(spares.drain(spares.len().min(SPARES_MAX + 1)..).map(|spare| files::spare_path(directory, spare)));
-    for path in &useless {
-        disk.remove(path).map_err(Fault::io("remove", path))?;
-    }
-    if !useless.is_empty() {
-        disk.sync_dir(directory).map_err(Fault::io("sync directory", directory))?;
-    }
-    Ok(spares)
 }

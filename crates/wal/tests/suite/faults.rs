@@ -10,8 +10,9 @@ use wal::{Fault, Options, Preparer, Progress, Recovered, Wal};
 
 const DIRECTORY: &str = "/data/wal";
 
+/// With a mark, which must never say that more was synced than was.
 fn open(disk: &SimDisk) -> Result<(Wal, Recovered), Fault> {
-    Wal::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options())
+    wal::look(Arc::new(disk.clone()), Path::new(DIRECTORY), Some(Path::new("/data/mark")))?.claim(options())
 }
 
 /// The error of a disk that does not answer, as opposed to one that is full.

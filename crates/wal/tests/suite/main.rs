@@ -2,5 +2,6 @@
 
 mod damage;
 mod faults;
+mod mark;
 mod scripts;
 mod support;
