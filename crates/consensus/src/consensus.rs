@@ -75,6 +75,31 @@ pub struct Recovered {
     pub applied: u64,
 }
 
+impl Recovered {
+    /// The index of the last entry, if everything fits together.
+    pub fn check(&self) -> Result<u64, RecoverError> {
+        let Recovered { hard_state, trimmed_to, entries, applied } = self;
+        let mut last = *trimmed_to;
+        for entry in entries {
+            if entry.index != last.index + 1 || entry.term < last.term {
+                return Err(RecoverError::Inconsistent { index: entry.index });
+            }
+            last = entry.position();
+        }
+        if hard_state.term < last.term {
+            return Err(RecoverError::Inconsistent { index: last.index });
+        }
+        if *applied < trimmed_to.index {
+            return Err(RecoverError::TrimmedBeyondApplied { trimmed_to: trimmed_to.index, applied: *applied });
+        }
+        let promised = hard_state.commit.max(*applied);
+        if promised > last.index {
+            return Err(RecoverError::LogLost { last: last.index, promised });
+        }
+        Ok(last.index)
+    }
+}
+
 /// Why what was found on the disk cannot be one member's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecoverError {
@@ -212,7 +237,7 @@ struct Asked {
 impl Consensus {
     /// Fails if what was recovered contradicts itself: then this member must not take part.
     pub fn new(config: Config, recovered: Recovered) -> Result<Consensus, RecoverError> {
-        let last = check_recovered(&recovered)?;
+        let last = recovered.check()?;
         let Recovered { mut hard_state, trimmed_to, entries, applied } = recovered;
         // The state machine only ever holds what was committed.
         hard_state.commit = hard_state.commit.max(applied);
@@ -529,29 +554,6 @@ fn raft_config(config: &Config, applied: u64) -> raft::Config {
         batch_append: false,
         ..raft::Config::default()
     }
-}
-
-/// The index of the last entry, if everything fits together.
-fn check_recovered(recovered: &Recovered) -> Result<u64, RecoverError> {
-    let Recovered { hard_state, trimmed_to, entries, applied } = recovered;
-    let mut last = *trimmed_to;
-    for entry in entries {
-        if entry.index != last.index + 1 || entry.term < last.term {
-            return Err(RecoverError::Inconsistent { index: entry.index });
-        }
-        last = entry.position();
-    }
-    if hard_state.term < last.term {
-        return Err(RecoverError::Inconsistent { index: last.index });
-    }
-    if *applied < trimmed_to.index {
-        return Err(RecoverError::TrimmedBeyondApplied { trimmed_to: trimmed_to.index, applied: *applied });
-    }
-    let promised = hard_state.commit.max(*applied);
-    if promised > last.index {
-        return Err(RecoverError::LogLost { last: last.index, promised });
-    }
-    Ok(last.index)
 }
 
 /// A fixed function that looks random: the finaliser of splitmix64.

@@ -93,6 +93,11 @@ impl Mvcc {
         Ok(mvcc)
     }
 
+    /// Makes a store that was only looked at ready to be written, see `Store::claim`.
+    pub fn claim(&mut self, owner: u64) -> Result<()> {
+        Ok(self.store.claim(owner)?)
+    }
+
     /// What holds between transactions; looks at every account.
     fn assert_consistent(&self) {
         let sum = self.accounts.lock().total();

@@ -1,9 +1,9 @@
 //! Start and stop of a member, each written once and in order.
 //!
-//! Start: data directory (lock, identity) → state from the newest checkpoint → raft log → consensus → threads → the
-//! first entry of our own term → our name and URLs in the member list. Only then is the member ready. Stop is the
-//! reverse: what leases have left goes to the log, the driver refuses, answers what is in flight, apply ends, a last
-//! checkpoint makes the next start quick, the log is synced.
+//! Start: what is on the disk (`open`) → consensus → threads → the first entry of our own term → our name and URLs in
+//! the member list. Only then is the member ready. Stop is the reverse: what leases have left goes to the log, the
+//! driver refuses, answers what is in flight, apply ends, a last checkpoint makes the next start quick, the log is
+//! synced.
 
 use crate::apply::{Apply, ApplyConfig};
 use crate::auto_compaction::AutoCompaction;
@@ -13,6 +13,7 @@ use crate::handle::Handle;
 use crate::inbox::Inbox;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use crate::log::Log;
+use crate::open::{Opened, Place, StartError, open, to_consensus};
 use crate::parts::{Parts, Queues, Seat};
 use crate::pinned_views::PinnedViews;
 use crate::shared::Shared;
@@ -23,14 +24,12 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use consensus::Consensus;
 use io::{Clock, Disk, Rng};
 use model::{Command, MemberId, MemberPublish};
-use state::{AccountDepth, BootstrapError, Membership, Quota, State};
-use std::fmt;
+use state::{AccountDepth, Membership, Quota, State};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use store::{DataDir, Identity, Store};
-use wal::Wal;
+use store::{DataDir, Identity};
 
 /// What a member is started with. Times and counts are validated by the caller.
 pub struct Config {
@@ -66,56 +65,11 @@ pub struct Config {
     pub on_fault: Arc<dyn Fn(String) + Send + Sync>,
 }
 
-/// Why a member could not start. Its text says what was being done, with which file, and what to do.
-#[derive(Debug)]
-pub enum StartError {
-    Membership(BootstrapError),
-    Store(store::Fault),
-    State(state::Fault),
-    Log(wal::Fault),
-    Consensus(consensus::RecoverError),
-    /// A directory whose first start ended half-way, under flags that describe another member.
-    Foreign {
-        found: Identity,
-        configured: Identity,
-    },
-    Thread(std::io::Error),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Membership(error) => error.fmt(f),
-            StartError::Store(fault) => fault.fmt(f),
-            StartError::State(fault) => write!(f, "open state: {fault}"),
-            StartError::Log(fault) => fault.fmt(f),
-            StartError::Consensus(error) => error.fmt(f),
-            StartError::Foreign { found, configured } => write!(
-                f,
-                "open data directory: it was made for member {:x} of cluster {:x}, the flags describe member {:x} of cluster \
-                 {:x}; correct the peer URLs and the cluster token, or choose another directory",
-                found.member, found.cluster, configured.member, configured.cluster
-            ),
-            StartError::Thread(error) => write!(f, "start thread: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
 /// A running member. Dropping it without `stop` leaves its threads running.
 pub struct Node {
     handle: Handle,
     threads: Threads,
     _data_dir: DataDir,
-}
-
-/// What is found on the disk.
-struct Opened {
-    data_dir: DataDir,
-    state: State,
-    wal: Wal,
-    recovered: wal::Recovered,
 }
 
 impl Node {
@@ -153,7 +107,19 @@ pub(crate) fn assemble(
     clock: Arc<dyn Clock>,
     rng: &mut dyn Rng,
 ) -> Result<(Parts, Queues, DataDir), StartError> {
-    let Opened { data_dir, state, mut wal, recovered } = open(&config, &disk, rng)?;
+    let place = Place {
+        data_dir: &config.data_dir,
+        wal_dir: config.wal_dir.as_deref(),
+        membership: Membership::bootstrap(&config.cluster_token, [(config.name.clone(), config.peer_urls.clone())])
+            .map_err(StartError::Membership)?,
+        state: state::Options {
+            quota: Quota(config.quota_bytes),
+            strict_latch: config.strict_latch,
+            account_depth: config.account_depth,
+        },
+        no_sync: config.no_sync,
+    };
+    let Opened { data_dir, state, mut wal, recovered } = open(place, &disk, rng)?;
     let Identity { cluster, member } = data_dir.identity();
     let consensus = consensus(&config, member, recovered, state.applied().index.0, rng.next_u64())?;
     let view = state.view();
@@ -207,52 +173,6 @@ pub(crate) fn write_last_checkpoint(mut state: State) {
     }
 }
 
-fn open(config: &Config, disk: &Arc<dyn Disk>, rng: &mut dyn Rng) -> Result<Opened, StartError> {
-    let initial = [(config.name.clone(), config.peer_urls.clone())];
-    let membership = Membership::bootstrap(&config.cluster_token, initial).map_err(StartError::Membership)?;
-    let member = membership.members().next().map_or(0, |member| member.id.0);
-    let configured = Identity { cluster: membership.cluster().0, member };
-    let data_dir = DataDir::open(&**disk, &config.data_dir, configured).map_err(StartError::Store)?;
-    if let Some(mode) = data_dir.loose_mode {
-        tracing::warn!(mode = format!("{mode:o}"), "the data directory is open to others, it should have mode 700");
-    }
-    let options = store::Options::default();
-    let (store, checkpoint) = Store::open(disk.clone(), &data_dir.store_dir(), options).map_err(StartError::Store)?;
-    let options = state::Options {
-        quota: Quota(config.quota_bytes),
-        strict_latch: config.strict_latch,
-        account_depth: config.account_depth,
-    };
-    let state = match checkpoint {
-        Some(checkpoint) => State::open(store, checkpoint, options),
-        None if data_dir.identity() != configured => {
-            return Err(StartError::Foreign { found: data_dir.identity(), configured });
-        }
-        None => bootstrap(store, membership, options),
-    };
-    let state = state.map_err(StartError::State)?;
-    let wal_dir = config.wal_dir.clone().unwrap_or_else(|| data_dir.wal_dir());
-    let options = wal::Options { no_sync: config.no_sync, ..wal::Options::new(rng.next_u64()) };
-    let (wal, recovered) = Wal::open(disk.clone(), &wal_dir, options).map_err(StartError::Log)?;
-    if let Some(torn) = &recovered.torn {
-        tracing::info!(file = %torn.path.display(), offset = torn.offset, "raft log: cut a write that never finished");
-    }
-    if !config.no_sync && !wal.is_direct() {
-        tracing::info!("raft log: the file system does not take direct writes, each group is written and then synced");
-    }
-    Ok(Opened { data_dir, state, wal, recovered })
-}
-
-/// The state of a new cluster, durable before anything happens in it: later starts take the members from there,
-/// whatever their flags say.
-fn bootstrap(store: Store, membership: Membership, options: state::Options) -> state::Result<State> {
-    let mut state = State::bootstrap(store, membership, options)?;
-    let done = state.begin_checkpoint()?.write()?;
-    // Before it the directory had no file that a checkpoint named.
-    drop(state.finish_checkpoint(done));
-    Ok(state)
-}
-
 fn consensus(
     config: &Config,
     member: u64,
@@ -266,14 +186,7 @@ fn consensus(
         uncommitted_bytes_max: INBOX_BYTES_MAX as u64,
         ..consensus::Config::new(member, vec![member], seed)
     };
-    // A new cluster counts its members' configuration as term 1, as etcd does: its first leader has term 2.
-    let term = recovered.hard_state.term.max(1);
-    let recovered = consensus::Recovered {
-        hard_state: consensus::HardState { term, ..recovered.hard_state },
-        trimmed_to: recovered.trimmed_to,
-        entries: recovered.entries,
-        applied,
-    };
+    let recovered = to_consensus(recovered, applied);
     let mut consensus = Consensus::new(settings, recovered).map_err(StartError::Consensus)?;
     // The only voter need not wait for an election timeout to find that nobody else leads.
     consensus.campaign();

@@ -7,8 +7,9 @@
 use crate::apply::Next;
 use crate::handle::Handle;
 use crate::messages::{ApplyMessage, DriverMessage};
+use crate::open::StartError;
 use crate::parts::{ApplySeat, BackgroundSeat, DriverSeat, LogSeat, Parts, Queues};
-use crate::start::{Config, StartError, assemble, write_last_checkpoint};
+use crate::start::{Config, assemble, write_last_checkpoint};
 use io::{Clock, Disk, Rng};
 use std::sync::Arc;
 use store::DataDir;

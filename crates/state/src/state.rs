@@ -75,6 +75,11 @@ impl State {
         State::new(mvcc, tables, options)
     }
 
+    /// Makes a store that was only looked at ready to be written, see `Store::claim`.
+    pub fn claim(&mut self, owner: u64) -> Result<()> {
+        Ok(self.mvcc.claim(owner)?)
+    }
+
     fn new(mut mvcc: Mvcc, tables: Tables, options: Options) -> Result<State> {
         let mut leases = LeaseTable::new(tables.leases);
         mvcc.for_each_leased(|lease, key| leases.attach(lease, &key));

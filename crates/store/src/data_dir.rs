@@ -1,73 +1,113 @@
 //! The data directory: one process at a time, and only with the identity it was made with.
 //!
-//! `member/` holds everything, as etcd's does: `lock`, `identity`, `store/`, `wal/`. The identity file is text, so that
-//! a person can read it; `docs/formats/data-dir.md` has its lines.
+//! `member/` holds everything, as etcd's does: `lock`, `identity`, `mark`, `store/`, `wal/`. The identity file is text,
+//! so that a person can read it; `docs/formats/data-dir.md` has its lines.
+//!
+//! A directory is first looked at, which changes nothing; then claimed, once everything in it was read and fits; and,
+//! at the end of a first start, completed: until the identity says so, nothing in the directory was acknowledged.
 
 use crate::fault::{Fault, Result};
-use crc32c::crc32c;
-use io::{Disk, LockGuard, Open};
+use crate::identity::{self, IdentityFile};
+use io::{Disk, LockGuard};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The number of this release's layout of the whole directory.
-const FORMAT: u32 = 1;
-const HEADLINE: &str = "bowline data directory";
+pub use crate::identity::{Identity, Log};
 
-/// Whose data a directory holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    pub cluster: u64,
-    pub member: u64,
-}
+const OPEN: &str = "open data directory";
+/// A directory of our own and a real etcd's have these at different depths.
+const ETCD_DATABASE: &str = "snap/db";
 
-/// An open, locked directory; the lock is held until this is dropped.
+/// A directory that only this process uses, as long as this lives.
 #[derive(Debug)]
 pub struct DataDir {
+    path: PathBuf,
     member: PathBuf,
-    /// True if the directory was made just now.
-    pub is_new: bool,
     /// Permission bits that let others in, if any: worth a warning.
     pub loose_mode: Option<u32>,
+    /// What a real etcd left that was started on this directory by mistake.
+    pub stray: Option<PathBuf>,
     identity: Identity,
-    _lock: LockGuard,
+    log: Log,
+    locks: Vec<LockGuard>,
 }
 
 impl DataDir {
-    /// Opens the directory, making it if it is missing. A new one takes `identity`; an existing one keeps its own.
-    /// Refuses a directory that another process uses, a real etcd's, and one of a newer format.
-    pub fn open(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<DataDir> {
-        const OPEN: &str = "open data directory";
+    /// Looks at the directory and changes nothing. A new one gets `identity`; an existing one keeps its own. Refuses a
+    /// directory that another process uses, a real etcd's, one of a newer format, and data without an identity.
+    pub fn look(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<DataDir> {
         let member = path.join("member");
-        disk.create_dir(&member).map_err(Fault::io(OPEN, path))?;
-        let mode = disk.mode(path).map_err(Fault::io(OPEN, path))?;
-        let etcd = member.join("snap").join("db");
-        if disk.exists(&etcd).map_err(Fault::io(OPEN, path))? {
-            let why =
-                "it holds the data of a real etcd; take a snapshot of it with etcdctl and choose another directory";
-            return Err(Fault::refused(OPEN, path, why));
+        let mut locks = Vec::new();
+        let mut mode = 0;
+        if disk.exists(path).map_err(Fault::io(OPEN, path))? {
+            mode = disk.mode(path).map_err(Fault::io(OPEN, path))?;
         }
-        let lock_path = member.join("lock");
-        let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => {
-                Fault::refused(OPEN, path, "another process uses it; stop that one or choose another directory")
+        if disk.exists(&member).map_err(Fault::io(OPEN, path))? {
+            locks.extend(lock_directory(disk, path, &member)?);
+            // Releases before format 2 lock only this, and so do others where directories cannot be locked.
+            let lock = member.join("lock");
+            if disk.exists(&lock).map_err(Fault::io("look for", &lock))? {
+                locks.push(lock_file(disk, path, &lock)?);
             }
-            _ => Fault::io("lock", &lock_path)(error),
-        })?;
-        let identity_path = member.join("identity");
-        let is_new = !disk.exists(&identity_path).map_err(Fault::io(OPEN, path))?;
-        let identity = if is_new {
-            refuse_data_without_identity(disk, &member, &identity_path)?;
-            write_identity(disk, &identity_path, identity)?;
-            sync_parents(disk, path)?;
-            identity
-        } else {
-            read_identity(disk, &identity_path)?
+        }
+        let found = identity::read(disk, &member.join("identity"))?;
+        if found.is_none() {
+            refuse_data_without_identity(disk, path, &member)?;
+        }
+        let etcds = member.join(ETCD_DATABASE);
+        let stray = disk.exists(&etcds).map_err(Fault::io("look for", &etcds))?.then_some(etcds);
+        let (identity, log) = match found {
+            None => (identity, Log::New),
+            Some(IdentityFile { identity, log }) => (identity, log),
         };
         let loose_mode = (mode & 0o077 != 0).then_some(mode);
-        Ok(DataDir { member, is_new, loose_mode, identity, _lock: lock })
+        Ok(DataDir { path: path.to_owned(), member, loose_mode, stray, identity, log, locks })
+    }
+
+    /// Makes what is missing of the directory, durably, and an identity if there is none, which says that a first start
+    /// is under way. Nobody else can use the directory from now on.
+    pub fn claim(&mut self, disk: &dyn Disk) -> Result<()> {
+        disk.create_dir_durably(&self.member).map_err(Fault::io("make directory", &self.member))?;
+        if self.locks.is_empty() {
+            self.locks.extend(lock_directory(disk, &self.path, &self.member)?);
+        }
+        let lock = self.member.join("lock");
+        if !disk.exists(&lock).map_err(Fault::io("look for", &lock))? {
+            self.locks.push(lock_file(disk, &self.path, &lock)?);
+        }
+        if self.log == Log::New {
+            self.write_identity(disk, Log::Unfinished)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down that the member has a store and the raft log of that number: without them it does not start again.
+    pub fn complete(&mut self, disk: &dyn Disk, log_id: u64) -> Result<()> {
+        let named = Log::Named(log_id);
+        if self.log == named { Ok(()) } else { self.write_identity(disk, named) }
+    }
+
+    fn write_identity(&mut self, disk: &dyn Disk, log: Log) -> Result<()> {
+        identity::write(disk, &self.member.join("identity"), &IdentityFile { identity: self.identity, log })?;
+        self.log = log;
+        Ok(())
     }
 
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    pub fn log(&self) -> Log {
+        self.log
+    }
+
+    /// Nothing that a start needs was ever complete here.
+    pub fn is_new(&self) -> bool {
+        matches!(self.log, Log::New | Log::Unfinished)
+    }
+
+    pub fn identity_path(&self) -> PathBuf {
+        self.member.join("identity")
     }
 
     pub fn store_dir(&self) -> PathBuf {
@@ -77,78 +117,110 @@ impl DataDir {
     pub fn wal_dir(&self) -> PathBuf {
         self.member.join("wal")
     }
+
+    /// The file that says how far the raft log was synced.
+    pub fn mark_path(&self) -> PathBuf {
+        self.member.join("mark")
+    }
+
+    /// Refuses a directory of the raft log that lies among the other data: what belongs to whom could not be told.
+    pub fn check_wal_dir(&self, disk: &dyn Disk, wal_dir: &Path) -> Result<()> {
+        const CHECK: &str = "use as directory of the raft log";
+        let resolve = |path: &Path| disk.resolve(path).map_err(Fault::io("resolve", path));
+        let (data, own, wal) = (resolve(&self.path)?, resolve(&self.wal_dir())?, resolve(wal_dir)?);
+        if wal.starts_with(&data) && wal != own {
+            let why = format!(
+                "it lies in the data directory {}; leave --wal-dir out to have the log in {}, or choose a directory outside",
+                self.path.display(),
+                self.wal_dir().display()
+            );
+            return Err(Fault::refused(CHECK, wal_dir, why));
+        }
+        for name in ["member/identity", "identity", "manifest"] {
+            let file = wal_dir.join(name);
+            if disk.exists(&file).map_err(Fault::io("look for", &file))? {
+                let why = format!("{} shows that it belongs to a data directory; choose another one", file.display());
+                return Err(Fault::refused(CHECK, wal_dir, why));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `None` where only files can be locked.
+fn lock_directory(disk: &dyn Disk, path: &Path, member: &Path) -> Result<Option<LockGuard>> {
+    match disk.lock_directory(member) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        locked => locked.map(Some).map_err(|error| in_use(path, member, error)),
+    }
+}
+
+fn lock_file(disk: &dyn Disk, path: &Path, lock: &Path) -> Result<LockGuard> {
+    disk.lock(lock).map_err(|error| in_use(path, lock, error))
+}
+
+fn in_use(path: &Path, locked: &Path, error: std::io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::WouldBlock => {
+            Fault::refused(OPEN, path, "another process uses it; stop that one or choose another directory")
+        }
+        _ => Fault::io("lock", locked)(error),
+    }
 }
 
 /// The identity is the first file of a directory, so data without one is not a start that ended half-way: a new
 /// identity would make it another member's.
-fn refuse_data_without_identity(disk: &dyn Disk, member: &Path, identity: &Path) -> Result<()> {
-    for name in ["store", "wal"] {
-        let path = member.join(name);
-        let exists = disk.exists(&path).map_err(Fault::io("look for", &path))?;
-        if exists && !disk.list(&path).map_err(Fault::io("list", &path))?.is_empty() {
+fn refuse_data_without_identity(disk: &dyn Disk, path: &Path, member: &Path) -> Result<()> {
+    // Also `member` of an etcd, or of ours, given for the directory above it.
+    for inside in [member, path] {
+        if let Some(found) = find_etcds(disk, inside)? {
+            let why = format!(
+                "{} is the data of a real etcd; take a snapshot of it with etcdctl and choose another directory",
+                found.display()
+            );
+            return Err(Fault::refused(OPEN, path, why));
+        }
+    }
+    let exists = |path: &Path| disk.exists(path).map_err(Fault::io("look for", path));
+    if exists(&path.join("identity"))? && exists(&path.join("store"))? {
+        return Err(Fault::refused(OPEN, path, "it is the inside of a data directory; give the directory above it"));
+    }
+    for name in ["store", "wal", "mark"] {
+        let found = member.join(name);
+        let holds_data = match name {
+            "mark" => exists(&found)?,
+            _ => !list(disk, &found)?.is_empty(),
+        };
+        if holds_data {
             let why = format!(
                 "it is missing, but {} holds data; put it back, restore the data directory from a backup, or choose an empty \
                  directory",
-                path.display()
+                found.display()
             );
-            return Err(Fault::refused("read", identity, why));
+            return Err(Fault::refused("read", &member.join("identity"), why));
         }
     }
     Ok(())
 }
 
-/// The directories made by the first start are durable before anything is acknowledged in them.
-fn sync_parents(disk: &dyn Disk, path: &Path) -> Result<()> {
-    disk.sync_dir(path).map_err(Fault::io("sync directory", path))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))
-        }
-        _ => disk.sync_dir(Path::new(".")).map_err(Fault::io("sync directory", Path::new("."))),
+/// What a real etcd keeps in its `member` directory: its database, or a segment of its log.
+fn find_etcds(disk: &dyn Disk, member: &Path) -> Result<Option<PathBuf>> {
+    let database = member.join(ETCD_DATABASE);
+    if disk.exists(&database).map_err(Fault::io("look for", &database))? {
+        return Ok(Some(database));
     }
+    let log = member.join("wal");
+    // Sequence and index, where ours has one number.
+    let is_etcds = |name: &String| name.len() == 37 && name.ends_with(".wal") && name.as_bytes().get(16) == Some(&b'-');
+    Ok(list(disk, &log)?.into_iter().find(is_etcds).map(|name| log.join(name)))
 }
 
-/// Read of an identity file.
-const IDENTITY_BYTES_MAX: usize = 256;
-
-fn write_identity(disk: &dyn Disk, path: &Path, identity: Identity) -> Result<()> {
-    let temporary = path.with_extension("tmp");
-    let content = encode(identity);
-    assert!(content.len() <= IDENTITY_BYTES_MAX, "an identity that is written can be read");
-    let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
-    file.set_len(0)
-        .and_then(|()| file.write_at(content.as_bytes(), 0))
-        .and_then(|()| file.sync_all())
-        .map_err(Fault::io("write", &temporary))?;
-    disk.replace(&temporary, path).map_err(Fault::io("replace", path))
-}
-
-fn encode(identity: Identity) -> String {
-    let lines =
-        format!("{HEADLINE}\nformat {FORMAT}\ncluster {:016x}\nmember {:016x}\n", identity.cluster, identity.member);
-    format!("{lines}crc {:08x}\n", crc32c(lines.as_bytes()))
-}
-
-fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity> {
-    let file = disk.open(path, Open::READ).map_err(Fault::io("open", path))?;
-    let mut content = [0; IDENTITY_BYTES_MAX];
-    let read = file.read_at(&mut content, 0).map_err(Fault::io("read", path))?;
-    let damaged = || Fault::damaged("read", path, 0, "not an identity file");
-    let text = content.get(..read).and_then(|content| std::str::from_utf8(content).ok()).ok_or_else(damaged)?;
-    let mut lines = text.lines();
-    if lines.next() != Some(HEADLINE) {
-        return Err(damaged());
+/// Names in a directory that may be missing.
+fn list(disk: &dyn Disk, directory: &Path) -> Result<Vec<String>> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(Fault::io("list", directory)),
     }
-    let mut field = |name: &str| lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let format: u32 = field("format").and_then(|value| value.parse().ok()).ok_or_else(damaged)?;
-    if format > FORMAT {
-        let why = format!("it has format {format}, this release knows formats up to {FORMAT}; use a newer release");
-        return Err(Fault::refused("open data directory of", path, why));
-    }
-    let mut number = |name: &str| field(name).and_then(|value| u64::from_str_radix(value, 16).ok());
-    let (cluster, member) = (number("cluster").ok_or_else(damaged)?, number("member").ok_or_else(damaged)?);
-    let identity = Identity { cluster, member };
-    if encode(identity) != text { Err(damaged()) } else { Ok(identity) }
 }
 
 #[cfg(test)]
@@ -158,46 +230,117 @@ mod tests {
 
     const OURS: Identity = Identity { cluster: 0xcdf8_1819_4e3a_8c32, member: 0x8e9e_05c5_2164_694d };
 
+    fn open(path: &Path, identity: Identity) -> Result<DataDir> {
+        let mut data_dir = DataDir::look(&OsDisk, path, identity)?;
+        data_dir.claim(&OsDisk).map(|()| data_dir)
+    }
+
     #[test]
     fn a_directory_keeps_its_identity_and_one_process() {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("one.etcd");
-        let first = DataDir::open(&OsDisk, &path, OURS).expect("a new directory opens");
-        assert!(first.is_new && first.loose_mode.is_none());
-        let second = DataDir::open(&OsDisk, &path, OURS).expect_err("it is locked").to_string();
+        let mut first = open(&path, OURS).expect("a new directory opens");
+        assert!(first.log() == Log::Unfinished && first.loose_mode.is_none());
+        // What somebody does to the files lets nobody in.
+        std::fs::remove_file(path.join("member/lock")).expect("it was made");
+        let second = DataDir::look(&OsDisk, &path, OURS).expect_err("it is locked").to_string();
         assert!(second.ends_with("another process uses it; stop that one or choose another directory"), "{second}");
+        first.complete(&OsDisk, 7).expect("it is written");
         drop(first);
-        let again = DataDir::open(&OsDisk, &path, Identity { cluster: 1, member: 2 }).expect("it opens again");
-        assert_eq!((again.is_new, again.identity()), (false, OURS));
+        let again = open(&path, Identity { cluster: 1, member: 2 }).expect("it opens again");
+        assert_eq!((again.log(), again.identity()), (Log::Named(7), OURS));
     }
 
     #[test]
-    fn a_real_etcds_directory_and_a_newer_format_are_refused() {
+    fn a_release_that_locks_only_the_file_is_respected() {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let (etcd, newer) = (directory.path().join("etcd"), directory.path().join("newer"));
-        std::fs::create_dir_all(etcd.join("member/snap")).expect("directories can be made");
-        std::fs::write(etcd.join("member/snap/db"), b"bolt").expect("a file can be written");
-        let refused = DataDir::open(&OsDisk, &etcd, OURS).expect_err("a real etcd's").to_string();
-        assert!(refused.contains("data of a real etcd"), "{refused}");
-        std::fs::create_dir_all(newer.join("member")).expect("directories can be made");
-        std::fs::write(newer.join("member/identity"), format!("{HEADLINE}\nformat 9\n")).expect("a file is written");
-        let refused = DataDir::open(&OsDisk, &newer, OURS).expect_err("a newer format").to_string();
-        assert!(refused.contains("it has format 9"), "{refused}");
+        drop(open(directory.path(), OURS).expect("a new directory opens"));
+        let _held = OsDisk.lock(&directory.path().join("member/lock")).expect("nobody has it");
+        let refused = DataDir::look(&OsDisk, directory.path(), OURS).expect_err("it is locked").to_string();
+        assert!(refused.contains("another process uses it"), "{refused}");
+    }
+
+    #[test]
+    fn looking_makes_nothing() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("one.etcd");
+        let looked = DataDir::look(&OsDisk, &path, OURS).expect("a new directory");
+        assert!(looked.log() == Log::New && !path.exists());
+    }
+
+    /// The file that shows it, where it lies, and which directory is given.
+    #[test]
+    fn a_real_etcds_directory_is_refused_from_outside_and_from_inside() {
+        let segment = "member/wal/0000000000000000-0000000000000000.wal";
+        for (file, given) in [("member/snap/db", ""), ("member/snap/db", "member"), (segment, ""), (segment, "member")]
+        {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            let file = directory.path().join(file);
+            std::fs::create_dir_all(file.parent().expect("it has one")).expect("directories can be made");
+            std::fs::write(&file, b"bolt").expect("a file can be written");
+            let path = directory.path().join(given);
+            let refused = DataDir::look(&OsDisk, &path, OURS).expect_err("a real etcd's").to_string();
+            assert!(refused.contains("is the data of a real etcd") && refused.contains("choose another"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_a_real_etcd_left_in_our_directory_is_told_of() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        drop(open(directory.path(), OURS).expect("a new directory opens"));
+        std::fs::create_dir_all(directory.path().join("member/snap")).expect("directories can be made");
+        let stray = directory.path().join("member/snap/db");
+        std::fs::write(&stray, b"bolt").expect("a file can be written");
+        let again = open(directory.path(), OURS).expect("it is ours");
+        assert_eq!(again.stray, Some(stray));
+    }
+
+    #[test]
+    fn the_inside_of_our_own_directory_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        drop(open(directory.path(), OURS).expect("a new directory opens"));
+        std::fs::create_dir(directory.path().join("member/store")).expect("a directory can be made");
+        let inside = directory.path().join("member");
+        let refused = DataDir::look(&OsDisk, &inside, OURS).expect_err("the inside").to_string();
+        assert!(refused.ends_with("it is the inside of a data directory; give the directory above it"), "{refused}");
     }
 
     #[test]
     fn data_without_an_identity_is_refused_and_left_alone() {
-        for part in ["store", "wal"] {
+        for part in ["store/manifest", "wal/0000000000000001.wal", "mark"] {
             let directory = tempfile::tempdir().expect("a temporary directory can be made");
             let member = directory.path().join("member");
-            std::fs::create_dir_all(member.join(part)).expect("directories can be made");
-            drop(DataDir::open(&OsDisk, directory.path(), OURS).expect("empty directories are no data"));
+            std::fs::create_dir_all(member.join("store")).expect("directories can be made");
+            std::fs::create_dir_all(member.join("wal")).expect("directories can be made");
+            drop(open(directory.path(), OURS).expect("empty directories are no data"));
             std::fs::remove_file(member.join("identity")).expect("it was made");
-            std::fs::write(member.join(part).join("manifest"), b"data").expect("a file can be written");
-            let refused = DataDir::open(&OsDisk, directory.path(), OURS).expect_err("data").to_string();
+            std::fs::write(member.join(part), b"data").expect("a file can be written");
+            let refused = DataDir::look(&OsDisk, directory.path(), OURS).expect_err("data").to_string();
             assert!(refused.contains("member/identity: it is missing, but "), "{refused}");
-            assert!(refused.contains(&format!("member/{part} holds data; put it back")), "{refused}");
+            assert!(refused.contains("holds data; put it back"), "{refused}");
             assert!(!member.join("identity").exists());
+        }
+    }
+
+    #[test]
+    fn a_log_among_the_data_is_refused() {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path().join("data");
+        let data_dir = open(&path, OURS).expect("a new directory opens");
+        std::os::unix::fs::symlink(&path, directory.path().join("link")).expect("a link can be made");
+        let check = |wal_dir: &Path| data_dir.check_wal_dir(&OsDisk, wal_dir).map_err(|fault| fault.to_string());
+        for inside in ["data", "data/member", "data/wal", "data/../data/x", "link", "link/x", "data/member/wal/x"] {
+            let refused = check(&directory.path().join(inside)).expect_err(inside);
+            assert!(refused.contains("it lies in the data directory"), "{inside}: {refused}");
+        }
+        for outside in ["data/member/wal", "link/member/wal", "wal", "data2"] {
+            assert_eq!(check(&directory.path().join(outside)), Ok(()), "{outside}");
+        }
+        let other = directory.path().join("other");
+        drop(open(&other, OURS).expect("a new directory opens"));
+        for foreign in [other.clone(), other.join("member")] {
+            let refused = check(&foreign).expect_err("another's data");
+            assert!(refused.contains("shows that it belongs to a data directory"), "{refused}");
         }
     }
 
@@ -207,7 +350,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("one.etcd");
-        let opened = DataDir::open(&OsDisk, &path, OURS).expect("it is new");
+        let opened = open(&path, OURS).expect("it is new");
         assert_eq!(opened.loose_mode, None);
         let mode = |path: &Path| std::fs::metadata(path).expect("it was made").permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(&path.join("member"))), (0o700, 0o700));
@@ -215,21 +358,28 @@ mod tests {
         drop(opened);
         for loose in [0o755, 0o750, 0o777, 0o701] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(loose)).expect("it is ours");
-            let opened = DataDir::open(&OsDisk, &path, OURS).expect("a warning is enough");
+            let opened = open(&path, OURS).expect("a warning is enough");
             assert!(opened.loose_mode.is_some_and(|mode| mode & 0o777 == loose), "{:?}", opened.loose_mode);
         }
     }
 
+    /// Opening some of these waited for ever.
     #[test]
-    fn every_flipped_bit_of_the_identity_is_found() {
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
-        let path = directory.path().join("identity");
-        let whole = encode(OURS).into_bytes();
-        for bit in 0..whole.len() * 8 {
-            let mut flipped = whole.clone();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            std::fs::write(&path, &flipped).expect("a file can be written");
-            assert!(read_identity(&OsDisk, &path).is_err(), "bit {bit}");
+    fn a_lock_or_an_identity_that_is_no_file_is_refused() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        for name in ["lock", "identity"] {
+            let directory = tempfile::tempdir().expect("a temporary directory can be made");
+            let file = directory.path().join("member").join(name);
+            std::fs::create_dir(directory.path().join("member")).expect("a directory can be made");
+            let refused = || DataDir::look(&OsDisk, directory.path(), OURS).expect_err("no file").to_string();
+            mknodat(CWD, &file, FileType::Fifo, Mode::RWXU, 0).expect("a FIFO can be made");
+            assert!(refused().contains("there is a FIFO in its place"), "{}", refused());
+            std::fs::remove_file(&file).expect("it is there");
+            std::fs::create_dir(&file).expect("a directory can be made");
+            assert!(refused().contains("there is a directory in its place"), "{}", refused());
+            std::fs::remove_dir(&file).expect("it is there");
+            std::os::unix::fs::symlink(&file, &file).expect("a link can be made");
+            assert!(refused().contains("symbolic link"), "{}", refused());
         }
     }
 }

@@ -16,6 +16,7 @@ mod checkpoint;
 mod cold;
 mod data_dir;
 mod fault;
+mod identity;
 mod leftovers;
 mod manifest;
 mod open;
@@ -30,7 +31,7 @@ mod write_back;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
 pub use cold::{ColdSegment, ColdWriter};
-pub use data_dir::{DataDir, Identity};
+pub use data_dir::{DataDir, Identity, Log};
 pub use fault::{Cause, Fault, Result};
 pub use leftovers::{Leftovers, Unlinked};
 pub use reader::Reader;

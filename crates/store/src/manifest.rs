@@ -5,7 +5,9 @@ use bytes::Bytes;
 use crc32c::{crc32c, crc32c_append};
 use stdx::codec::{DecodeError, Reader, put_bytes, put_varint};
 
-const MAGIC: &[u8; 8] = b"BWLMANI1";
+const MAGIC: &[u8; 8] = b"BWLMANI2";
+/// Without an owner.
+const MAGIC_UNOWNED: &[u8; 8] = b"BWLMANI1";
 const HEADER_BYTES: usize = 16;
 const _: () = assert!(HEADER_BYTES == MAGIC.len() + size_of::<u32>() + size_of::<u32>(), "magic, length, checksum");
 /// The length of the body is a u32.
@@ -13,6 +15,8 @@ pub(crate) const MANIFEST_BYTES_MAX: u64 = HEADER_BYTES as u64 + u32::MAX as u64
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Manifest {
+    /// What the caller knows the store by; 0 in what releases before format 2 wrote.
+    pub(crate) owner: u64,
     /// 0 before the first checkpoint.
     pub(crate) sequence: u64,
     pub(crate) next_segment: u32,
@@ -26,6 +30,9 @@ pub(crate) struct Manifest {
 impl Manifest {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(64 + self.meta.len() + 12 * self.segments.len());
+        if self.owner != 0 {
+            body.extend_from_slice(&self.owner.to_le_bytes());
+        }
         put_varint(&mut body, self.sequence);
         put_varint(&mut body, u64::from(self.next_segment));
         put_varint(&mut body, u64::from(self.next_run));
@@ -39,7 +46,7 @@ impl Manifest {
         put_bytes(&mut body, &self.meta);
         let length = u32::try_from(body.len()).expect("a manifest stays below 4 GiB");
         let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
-        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(if self.owner == 0 { MAGIC_UNOWNED } else { MAGIC });
         out.extend_from_slice(&length.to_le_bytes());
         let crc = crc32c_append(crc32c(&out), &body);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -52,7 +59,7 @@ impl Manifest {
         let header: &[u8; HEADER_BYTES] = file.first_chunk().ok_or("manifest is cut short")?;
         let (magic, rest) = header.split_at(8);
         let (length, crc) = rest.split_at(4);
-        if magic != MAGIC {
+        if magic != MAGIC && magic != MAGIC_UNOWNED {
             return Err("not a manifest that this release knows");
         }
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
@@ -63,7 +70,16 @@ impl Manifest {
         if crc32c_append(crc32c(&header[..12]), &body) != number(crc) {
             return Err("manifest fails its checksum");
         }
+        let owned = magic == MAGIC;
+        let (owner, body) = match body.first_chunk().filter(|_| owned) {
+            Some(owner) => (u64::from_le_bytes(*owner), body.slice(size_of::<u64>()..)),
+            None => (0, body),
+        };
+        if owned && owner == 0 {
+            return Err("manifest cannot be decoded");
+        }
         let manifest = Manifest::decode_body(body).map_err(|_| "manifest cannot be decoded")?;
+        let manifest = Manifest { owner, ..manifest };
         if manifest.is_sensible() { Ok(manifest) } else { Err("manifest names files that cannot be") }
     }
 
@@ -85,7 +101,7 @@ impl Manifest {
         let runs = files(&mut reader)?;
         let meta = reader.bytes()?;
         reader.finish("manifest")?;
-        Ok(Manifest { sequence, next_segment, next_run, segments, runs, meta })
+        Ok(Manifest { owner: 0, sequence, next_segment, next_run, segments, runs, meta })
     }
 }
 
@@ -127,9 +143,9 @@ mod tests {
         #[test]
         fn a_manifest_is_read_back_and_every_flipped_bit_is_found(
             sequence: u64, bit: usize, (segments, next_segment) in sensible(), (runs, next_run) in sensible(),
-            meta: Vec<u8>,
+            meta: Vec<u8>, owner in prop_oneof![Just(0), any::<u64>()],
         ) {
-            let manifest = Manifest { sequence, next_segment, next_run, segments, runs, meta: meta.into() };
+            let manifest = Manifest { owner, sequence, next_segment, next_run, segments, runs, meta: meta.into() };
             let mut file = manifest.encode();
             prop_assert_eq!(Manifest::decode(&file.clone().into()), Ok(manifest));
             let bit = bit % (file.len() * 8);

@@ -68,21 +68,28 @@ pub(crate) fn read_manifest(disk: &dyn Disk, directory: &Path) -> Result<Option<
     Manifest::decode(&content.into()).map(Some).map_err(|what| Fault::damaged("read", &path, 0, what))
 }
 
-/// Makes a new store: a manifest that names nothing. It comes before any other file, so that files without a manifest
-/// are never taken for the leftovers of a start.
-pub(crate) fn begin(disk: &dyn Disk, directory: &Path) -> Result<Manifest> {
-    let names = disk.list(directory).map_err(Fault::io("list", directory))?;
+/// What a new store has: a manifest that names nothing. It comes before any other file, so that files without a
+/// manifest are never taken for the leftovers of a start.
+pub(crate) fn new_manifest(disk: &dyn Disk, directory: &Path) -> Result<Manifest> {
+    let names = match disk.list(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(Fault::io("list", directory))?,
+    };
     if names.iter().any(|name| is_segment_or_run(name)) {
         let path = directory.join("manifest");
         return Err(Fault::damaged("look for", &path, 0, "it is missing, but files that it named are there"));
     }
-    let manifest = Manifest { next_segment: 1, next_run: 1, ..Manifest::default() };
+    Ok(Manifest { next_segment: 1, next_run: 1, ..Manifest::default() })
+}
+
+/// Makes a new store.
+pub(crate) fn begin(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
+    disk.create_dir(directory).map_err(Fault::io("make directory", directory))?;
     if let Some(parent) = directory.parent() {
         disk.sync_dir(parent).map_err(Fault::io("sync directory", parent))?;
     }
-    write_manifest_temporary(disk, directory, &manifest)?;
-    replace_manifest(disk, directory)?;
-    Ok(manifest)
+    write_manifest_temporary(disk, directory, manifest)?;
+    replace_manifest(disk, directory)
 }
 
 fn is_segment_or_run(name: &str) -> bool {
@@ -91,10 +98,7 @@ fn is_segment_or_run(name: &str) -> bool {
 }
 
 /// Removes what no checkpoint names: files half written, or of a time after the checkpoint.
-pub(crate) fn remove_unnamed(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<()> {
-    let segments = manifest.segments.iter().map(|(id, _)| format!("segment-{id:08x}"));
-    let runs = manifest.runs.iter().map(|(id, _)| format!("run-{id:08x}"));
-    let keep: BTreeSet<String> = segments.chain(runs).collect();
+pub(crate) fn remove_unnamed(disk: &dyn Disk, directory: &Path, keep: &BTreeSet<String>) -> Result<()> {
     let names = disk.list(directory).map_err(Fault::io("list", directory))?;
     let goes = |name: &str| name.ends_with(".tmp") || (is_segment_or_run(name) && !keep.contains(name));
     for name in names.iter().filter(|name| goes(name)) {
@@ -104,32 +108,38 @@ pub(crate) fn remove_unnamed(disk: &dyn Disk, directory: &Path, manifest: &Manif
     Ok(())
 }
 
-/// Opens a segment and cuts off what lies behind the checkpoint.
+/// Opens a segment to write to; what lies behind the checkpoint is still there.
 pub(crate) fn open_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Result<Arc<OpenSegment>> {
-    let path = directory.join(format!("segment-{id:08x}"));
-    let file = disk.open(&path, Open::READ_WRITE).map_err(Fault::io("open", &path))?;
-    let found = check_segment(&*file, &path, id, length)?;
-    if found > length {
-        file.set_len(length).map_err(Fault::io("cut", &path))?;
-    }
-    Ok(OpenSegment::new(id, path, file))
+    open_checked(disk, directory, id, length, Open::READ_WRITE)
 }
 
-/// Opens a segment without changing it.
+/// Cuts off what lies behind the checkpoint.
+pub(crate) fn cut_segment(segment: &OpenSegment, length: u64) -> Result<()> {
+    let found = segment.file.len().map_err(Fault::io("measure", &segment.path))?;
+    if found > length { segment.file.set_len(length).map_err(Fault::io("cut", &segment.path)) } else { Ok(()) }
+}
+
+/// Opens a segment to read only.
 pub(crate) fn look_at_segment(disk: &dyn Disk, directory: &Path, id: u32, length: u64) -> Result<Arc<OpenSegment>> {
-    let path = directory.join(format!("segment-{id:08x}"));
-    let file = disk.open(&path, Open::READ).map_err(Fault::io("open", &path))?;
-    check_segment(&*file, &path, id, length)?;
+    open_checked(disk, directory, id, length, Open::READ)
+}
+
+fn open_checked(disk: &dyn Disk, directory: &Path, id: u32, length: u64, how: Open) -> Result<Arc<OpenSegment>> {
+    let path = directory.join(segment_name(id));
+    let file = disk.open(&path, how).map_err(Fault::io("open", &path))?;
+    assert!(length >= FILE_HEADER_BYTES, "a manifest that was decoded names no segment without a header");
+    check_header(&*file, &path, SEGMENT_MAGIC, id)?;
+    let found = file.len().map_err(Fault::io("open", &path))?;
+    if found < length {
+        return Err(Fault::damaged("open", &path, found, "the file is shorter than the checkpoint says"));
+    }
     Ok(OpenSegment::new(id, path, file))
 }
 
-/// Answers how long the file is.
-fn check_segment(file: &dyn File, path: &Path, id: u32, length: u64) -> Result<u64> {
-    assert!(length >= FILE_HEADER_BYTES, "a manifest that was decoded names no segment without a header");
-    check_header(file, path, SEGMENT_MAGIC, id)?;
-    let found = file.len().map_err(Fault::io("open", path))?;
-    if found < length {
-        return Err(Fault::damaged("open", path, found, "the file is shorter than the checkpoint says"));
-    }
-    Ok(found)
+pub(crate) fn segment_name(id: u32) -> String {
+    format!("segment-{id:08x}")
+}
+
+pub(crate) fn run_name(id: u32) -> String {
+    format!("run-{id:08x}")
 }

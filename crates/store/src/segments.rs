@@ -5,7 +5,10 @@ use crate::cold::{ColdSegment, ColdWriter};
 use crate::fault::{Fault, Result};
 use crate::leftovers::{Leftovers, Unlinked};
 use crate::manifest::Manifest;
-use crate::open::{FILE_HEADER_BYTES, SEGMENT_MAGIC, begin, open_segment, read_manifest, remove_unnamed, write_header};
+use crate::open::{
+    FILE_HEADER_BYTES, SEGMENT_MAGIC, begin, cut_segment, new_manifest, open_segment, read_manifest, remove_unnamed,
+    run_name, segment_name, write_header,
+};
 use crate::reader::{OpenSegment, Reader};
 use crate::record::{HEADER_BYTES, Location, check_record, put_record};
 use crate::scan::Scan;
@@ -104,6 +107,8 @@ pub struct Store {
     next_segment: u32,
     next_run: u32,
     sequence: u64,
+    owner: u64,
+    claim: Claim,
     runs: Vec<(u32, u64)>,
     manifest_bytes: u64,
     /// Of all segments.
@@ -117,6 +122,16 @@ pub struct Store {
     short_of_space: bool,
     /// A write failed for another reason than lack of space: what the files hold is unknown.
     failed: bool,
+}
+
+/// Whether the directory may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// It was looked at, and has no manifest.
+    New,
+    /// It was looked at, and has one.
+    Open,
+    Ours,
 }
 
 /// The segment that records are appended to.
@@ -150,18 +165,24 @@ impl Active {
 }
 
 impl Store {
-    /// Opens the directory, which is made if it is missing. Everything behind the newest checkpoint is cut off. The
-    /// caller loads the checkpoint, calls `mark_live` for each record that counts, and appends what came later again.
+    /// Looks at the directory and claims it in one.
     pub fn open(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Store, Option<Checkpoint>)> {
-        disk.create_dir(directory).map_err(Fault::io("make directory", directory))?;
-        let named = match read_manifest(&*disk, directory)? {
+        let (mut store, checkpoint) = Store::look(disk, directory, options)?;
+        let owner = store.owner;
+        store.claim(owner)?;
+        Ok((store, checkpoint))
+    }
+
+    /// Opens what the newest checkpoint names and changes nothing; a directory that is missing is a new store. The
+    /// caller loads the checkpoint, calls `mark_live` for each record that counts, claims the store, and appends what
+    /// came later again.
+    pub fn look(disk: Arc<dyn Disk>, directory: &Path, options: Options) -> Result<(Store, Option<Checkpoint>)> {
+        let found = read_manifest(&*disk, directory)?;
+        let claim = if found.is_some() { Claim::Open } else { Claim::New };
+        let named = match found {
             Some(manifest) => manifest,
-            None => begin(&*disk, directory)?,
+            None => new_manifest(&*disk, directory)?,
         };
-        // A process that was killed may have left a new manifest that no sync made durable yet: before anything goes
-        // that only the one before it names, it must not come back.
-        disk.sync_dir(directory).map_err(Fault::io("sync directory", directory))?;
-        remove_unnamed(&*disk, directory, &named)?;
         let mut segments = BTreeMap::new();
         for &(id, length) in &named.segments {
             let open = open_segment(&*disk, directory, id, length)?;
@@ -171,9 +192,9 @@ impl Store {
         let runs = named.runs.iter().map(|&(id, length)| Run::open(&*disk, directory, id, length));
         let runs = runs.collect::<Result<Vec<Run>>>()?;
         let space = Space::new(disk.clone(), directory, options.reserve_bytes);
-        // If there is no space for it now, the next checkpoint tries again.
-        let _ = space.reserve();
         let mut store = Store {
+            claim,
+            owner: named.owner,
             directory: directory.to_owned(),
             options,
             reader: Reader { segments: Arc::default(), tail: Arc::default() },
@@ -198,6 +219,41 @@ impl Store {
         store.assert_consistent();
         let checkpoint = (named.sequence > 0).then_some(Checkpoint { meta: named.meta, runs });
         Ok((store, checkpoint))
+    }
+
+    /// What the caller knows the store by; 0 if a release before format 2 wrote its manifest, or if it is new.
+    pub fn owner(&self) -> u64 {
+        self.owner
+    }
+
+    /// No manifest was found.
+    pub fn is_new(&self) -> bool {
+        self.claim == Claim::New
+    }
+
+    /// Makes the store ready to be written, once what was found fits the rest: begins a new one, cuts off what lies
+    /// behind the checkpoint and removes what it does not name. Checkpoints carry `owner` from now on.
+    pub fn claim(&mut self, owner: u64) -> Result<()> {
+        self.owner = owner;
+        if self.claim == Claim::New {
+            let manifest =
+                Manifest { owner, next_segment: self.next_segment, next_run: self.next_run, ..Manifest::default() };
+            begin(&*self.disk, &self.directory, &manifest)?;
+            self.manifest_bytes = manifest.encode().len() as u64;
+        }
+        // A process that was killed may have left a new manifest that no sync made durable yet: before anything goes
+        // that only the one before it names, it must not come back.
+        self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+        let segments = self.segments.keys().map(|id| segment_name(*id));
+        let keep = segments.chain(self.runs.iter().map(|(id, _)| run_name(*id))).collect();
+        remove_unnamed(&*self.disk, &self.directory, &keep)?;
+        for segment in self.segments.values() {
+            cut_segment(&segment.open, segment.length)?;
+        }
+        // If there is no space for it now, the next checkpoint tries again.
+        let _ = self.space.reserve();
+        self.claim = Claim::Ours;
+        Ok(())
     }
 
     fn continue_last_segment(&mut self) {
@@ -253,6 +309,7 @@ impl Store {
     }
 
     fn check_sound(&self) -> Result<()> {
+        assert!(self.claim == Claim::Ours, "a store is claimed before anything is written to it");
         if !self.failed {
             return Ok(());
         }
@@ -548,6 +605,7 @@ impl Store {
         let run = self.next_run;
         self.next_run += 1;
         let manifest = Manifest {
+            owner: self.owner,
             sequence: self.sequence + 1,
             next_segment: self.next_segment,
             next_run: self.next_run,

@@ -54,7 +54,7 @@ pub fn open_data_directory(path: &Path) -> Result<DataDirectory> {
     let options = state::Options { quota: Quota(Some(QUOTA_BYTES_DEFAULT)), ..state::Options::default() };
     let mut state = State::open(store, checkpoint, options).map_err(|fault| failed(&fault))?;
     let mut blind = vec!["a directory shows no running members, only who they were".to_owned()];
-    let raft_index = replay(&*disk, &held.wal_dir(), &mut state, &mut blind)?;
+    let raft_index = replay(&disk, &held, &mut state, &mut blind)?;
     Ok(DataDirectory {
         path: path.to_owned(),
         view: state.view(),
@@ -67,11 +67,12 @@ pub fn open_data_directory(path: &Path) -> Result<DataDirectory> {
 
 fn hold(disk: &dyn Disk, path: &Path) -> store::Result<DataDir> {
     // Of a directory that is there, the identity in it counts.
-    DataDir::open(disk, path, Identity { cluster: 0, member: 0 })
+    DataDir::look(disk, path, Identity { cluster: 0, member: 0 })
 }
 
 /// Applies the entries behind the checkpoint. The index of the last one that the log has.
-fn replay(disk: &dyn Disk, directory: &Path, state: &mut State, blind: &mut Vec<String>) -> Result<u64> {
+fn replay(disk: &Arc<dyn Disk>, held: &DataDir, state: &mut State, blind: &mut Vec<String>) -> Result<u64> {
+    let directory = &held.wal_dir();
     let failed = |error: &dyn Display| SourceError(format!("apply the log in {}: {error}", directory.display()));
     if !disk.exists(directory).map_err(|error| failed(&error))? {
         blind.push(format!(
@@ -80,7 +81,10 @@ fn replay(disk: &dyn Disk, directory: &Path, state: &mut State, blind: &mut Vec<
         ));
         return Ok(state.applied().index.0);
     }
-    let log = wal::read(disk, directory).map_err(|fault| failed(&fault))?;
+    let log = wal::read(&**disk, directory).map_err(|fault| failed(&fault))?;
+    if let Err(fault) = wal::look(disk.clone(), directory, Some(&held.mark_path())) {
+        blind.push(format!("{fault}"));
+    }
     let last = log.entries.last().map_or(log.trimmed_to.index, |entry| entry.index);
     let begins = log.trimmed_to.index.saturating_add(1);
     let applied = state.applied().index.0;

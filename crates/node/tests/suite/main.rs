@@ -4,6 +4,7 @@ mod known_bugs;
 mod leases;
 mod member;
 mod reclaim;
+mod refused_starts;
 mod single_member;
 mod stuck_disk;
 mod unwritten;

@@ -25,7 +25,7 @@ const UNWRITTEN_BYTES_MAX: usize = 64 << 10;
 
 /// Stands still until it is moved.
 #[derive(Default)]
-struct HandClock(AtomicU64);
+pub struct HandClock(AtomicU64);
 
 impl Clock for HandClock {
     fn monotonic(&self) -> Duration {
@@ -45,8 +45,11 @@ pub struct Member {
 impl Member {
     /// `None` if the disk does not let it.
     pub fn open(disk: &SimDisk) -> Option<Member> {
+        Member::open_with(disk, Config { checkpoint_entries: 20, on_fault: Arc::new(|_| {}), ..config("/data") })
+    }
+
+    pub fn open_with(disk: &SimDisk, config: Config) -> Option<Member> {
         let clock = Arc::new(HandClock::default());
-        let config = Config { checkpoint_entries: 20, on_fault: Arc::new(|_| {}), ..config("/data") };
         let node = Stepped::open(config, Arc::new(disk.clone()), clock.clone(), &mut Random::new(1)).ok()?;
         let mut member = Member { node, clock, disk: disk.clone() };
         (0..100).any(|_| member.tick(TICK).put("ready", "yes").is_ok()).then_some(member)
