@@ -2,6 +2,7 @@
 
 use crate::listen::Listen;
 use crate::tls::TlsFiles;
+use crate::transport::Descriptors;
 use std::time::Duration;
 
 /// Settings of all listeners. `Default` is etcd's defaults, without any listener.
@@ -12,6 +13,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Rim threads; 0 means one per core.
     pub rims: usize,
+    /// What bounds the number of connections; `None` for no bound.
+    pub descriptors: Option<Descriptors>,
     /// Largest proposal, in bytes; a message may be 512 KiB longer.
     pub request_bytes_max: usize,
     /// Operations per list of a txn.
@@ -59,6 +62,7 @@ impl Default for Config {
             listen: Vec::new(),
             tls: None,
             rims: 0,
+            descriptors: None,
             request_bytes_max: 1536 << 10,
             txn_ops_max: 128,
             concurrent_streams_max: u32::MAX,
@@ -82,6 +86,13 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) fn rim_count(&self) -> usize {
+        match self.rims {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            rims => rims,
+        }
+    }
+
     /// Largest message taken in, in bytes.
     pub(crate) fn message_bytes_max(&self) -> usize {
         self.request_bytes_max.saturating_add(MESSAGE_OVERHEAD_BYTES)

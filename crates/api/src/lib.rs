@@ -38,4 +38,4 @@ mod wire;
 pub use config::Config;
 pub use listen::{Address, Listen, ListenError, Serves};
 pub use tls::{TlsError, TlsFiles, TlsVersion};
-pub use transport::{Bound, ServeError, Server, bind};
+pub use transport::{Bound, Descriptors, Refusing, ServeError, Server, bind};

@@ -2,9 +2,9 @@
 //! out of segments that are to go, removes files, starts write-back of records, and prepares log segments.
 //!
 //! Stepped: a step does one piece of the job at hand, and looks after write-back, the log's next segment and removed
-//! files. Whatever meets a full disk, or a lack of descriptors, is given up and tried again by apply, perhaps in another
-//! order: a checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. Any other
-//! fault ends the writing.
+//! files. Whatever meets a full disk, or a lack of descriptors, is given up and tried again by apply, perhaps in
+//! another order: a checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. Any
+//! other fault ends the writing.
 
 use crate::limits::REMOVED_FILES_HELD_MAX;
 use crate::messages::{Job, JobDone};

@@ -39,6 +39,7 @@ pub struct Server {
     data: tempfile::TempDir,
     client_port: u16,
     peer_port: u16,
+    descriptors: Option<u32>,
     child: Option<Child>,
 }
 
@@ -59,6 +60,7 @@ impl Server {
             data,
             client_port: free_port(),
             peer_port: free_port(),
+            descriptors: None,
             child: None,
         }
     }
@@ -85,7 +87,14 @@ impl Server {
 
     fn spawn(&self) -> Child {
         let (client, peer) = (self.url(), self.peer_url());
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.descriptors {
+            None => Command::new(&self.binary),
+            Some(limit) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(&self.binary);
+                shell
+            }
+        };
         if self.kind == Kind::Bowline {
             command.arg("server");
         }
@@ -101,6 +110,11 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(log.expect("the directory is writable"));
         command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", self.binary.display()))
+    }
+
+    /// From the next start on: how many file descriptors the process may have.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.descriptors = Some(limit);
     }
 
     pub fn kind(&self) -> Kind {
@@ -195,7 +209,8 @@ impl Server {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.id())).expect("the server runs")
     }
 
-    fn id(&self) -> u32 {
+    /// Of the process that runs now.
+    pub fn id(&self) -> u32 {
         self.child.as_ref().expect("the server was started").id()
     }
 
@@ -245,7 +260,7 @@ fn number_behind(text: &str, name: &str) -> f64 {
 /// Below the kernel's range for outgoing connections: none of those takes the port while its server is down, least of
 /// all one that looks for the server and would connect to itself. Counted up, so that no two servers of this process
 /// get the same.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u32 = 8_100;
     const COUNT: u32 = 3_800;
     static TAKEN: AtomicU32 = AtomicU32::new(0);

@@ -12,7 +12,7 @@
 use crate::config::Config;
 use crate::grpc::{BodyLimits, ResponseHeads};
 use crate::in_flight::InFlight;
-use crate::metrics::{HttpMetrics, RimMetrics, Scrapes};
+use crate::metrics::{ConnectionMetrics, HttpMetrics, RimMetrics, Scrapes};
 use crate::tls::Reloading;
 use crate::wire::{Identity, Stamp};
 use model::{LeaseId, MemberId, Revision};
@@ -35,6 +35,7 @@ pub(crate) struct Shared {
     /// Hashes are computed one at a time.
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) scrapes: Arc<Scrapes>,
+    pub(crate) connections: Arc<ConnectionMetrics>,
     pub(crate) started_at: SystemTime,
     /// The next lease id that the server picks.
     next_lease: AtomicU64,
@@ -50,6 +51,7 @@ impl Shared {
             hashing: Arc::new(Semaphore::new(1)),
             scrapes: Arc::default(),
             in_flight: InFlight::new(config.in_flight_bytes_max, config.message_bytes_max()),
+            connections: Arc::default(),
             next_lease: AtomicU64::new(first_lease_id(node.member(), started_at)),
             started_at,
             config,

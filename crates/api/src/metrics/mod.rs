@@ -219,6 +219,17 @@ pub(crate) struct HttpMetrics {
     pub(crate) scrapes_in_flight: Gauge,
 }
 
+/// Connections of all listeners.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectionMetrics {
+    pub(crate) open: Gauge,
+    /// Closed for a newcomer: before they had said anything, and without a call.
+    pub(crate) evicted_silent: Counter,
+    pub(crate) evicted_resting: Counter,
+    /// Newcomers that found no place.
+    pub(crate) refused: Counter,
+}
+
 /// Results of one check of `/livez` or `/readyz`.
 #[derive(Debug, Default)]
 pub(crate) struct CheckMetrics {

@@ -1,21 +1,28 @@
 //! From an accepted socket to a protocol: TLS or not, HTTP/2 or HTTP/1, within a deadline.
 //!
 //! Invariants: a client that has not got as far as its first HTTP/2 settings or HTTP/1 headers within
-//! `HANDSHAKE_TIMEOUT` is dropped; until then it counts against the cap on half-open connections.
+//! `HANDSHAKE_TIMEOUT` is dropped; until then it is silent, and goes first when another one wants its place.
 
 use super::connections::Connections;
-use super::half_open::{HANDSHAKE_TIMEOUT, HalfOpen};
 use super::ping_guard::PREFACE;
+use super::places::Place;
 use super::socket::{Raw, Rewind, Stream};
 use super::{http1, http2};
 use crate::call::{Peer, Remote, Rim};
 use crate::dispatch::Services;
 use crate::listen::Serves;
 use bytes::BytesMut;
+use rustix::net::sockopt;
 use std::io;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
+
+/// Time for a client to say what it speaks.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is probed by TCP after this long, so that clients that vanished go; etcd's figure.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// First byte of a TLS connection: the type of a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -27,7 +34,7 @@ pub(crate) struct Accepted {
     pub(crate) plain: bool,
     pub(crate) tls: bool,
     pub(crate) serves: Serves,
-    pub(crate) half_open: HalfOpen,
+    pub(crate) place: Place,
 }
 
 pub(crate) enum AcceptedSocket {
@@ -40,27 +47,30 @@ enum Protocol {
     Http2,
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, or until it has to go for another.
 pub(crate) async fn serve(services: Rc<Services>, connections: Rc<Connections>, accepted: Accepted) {
-    let Accepted { socket, remote, plain, tls, serves, half_open } = accepted;
-    let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, open(&services.rim, socket, plain, tls)).await;
+    let Accepted { socket, remote, plain, tls, serves, place } = accepted;
+    let opened = tokio::select! {
+        biased;
+        opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, open(&services.rim, socket, plain, tls)) => opened,
+        () = place.asked_to_leave() => return,
+    };
     let (stream, protocol) = match opened {
         Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return log_rejected(remote, &error.to_string()),
-        Err(_) => return log_rejected(remote, "handshake took too long"),
+        Ok(Err(error)) => return log_rejected(&connections, remote, &error.to_string()),
+        Err(_) => return log_rejected(&connections, remote, "handshake took too long"),
     };
     let peer = Peer { remote, is_tls: matches!(stream, Stream::Tls(_)), serves };
     match protocol {
-        Protocol::Http2 => http2::serve(services, &connections, peer, stream, half_open).await,
-        Protocol::Http1 => {
-            drop(half_open);
-            http1::serve(services.rim.clone(), peer, stream).await;
-        }
+        Protocol::Http2 => http2::serve(services, &connections, peer, stream, &place).await,
+        Protocol::Http1 => http1::serve(services.rim.clone(), peer, stream, &place).await,
     }
 }
 
-fn log_rejected(remote: Remote, error: &str) {
-    tracing::warn!("remote-addr" = %remote, error, "rejected connection on client endpoint");
+fn log_rejected(connections: &Connections, remote: Remote, error: &str) {
+    if let Some(left_out) = connections.rejections.pass(Instant::now()) {
+        tracing::warn!("remote-addr" = %remote, error, "left-out" = left_out, "rejected connection on client endpoint");
+    }
 }
 
 async fn open(rim: &Rim, socket: AcceptedSocket, plain: bool, tls: bool) -> io::Result<(Stream, Protocol)> {
@@ -68,6 +78,9 @@ async fn open(rim: &Rim, socket: AcceptedSocket, plain: bool, tls: bool) -> io::
         AcceptedSocket::Tcp(socket) => {
             let socket = tokio::net::TcpStream::from_std(socket)?;
             socket.set_nodelay(true)?;
+            sockopt::set_socket_keepalive(&socket, true)?;
+            sockopt::set_tcp_keepidle(&socket, TCP_KEEPALIVE)?;
+            sockopt::set_tcp_keepintvl(&socket, TCP_KEEPALIVE)?;
             Raw::Tcp(socket)
         }
         AcceptedSocket::Unix(socket) => Raw::Unix(tokio::net::UnixStream::from_std(socket)?),

@@ -1,5 +1,6 @@
 //! The open connections of a rim: how their tasks are told to stop and to ping, and when all have ended.
 
+use super::log_limit::LogLimit;
 use super::ping_guard::Traffic;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -76,6 +77,8 @@ pub(crate) struct Connections {
     /// Connections of any protocol that are open.
     open: Cell<usize>,
     closed: Notify,
+    /// Lines about those that did not get as far as a protocol.
+    pub(super) rejections: LogLimit,
 }
 
 impl Connections {

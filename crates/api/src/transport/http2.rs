@@ -7,9 +7,10 @@
 //! Not here: what a request means (`dispatch`, `http`).
 
 use super::coalesce::{Coalesce, Flusher};
+use super::connection::HANDSHAKE_TIMEOUT;
 use super::connections::{Connections, Control};
-use super::half_open::{HANDSHAKE_TIMEOUT, HalfOpen};
 use super::ping_guard::PingGuard;
+use super::places::Place;
 use super::socket::Stream;
 use crate::call::Peer;
 use crate::dispatch::{self, Services};
@@ -40,7 +41,7 @@ pub(crate) async fn serve(
     connections: &Rc<Connections>,
     peer: Peer,
     stream: Stream,
-    half_open: HalfOpen,
+    place: &Place,
 ) {
     let config = services.rim.config();
     let control = Rc::new(Control::default());
@@ -53,9 +54,13 @@ pub(crate) async fn serve(
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES);
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Piece>(guard));
-    let Ok(Ok(mut connection)) = handshake.await else { return };
-    drop(half_open);
+    let handshake = tokio::select! {
+        biased;
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Piece>(guard)) => handshake,
+        () = place.asked_to_leave() => return,
+    };
+    let Ok(Ok(mut connection)) = handshake else { return };
+    place.heard();
     let _registered = connections.register(control.clone());
     let ping_pong = connection.ping_pong();
     flusher.defer();
@@ -63,11 +68,28 @@ pub(crate) async fn serve(
     let incoming = Vec::new();
     let (begun, is_stopping) = (0, false);
     let mut task =
-        Task { services, peer, account, connection, flusher, control, ping_pong, incoming, begun, is_stopping };
-    poll_fn(|context| task.poll(context)).await;
+        Task { services, peer, account, connection, flusher, control, ping_pong, place, incoming, begun, is_stopping };
+    loop {
+        tokio::select! {
+            biased;
+            () = poll_fn(|context| task.poll(context)) => return,
+            () = place.asked_to_leave() => {}
+        }
+        if task.connection.has_streams() {
+            place.stay();
+        } else {
+            // The client is told, if it takes that now, so that it knows which calls it can repeat.
+            task.control.close.set(true);
+            return poll_fn(|context| {
+                let _ = task.poll(context);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
 }
 
-struct Task {
+struct Task<'a> {
     services: Rc<Services>,
     peer: Peer,
     account: Rc<Account>,
@@ -75,6 +97,7 @@ struct Task {
     flusher: Flusher,
     control: Rc<Control>,
     ping_pong: Option<PingPong>,
+    place: &'a Place,
     /// Requests of this turn; empty between turns.
     incoming: Vec<Incoming>,
     /// Requests begun since the socket took everything.
@@ -82,7 +105,7 @@ struct Task {
     is_stopping: bool,
 }
 
-impl Task {
+impl Task<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.obey(context);
         if self.is_blocked() {
@@ -98,7 +121,9 @@ impl Task {
                 // Errors of the connection end it; errors of a stream do not come here.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending if self.incoming.is_empty() => {
-                    self.control.traffic.has_calls.set(self.connection.has_streams());
+                    let has_calls = self.connection.has_streams();
+                    self.control.traffic.has_calls.set(has_calls);
+                    self.place.set_busy(has_calls);
                     return match self.flusher.poll_flush(context) {
                         Poll::Ready(Err(_)) => Poll::Ready(()),
                         Poll::Ready(Ok(())) => {

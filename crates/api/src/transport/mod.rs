@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! server (accept thread) ──▶ rim_thread ──▶ connection ──▶ http2: ping_guard ▸ coalesce ▸ socket ──▶ dispatch
-//!                                                     └──▶ http1 ──▶ http
+//!   │ places                                            └──▶ http1 ──▶ http
+//!   └──▶ refuse: ports that are there for nobody yet
 //! ```
 //!
 //! Not here: what a request means.
@@ -10,12 +11,17 @@
 mod coalesce;
 mod connection;
 mod connections;
-mod half_open;
+mod descriptors;
 mod http1;
 mod http2;
+mod log_limit;
 mod ping_guard;
+mod places;
+mod refuse;
 mod rim_thread;
 mod server;
 mod socket;
 
+pub use descriptors::Descriptors;
+pub use refuse::Refusing;
 pub use server::{Bound, ServeError, Server, bind};

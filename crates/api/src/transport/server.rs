@@ -1,7 +1,9 @@
 //! Start and stop of everything between clients and the node.
 
 use super::connection::{Accepted, AcceptedSocket};
-use super::half_open::HalfOpen;
+use super::log_limit::LogLimit;
+use super::places::Places;
+use super::refuse::{self, Refusing};
 use super::rim_thread::{self, RimMessage};
 use crate::call::{Remote, Shared};
 use crate::config::Config;
@@ -13,15 +15,14 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-/// How often TLS files are looked at.
-const TLS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often TLS files and descriptors are looked at.
+const KEEP_UP_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after an accept that failed for want of something that others may give back.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -79,12 +80,14 @@ impl Bound {
         self.sockets.iter().map(|(listen, _)| listen)
     }
 
+    /// Starts a thread that accepts every connection, says so in the log, and closes it.
+    pub fn refuse(self) -> Result<Refusing, ServeError> {
+        refuse::start(self.sockets)
+    }
+
     /// Starts the threads that serve `node`.
     pub fn serve(self, node: Handle) -> Result<Server, ServeError> {
-        let rims = match self.config.rims {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            rims => rims,
-        };
+        let rims = self.config.rim_count();
         let shared = Arc::new(Shared::new(self.config, self.tls, node, rims));
         for (listen, _) in &self.sockets {
             log_serving(listen);
@@ -162,7 +165,7 @@ impl Server {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
     std::thread::Builder::new().name(name.to_string()).spawn(run).map_err(ServeError::Thread)
 }
 
@@ -183,37 +186,40 @@ fn accept_all(
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let runtime = runtime.expect("a runtime needs a file descriptor or two, and the listeners already have theirs");
     runtime.block_on(async {
-        let dealer = Rc::new(Dealer { rims, next: Cell::new(0), half_open: Arc::default() });
-        for (listen, socket) in sockets {
-            spawn_local(accept(dealer.clone(), listen, socket));
+        let places = Places::new(&shared.config, shared.connections.clone());
+        let dealer = Rc::new(Dealer { rims, next: Cell::new(0), places: places.clone() });
+        for (position, (listen, socket)) in sockets.into_iter().enumerate() {
+            spawn_local(accept(dealer.clone(), position, listen, socket));
         }
-        spawn_local(refresh_tls(shared.clone()));
+        spawn_local(keep_up(shared.clone(), places));
         let _ = stopped.await;
     });
 }
 
-async fn refresh_tls(shared: Arc<Shared>) {
-    let Some(tls) = &shared.tls else { return };
-    let mut ticks = tokio::time::interval(TLS_REFRESH_INTERVAL);
+/// What changes while listeners run: TLS files, and the descriptors that files take.
+async fn keep_up(shared: Arc<Shared>, places: Arc<Places>) {
+    let mut ticks = tokio::time::interval(KEEP_UP_INTERVAL);
     loop {
-        ticks.tick().await;
-        tls.refresh();
+        let now = ticks.tick().await;
+        if let Some(tls) = &shared.tls {
+            tls.refresh();
+        }
+        places.shrink(now.into_std());
     }
 }
 
 struct Dealer {
     rims: Vec<mpsc::UnboundedSender<RimMessage>>,
     next: Cell<usize>,
-    half_open: Arc<AtomicUsize>,
+    places: Arc<Places>,
 }
 
 impl Dealer {
-    fn deal(&self, listen: &Listen, socket: AcceptedSocket, remote: Remote) {
-        let Some(half_open) = HalfOpen::enter(&self.half_open) else {
-            return tracing::warn!("remote-addr" = %remote, "drop connection: too many are in their handshake");
-        };
+    fn deal(&self, position: usize, listen: &Listen, socket: AcceptedSocket, remote: Remote) {
+        // One that finds no place is closed.
+        let Some(place) = self.places.enter(position, Instant::now()) else { return };
         let (plain, tls, serves) = (listen.plain, listen.tls, listen.serves);
-        let accepted = Accepted { socket, remote, plain, tls, serves, half_open };
+        let accepted = Accepted { socket, remote, plain, tls, serves, place };
         let next = self.next.get();
         self.next.set((next + 1) % self.rims.len().max(1));
         if let Some(rim) = self.rims.get(next) {
@@ -223,41 +229,72 @@ impl Dealer {
     }
 }
 
-async fn accept(dealer: Rc<Dealer>, listen: Listen, socket: Socket) {
-    let result = match socket {
-        Socket::Tcp(listener) => accept_tcp(&dealer, &listen, listener).await,
-        Socket::Unix(listener) => accept_unix(&dealer, &listen, listener).await,
+/// Deals out what comes to one listener.
+async fn accept(dealer: Rc<Dealer>, position: usize, listen: Listen, socket: Socket) {
+    let mut acceptor = match Acceptor::new(socket) {
+        Ok(acceptor) => acceptor,
+        Err(error) => {
+            return tracing::error!(address = %listen.address, %error, "accept connections: the listener cannot be used");
+        }
     };
-    if let Err(error) = result {
-        tracing::error!(address = %listen.address, %error, "accept connections: the listener cannot be used");
-    }
-}
-
-async fn accept_tcp(dealer: &Dealer, listen: &Listen, listener: std::net::TcpListener) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
     loop {
-        match listener.accept().await.and_then(|(socket, remote)| Ok((socket.into_std()?, remote))) {
-            Ok((socket, remote)) => dealer.deal(listen, AcceptedSocket::Tcp(socket), Remote::Tcp(remote)),
-            Err(error) => accept_failed(listen, &error).await,
+        dealer.places.few_are_leaving().await;
+        match acceptor.accept(&listen).await {
+            Ok((socket, remote)) => dealer.deal(position, &listen, socket, remote),
+            Err(Lacking) => dealer.places.make_place(Instant::now()),
         }
     }
 }
 
-async fn accept_unix(dealer: &Dealer, listen: &Listen, listener: std::os::unix::net::UnixListener) -> io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    loop {
-        match listener.accept().await.and_then(|(socket, _)| socket.into_std()) {
-            Ok(socket) => dealer.deal(listen, AcceptedSocket::Unix(socket), Remote::Unix),
-            Err(error) => accept_failed(listen, &error).await,
-        }
-    }
+/// A listening socket, and what it says about failures.
+pub(super) struct Acceptor {
+    socket: AcceptorSocket,
+    failures: LogLimit,
 }
 
-/// A client that went away while it waited is no matter; being out of file descriptors is, for a while.
-async fn accept_failed(listen: &Listen, error: &io::Error) {
-    if error.kind() == io::ErrorKind::ConnectionAborted {
-        return;
+enum AcceptorSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+/// There was no descriptor, or no memory, for a connection.
+pub(super) struct Lacking;
+
+impl Acceptor {
+    pub(super) fn new(socket: Socket) -> io::Result<Acceptor> {
+        let socket = match socket {
+            Socket::Tcp(listener) => AcceptorSocket::Tcp(tokio::net::TcpListener::from_std(listener)?),
+            Socket::Unix(listener) => AcceptorSocket::Unix(tokio::net::UnixListener::from_std(listener)?),
+        };
+        Ok(Acceptor { socket, failures: LogLimit::default() })
     }
-    tracing::warn!(address = %listen.address, %error, "accept connection: tried again shortly");
-    tokio::time::sleep(ACCEPT_RETRY).await;
+
+    /// The next connection. Whatever fails is followed by a pause, so that it cannot keep the thread busy.
+    pub(super) async fn accept(&mut self, listen: &Listen) -> Result<(AcceptedSocket, Remote), Lacking> {
+        loop {
+            let accepted = match &self.socket {
+                AcceptorSocket::Tcp(listener) => {
+                    let accepted = listener.accept().await.and_then(|(socket, from)| Ok((socket.into_std()?, from)));
+                    accepted.map(|(socket, from)| (AcceptedSocket::Tcp(socket), Remote::Tcp(from)))
+                }
+                AcceptorSocket::Unix(listener) => {
+                    let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
+                    accepted.map(|socket| (AcceptedSocket::Unix(socket), Remote::Unix))
+                }
+            };
+            match accepted {
+                Ok(accepted) => return Ok(accepted),
+                // A client that went away while it waited is no matter.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => tokio::task::yield_now().await,
+                Err(error) => {
+                    if let Some(left_out) = self.failures.pass(Instant::now()) {
+                        let address = &listen.address;
+                        tracing::warn!(%address, %error, "left-out" = left_out, "accept connection: tried again shortly");
+                    }
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                    return Err(Lacking);
+                }
+            }
+        }
+    }
 }

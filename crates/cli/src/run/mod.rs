@@ -1,12 +1,13 @@
 //! Start, wait, stop: the life of a member as the process sees it. The order is written here and nowhere else.
 //!
-//! Start: listeners are bound first, so that a taken port or a bad certificate is found before the data is touched;
-//! then the node; then our name and URLs are made known, which needs a leader; then clients are served; then whoever
-//! waits for us is told. Stop is the reverse: clients first, so that everything that was answered is finished, then the
-//! node.
+//! Start: the limits of the process are checked and listeners are bound first, so that too low a limit, a taken port or
+//! a bad certificate is found before the data is touched; then the node; then our name and URLs are made known, which
+//! needs a leader; then clients are served; then whoever waits for us is told. Stop is the reverse: clients first, so
+//! that everything that was answered is finished, then the node.
 //!
 //! Not here: what a member does when it fails while running; it calls back, and the process ends at once.
 
+mod descriptors;
 mod translate;
 
 use crate::config::{ClusterState, Config};
@@ -26,9 +27,12 @@ async fn live(config: &Config) -> Result<(), String> {
     let mut signals = Signals::listen()?;
     check_can_join(config)?;
     log_start(config);
-    let clients = api::bind(translate::clients(config)?).map_err(|error| error.to_string())?;
+    let clients = translate::clients(config)?;
+    let descriptors = Some(descriptors::check(config, &clients, descriptors::raise())?);
+    let clients = api::bind(api::Config { descriptors, ..clients }).map_err(|error| error.to_string())?;
     // Nobody calls the only member; its peer addresses are kept, so that nobody else takes them.
-    let _peers = api::bind(translate::peers(config)?).map_err(|error| error.to_string())?;
+    let peers = api::bind(translate::peers(config)?).and_then(api::Bound::refuse);
+    let _peers = peers.map_err(|error| error.to_string())?;
     let disk = Arc::new(io::OsDisk);
     let clock = Arc::new(io::OsClock::default());
     let node = node::Node::start(translate::node(config, fail), disk, clock, &mut io::OsRng);

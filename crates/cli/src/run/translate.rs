@@ -51,6 +51,8 @@ pub fn clients(config: &Config) -> Result<api::Config, String> {
         listen: listeners,
         tls: config.client_tls.as_ref().map(tls_files),
         rims: 0,
+        // Known once the limit is.
+        descriptors: None,
         request_bytes_max: size(limits.request_bytes_max),
         txn_ops_max: size(limits.txn_operations_max),
         concurrent_streams_max: limits.concurrent_streams_max,
@@ -73,7 +75,7 @@ pub fn clients(config: &Config) -> Result<api::Config, String> {
     })
 }
 
-/// Listeners that nobody will be served on.
+/// Listeners on which every connection is refused.
 pub fn peers(config: &Config) -> Result<api::Config, String> {
     let listen = Listen::from_urls(&texts(&config.listen.peer_urls), Serves::Http);
     Ok(api::Config {

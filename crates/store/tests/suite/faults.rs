@@ -208,7 +208,7 @@ fn r15_a_lack_of_space_told_by_any_step_loses_nothing() {
 
 /// Descriptors and memory can be short while the disk is well.
 #[test]
-fn r15_a_lack_of_memory_told_by_any_step_loses_nothing() {
+fn a_lack_of_memory_told_by_any_step_loses_nothing() {
     a_shortage_told_by_any_step_loses_nothing(ErrorKind::OutOfMemory);
 }
 

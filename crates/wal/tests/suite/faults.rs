@@ -240,7 +240,7 @@ fn r14_a_first_start_on_a_full_disk_succeeds_once_there_is_space() {
 
 /// A segment's file that cannot be had for want of a descriptor or of memory is asked for again, and nothing is lost.
 #[test]
-fn r17_a_shortage_that_passes_never_stops_the_log() {
+fn a_shortage_that_passes_never_stops_the_log() {
     let mut passed = 0;
     for failing in 0..steps_of_a_life() {
         let disk = SimDisk::new();

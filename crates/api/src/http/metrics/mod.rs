@@ -34,6 +34,7 @@ pub(crate) fn export(shared: &Shared) -> String {
     watches(&mut text, &shared.rims);
     network(&mut text, &shared.rims);
     in_flight(&mut text, &shared.in_flight);
+    connections(&mut text, shared);
     scrapes(&mut text, shared);
     process_of(&mut text, shared);
     text.finish()
@@ -349,6 +350,19 @@ fn in_flight(text: &mut Text, in_flight: &InFlight) {
     text.counter("bowline_in_flight_waits_total", "Requests that had to wait for memory.", in_flight.waits.get());
     let help = "Requests refused because there was no memory for them.";
     text.counter("bowline_in_flight_refused_total", help, in_flight.refused.get());
+}
+
+fn connections(text: &mut Text, shared: &Shared) {
+    let metrics = &shared.connections;
+    text.gauge("bowline_connections_open", "Connections that are open.", metrics.open.get() as f64);
+    let help = "Connections closed to make place for newcomers, by what they did until then.";
+    let mut family = text.family("bowline_connections_evicted_total", Type::Counter, help);
+    let states = [("silent", &metrics.evicted_silent), ("resting", &metrics.evicted_resting)];
+    for (state, count) in states {
+        family.sample(&[("state", state)], count.get() as f64);
+    }
+    let help = "Connections refused because as many were busy as there are file descriptors for.";
+    text.counter("bowline_connections_refused_total", help, metrics.refused.get());
 }
 
 fn scrapes(text: &mut Text, shared: &Shared) {
