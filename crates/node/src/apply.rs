@@ -20,7 +20,6 @@ use crate::limits::{
     LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, UNWRITTEN_BYTES_MAX,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
-use crate::operations::Operations;
 use crate::reply::{Outbox, Slot};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
@@ -422,7 +421,11 @@ impl Apply {
         }
         let Some(in_flight) = in_flight else { return Ok(()) };
         self.shared.metrics.proposals_pending.add(-1);
-        let Some(slot) = in_flight.slot else { return Ok(()) };
+        let Some(slot) = in_flight.slot else {
+            let took = self.shared.clock.monotonic().saturating_sub(in_flight.sent_at);
+            self.shared.metrics.own_requests.observe(decoded.command(), took);
+            return Ok(());
+        };
         let answer = Answer {
             slot,
             answer: applied.answer,
@@ -465,11 +468,8 @@ impl Apply {
     /// Follow-up of one command outside of state: measurements and the leader's lease clock.
     fn observe(&mut self, command: &Command, applied: &state::Applied, started: Duration) {
         let metrics = &self.shared.metrics;
-        if let Ok(outcome) = &applied.answer {
-            Operations::of(command, outcome).count(metrics);
-        }
+        metrics.count(applied.operations);
         match (command, &applied.answer) {
-            (Command::Txn(_), Ok(_)) => metrics.txns.increment(),
             (Command::LeaseGrant(_), Ok(Outcome::LeaseGrant { id, ttl_s })) => {
                 metrics.leases_granted.increment();
                 self.tell_lease_clock(|leases, now_ms| leases.granted(*id, *ttl_s, now_ms));
@@ -489,7 +489,9 @@ impl Apply {
             _ => {}
         }
         let took = self.shared.clock.monotonic().saturating_sub(started);
-        metrics.applies.observe(command, applied.answer.is_ok(), took);
+        // As etcd: a compaction that was done already is no failure.
+        let succeeded = matches!(&applied.answer, Ok(_) | Err(Rejection::Compacted));
+        metrics.applies.observe(command, succeeded, took);
         if took > self.config.warning_apply_duration {
             metrics.slow_applies.increment();
             tracing::warn!(took = ?took, expected = ?self.config.warning_apply_duration, "apply request took too long");

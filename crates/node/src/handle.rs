@@ -12,9 +12,9 @@ use crate::shared::Shared;
 use crate::signal::EventSignal;
 use crate::status::{Metrics, Status};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
-use model::{Rejection, Revision, Term};
+use model::{Rejection, Revision, Term, Txn};
 use mvcc::ReadError;
-use state::{BudgetState, LiveTables, StateView};
+use state::{BudgetState, LiveTables, Operations, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -142,6 +142,15 @@ impl Handle {
             self.shared.pinned_views.keep(view, self.shared.clock.monotonic());
         }
         Ok(RangeAnswer { result, view: view.clone() })
+    }
+
+    /// Answers a txn that only reads, of which the caller is sure, and counts what it reads. Refuses it if one of its
+    /// reads names a revision that is compacted or in the future; fails if the disk does.
+    pub fn read_txn(&self, view: &StateView, txn: &Txn) -> state::Result<Result<TxnOutcome, Rejection>> {
+        let mut operations = Operations::default();
+        let read = view.txn(txn, &mut operations);
+        self.shared.metrics.count(operations);
+        read
     }
 
     /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a

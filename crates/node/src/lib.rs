@@ -38,7 +38,6 @@ mod log;
 mod messages;
 mod office;
 mod open;
-mod operations;
 mod pace;
 mod parts;
 mod pinned_views;
@@ -60,7 +59,7 @@ pub use open::StartError;
 pub use reply::{Mailbox, Pending};
 pub use signal::EventSignal;
 pub use start::{Config, Node};
-pub use status::{Applies, Metrics, Status};
+pub use status::{Applies, Metrics, OwnRequests, Status};
 pub use stepped::{Part, Stepped};
 
 /// Why a request was not carried out, other than by a rule of the state machine (that is a `model::Rejection`).

@@ -1,6 +1,7 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
 use model::{ClusterId, Command, LogIndex, MemberId, Term};
+use state::Operations;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use stdx::metrics::{Counter, Gauge, Histogram};
@@ -64,6 +65,8 @@ pub struct Metrics {
     pub put_bytes: Counter,
     /// Entries from their turn to their effect, by kind of command.
     pub applies: Applies,
+    /// What the member proposed by itself, from its proposal to its effect.
+    pub own_requests: OwnRequests,
     pub wal_sync: Histogram,
     /// One group of entries to the log's buffer and file, without its sync.
     pub wal_write: Histogram,
@@ -85,6 +88,35 @@ pub struct Metrics {
     pub pressure_compactions: Counter,
     /// Seconds until the quota is met at the present rate; -1 if it will not be.
     pub full_in_s: Gauge,
+}
+
+/// A histogram for each kind of command that etcd's servers ask of themselves as their clients ask it.
+#[derive(Debug)]
+pub struct OwnRequests([Histogram; OwnRequests::TYPES.len()]);
+
+impl OwnRequests {
+    /// etcd's names.
+    const TYPES: [&str; 3] = ["Compaction", "LeaseRevoke", "LeaseCheckpoint"];
+
+    pub(crate) fn observe(&self, command: &Command, took: Duration) {
+        let kind = match command {
+            Command::Compact(_) => 0,
+            Command::LeaseRevoke(_) => 1,
+            Command::LeaseCheckpoint(_) => 2,
+            _ => return,
+        };
+        self.0[kind].observe(took);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        OwnRequests::TYPES.into_iter().zip(&self.0)
+    }
+}
+
+impl Default for OwnRequests {
+    fn default() -> OwnRequests {
+        OwnRequests(std::array::from_fn(|_| Histogram::new(Duration::from_millis(1), 14)))
+    }
 }
 
 /// A histogram for each kind of command, and for refused and carried out.
@@ -142,6 +174,22 @@ impl Default for Applies {
     }
 }
 
+impl Metrics {
+    /// Adds what a command did to keys.
+    pub(crate) fn count(&self, operations: Operations) {
+        let Operations { ranges, puts, put_bytes, deletes, txns } = operations;
+        let counted = [
+            (&self.ranges, ranges),
+            (&self.puts, puts),
+            (&self.put_bytes, put_bytes),
+            (&self.deletes, deletes),
+            (&self.txns, txns),
+        ];
+        // An addition is a locked instruction, and most commands do one thing.
+        counted.into_iter().filter(|(_, count)| *count > 0).for_each(|(counter, count)| counter.add(count));
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Metrics {
         let disk = || Histogram::new(Duration::from_millis(1), 14);
@@ -162,6 +210,7 @@ impl Default for Metrics {
             ranges: Counter::default(),
             put_bytes: Counter::default(),
             applies: Applies::default(),
+            own_requests: OwnRequests::default(),
             wal_sync: disk(),
             wal_write: disk(),
             wal_bytes: Counter::default(),

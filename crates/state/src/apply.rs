@@ -11,6 +11,7 @@ use crate::budget::BudgetDemand;
 use crate::demand::{AskedBy, Demand};
 use crate::fault::{Fault, Result};
 use crate::footprint::MeasuredEntry;
+use crate::operations::{Operations, reads_before};
 use crate::outcome::{Applied, NoSpace, Outcome};
 use crate::state::State;
 use crate::txn::{self, Keys};
@@ -26,15 +27,30 @@ use store::Location;
 /// A refusal, or what the command did.
 type Answer = std::result::Result<Outcome, Rejection>;
 
+/// What a command does to keys.
+#[derive(Debug, Default)]
+struct Effect {
+    change: Option<Change>,
+    operations: Operations,
+}
+
+impl Effect {
+    fn take(&mut self, (change, operations): (Option<Change>, Operations)) {
+        self.change = change;
+        self.operations += operations;
+    }
+}
+
 impl State {
     /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any
     /// more.
     pub fn apply(&mut self, index: LogIndex, term: Term, entry: &MeasuredEntry) -> Result<Applied> {
         self.reach(index, term, entry.entry.leader_time_ms);
-        let mut change = None;
+        let mut effect = Effect::default();
         let was_full = self.alarms.by_quota().is_some();
         let before = self.mvcc.current_revision();
-        let answer = self.carry_out(entry, &mut change)?;
+        let answer = self.carry_out(entry, &mut effect)?;
+        let Effect { change, operations } = effect;
         let written = change.as_ref().map_or(before, |change| change.revision);
         assert_eq!(self.mvcc.current_revision(), written, "a revision comes with its change");
         assert!(change.is_none() || written.0 == before.0 + 1, "a command makes one revision");
@@ -46,7 +62,7 @@ impl State {
         } else {
             self.alarms.by_quota().map(|_| NoSpace::Raised)
         };
-        Ok(Applied { answer, revision: self.mvcc.current_revision(), change, no_space })
+        Ok(Applied { answer, revision: self.mvcc.current_revision(), change, operations, no_space })
     }
 
     /// Applies the empty entry with which a leader begins its term.
@@ -64,7 +80,7 @@ impl State {
         self.applied.leader_time_ms = self.applied.leader_time_ms.max(leader_time_ms);
     }
 
-    fn carry_out(&mut self, entry: &MeasuredEntry, change: &mut Option<Change>) -> Result<Answer> {
+    fn carry_out(&mut self, entry: &MeasuredEntry, effect: &mut Effect) -> Result<Answer> {
         let (command, cost) = (entry.command(), entry.footprint().cost_bytes());
         if let Err(rejection) = self.check_alarms(command, cost) {
             return Ok(Err(rejection));
@@ -84,7 +100,7 @@ impl State {
                 return Ok(Err(Rejection::NoSpace));
             }
         }
-        let answer = self.execute(command, change)?;
+        let answer = self.execute(command, effect)?;
         if in_budgets && answer.is_ok() {
             self.budgets.lock().charge(&demand.budgets, now_ms);
         }
@@ -98,15 +114,15 @@ impl State {
         Some(over)
     }
 
-    fn execute(&mut self, command: &Command, change: &mut Option<Change>) -> Result<Answer> {
+    fn execute(&mut self, command: &Command, effect: &mut Effect) -> Result<Answer> {
         match command {
-            Command::Put(put) => self.put(put, change),
-            Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, change))),
-            Command::Txn(txn) => self.txn(txn, change),
-            Command::Compact(Compact { revision, .. }) => Ok(self.compact(*revision)),
+            Command::Put(put) => self.put(put, effect),
+            Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, effect))),
+            Command::Txn(txn) => self.txn(txn, effect),
+            Command::Compact(Compact { revision, .. }) => Ok(self.compact(*revision, effect)),
             Command::SpaceCompact(revision) => Ok(self.compact_for_space(*revision)),
             Command::LeaseGrant(grant) => Ok(self.lease_grant(grant)),
-            Command::LeaseRevoke(id) => Ok(self.lease_revoke(*id, change)),
+            Command::LeaseRevoke(id) => Ok(self.lease_revoke(*id, effect)),
             Command::LeaseCheckpoint(checkpoint) => {
                 let now_ms = self.applied.leader_time_ms;
                 self.leases().checkpoint(&checkpoint.remaining, now_ms);
@@ -222,37 +238,43 @@ impl State {
         Ok(Outcome::BudgetRemove)
     }
 
-    fn put(&mut self, put: &Put, change: &mut Option<Change>) -> Result<Answer> {
+    fn put(&mut self, put: &Put, effect: &mut Effect) -> Result<Answer> {
         let mut txn = self.begin();
-        if let Err(rejection) = txn.check_put_lease(put).and_then(|()| txn::check_put_key(&txn, put)) {
+        if let Err(rejection) = txn.check_put_lease(put) {
+            return Ok(Err(rejection));
+        }
+        if let Err(rejection) = txn::check_put_key(&txn, put) {
+            effect.operations += Operations::of_reads(reads_before(put).into());
             return Ok(Err(rejection));
         }
         let prev = txn.put(put)?;
-        *change = txn.commit();
+        effect.take(txn.commit());
         Ok(Ok(Outcome::Put { prev }))
     }
 
-    fn delete_range(&mut self, delete: &DeleteRange, change: &mut Option<Change>) -> Outcome {
+    fn delete_range(&mut self, delete: &DeleteRange, effect: &mut Effect) -> Outcome {
         let mut txn = self.begin();
         let (deleted, prev) = txn.delete_range(delete);
-        *change = txn.commit();
+        effect.take(txn.commit());
         Outcome::DeleteRange { deleted, prev }
     }
 
-    fn txn(&mut self, command: &Txn, change: &mut Option<Change>) -> Result<Answer> {
+    fn txn(&mut self, command: &Txn, effect: &mut Effect) -> Result<Answer> {
         let mut txn = self.begin();
         let path = txn::choose(&txn, command)?;
-        if let Err(rejection) = txn.check(command, &path) {
+        let (checked, ranges) = txn.check(command, &path);
+        effect.operations += Operations::of_reads(path.compares() + ranges);
+        if let Err(rejection) = checked {
             return Ok(Err(rejection));
         }
         let outcome = txn::execute(&mut txn, command, &path)?;
-        *change = txn.commit();
+        effect.take(txn.commit());
         Ok(Ok(Outcome::Txn(outcome)))
     }
 
     /// Whoever asks for what a compaction for space has gone past is answered as if there had been none: the first
-    /// time it is done.
-    fn compact(&mut self, at: Revision) -> Answer {
+    /// time it is done. etcd reads the current revision as a range.
+    fn compact(&mut self, at: Revision, effect: &mut Effect) -> Answer {
         let compacted = self.mvcc.compacted_revision();
         match self.compacted_asked {
             Some(asked) if asked < at && at <= compacted => {
@@ -263,6 +285,7 @@ impl State {
                 self.compacted_asked = None;
             }
         }
+        effect.operations += Operations::of_reads(1);
         Ok(Outcome::Compact)
     }
 
@@ -280,14 +303,14 @@ impl State {
     }
 
     /// Takes the lease away and deletes its keys, in key order and in one revision.
-    fn lease_revoke(&mut self, id: LeaseId, change: &mut Option<Change>) -> Answer {
+    fn lease_revoke(&mut self, id: LeaseId, effect: &mut Effect) -> Answer {
         let keys = self.leases().remove(id).ok_or(Rejection::LeaseNotFound)?;
         let mut txn = self.begin();
         for key in keys {
             let range = KeyRange::single(Bytes::from(key));
             txn.delete_range(&DeleteRange { range, prev_kv: false });
         }
-        *change = txn.commit();
+        effect.take(txn.commit());
         Ok(Outcome::LeaseRevoke)
     }
 
@@ -302,7 +325,7 @@ impl State {
     }
 
     fn begin(&mut self) -> ApplyTxn<'_> {
-        ApplyTxn { leases: &self.leases, txn: self.mvcc.begin() }
+        ApplyTxn { leases: &self.leases, txn: self.mvcc.begin(), operations: Operations::default() }
     }
 }
 
@@ -310,6 +333,7 @@ impl State {
 pub(crate) struct ApplyTxn<'a> {
     txn: mvcc::Txn<'a>,
     leases: &'a crate::lease_reader::LeaseReader,
+    operations: Operations,
 }
 
 impl ApplyTxn<'_> {
@@ -326,6 +350,9 @@ impl ApplyTxn<'_> {
             PutLease::Set(lease) => lease,
             PutLease::Keep => current.map_or(LeaseId::NONE, |current| current.lease),
         };
+        self.operations.ranges += u64::from(reads_before(put));
+        self.operations.puts += 1;
+        self.operations.put_bytes += (put.key.len() + value.len()) as u64;
         let before = self.txn.put(put.key.clone(), value, lease)?.prev;
         let lease_before = before.map_or(LeaseId::NONE, |before| before.lease);
         if lease_before != lease {
@@ -336,6 +363,8 @@ impl ApplyTxn<'_> {
 
     /// Deletes a range; answers how many keys were in it, and their pairs if that was asked for.
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> (u64, Vec<Location>) {
+        self.operations.ranges += u64::from(delete.prev_kv);
+        self.operations.deletes += 1;
         let deleted = self.txn.delete_range(&delete.range);
         if deleted.iter().any(|(_, meta)| !meta.lease.is_none()) {
             let mut leases = self.leases.lock();
@@ -347,8 +376,16 @@ impl ApplyTxn<'_> {
         (deleted.len() as u64, prev)
     }
 
-    fn check(&self, command: &Txn, path: &txn::Path) -> std::result::Result<(), Rejection> {
-        txn::check(self, &self.leases.lock(), command, path)
+    /// Reads for a txn that is carried out.
+    pub(crate) fn read(&mut self, range: &Range) -> std::result::Result<RangeResult, ReadError> {
+        self.operations.ranges += 1;
+        self.txn.range(range)
+    }
+
+    /// With the number of reads that it took.
+    fn check(&self, command: &Txn, path: &txn::Path) -> (std::result::Result<(), Rejection>, u64) {
+        let mut ranges = 0;
+        (txn::check(self, &self.leases.lock(), command, path, &mut ranges), ranges)
     }
 
     fn check_put_lease(&self, put: &Put) -> std::result::Result<(), Rejection> {
@@ -358,8 +395,8 @@ impl ApplyTxn<'_> {
         }
     }
 
-    fn commit(self) -> Option<Change> {
-        self.txn.commit()
+    fn commit(self) -> (Option<Change>, Operations) {
+        (self.txn.commit(), self.operations.as_one_use())
     }
 }
 

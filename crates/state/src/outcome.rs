@@ -4,6 +4,7 @@
 //! the answer of its type (`Proposal`), and only `Outcome::answer_to` relies on that.
 
 use crate::alarm::ActiveAlarm;
+use crate::operations::Operations;
 use model::{Alarm, Command, DeleteRange, LeaseGrant, LeaseId, Put, Rejection, Revision, Txn};
 use mvcc::{Change, RangeResult};
 use store::Location;
@@ -16,6 +17,8 @@ pub struct Applied {
     pub revision: Revision,
     /// What changed, for watchers.
     pub change: Option<Change>,
+    /// What is counted of it.
+    pub operations: Operations,
     /// What it did to the alarm that the quota raises.
     pub no_space: Option<NoSpace>,
 }

@@ -15,6 +15,7 @@
 use crate::apply::ApplyTxn;
 use crate::fault::{Fault, Result};
 use crate::lease::LeaseTable;
+use crate::operations::{Operations, reads_before};
 use crate::outcome::{OperationOutcome, TxnOutcome};
 use bytes::Bytes;
 use model::{
@@ -62,10 +63,17 @@ impl Keys for View {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Path {
     succeeded: bool,
+    /// Compares that were looked at, without those of nested txns.
+    compares: u64,
     nested: Vec<Path>,
 }
 
 impl Path {
+    /// Compares that were looked at.
+    pub(crate) fn compares(&self) -> u64 {
+        self.compares + self.nested.iter().map(Path::compares).sum::<u64>()
+    }
+
     fn branch<'t>(&self, txn: &'t Txn) -> &'t [Operation] {
         if self.succeeded { &txn.success } else { &txn.failure }
     }
@@ -112,14 +120,14 @@ pub(crate) fn any_put(txn: &Txn, holds: &mut impl FnMut(&Put) -> bool) -> bool {
 
 /// The path that the compares select.
 pub(crate) fn choose(keys: &impl Keys, txn: &Txn) -> Result<Path> {
-    let mut succeeded = true;
+    let mut path = Path { succeeded: true, compares: 0, nested: Vec::new() };
     for compare in &txn.compares {
+        path.compares += 1;
         if !holds(keys, compare)? {
-            succeeded = false;
+            path.succeeded = false;
             break;
         }
     }
-    let mut path = Path { succeeded, nested: Vec::new() };
     for operation in path.branch(txn) {
         if let Operation::Txn(inner) = operation {
             path.nested.push(choose(keys, inner)?);
@@ -196,15 +204,20 @@ pub(crate) fn pair_at(keys: &impl Keys, at: Location) -> Result<KeyValue> {
 }
 
 /// Refuses a path that cannot be carried out whole; the first operation that cannot says why. A put's key is looked at
-/// before its lease (etcd's order in a txn; a put alone has the other).
+/// before its lease (etcd's order in a txn; a put alone has the other). Adds to `ranges` how often etcd reads for it.
 pub(crate) fn check(
     keys: &impl Keys,
     leases: &LeaseTable,
     txn: &Txn,
     path: &Path,
+    ranges: &mut u64,
 ) -> std::result::Result<(), Rejection> {
     path.try_each(txn, &mut |operation| match operation {
-        Operation::Put(put) => check_put_lease(leases, put).and_then(|()| check_put_key(keys, put)),
+        Operation::Put(put) => {
+            check_put_lease(leases, put)?;
+            *ranges += u64::from(reads_before(put));
+            check_put_key(keys, put)
+        }
         Operation::Range(range) => check_range(keys, range),
         Operation::DeleteRange(_) | Operation::Txn(_) => Ok(()),
     })
@@ -240,7 +253,7 @@ pub(crate) fn execute(keys: &mut ApplyTxn<'_>, txn: &Txn, path: &Path) -> Result
     for operation in path.branch(txn) {
         responses.push(match operation {
             Operation::Range(range) => {
-                OperationOutcome::Range(keys.range(range).map_err(checked("read keys of a txn"))?)
+                OperationOutcome::Range(keys.read(range).map_err(checked("read keys of a txn"))?)
             }
             Operation::Put(put) => {
                 let prev = keys.put(put)?;
@@ -259,8 +272,12 @@ pub(crate) fn execute(keys: &mut ApplyTxn<'_>, txn: &Txn, path: &Path) -> Result
 }
 
 /// Answers a txn that `is_read_only` from a view. Fails if a read asks for a revision that is compacted or in the
-/// future.
-pub(crate) fn read(view: &View, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
+/// future. Adds what is counted of it.
+pub(crate) fn read(
+    view: &View,
+    txn: &Txn,
+    operations: &mut Operations,
+) -> Result<std::result::Result<TxnOutcome, Rejection>> {
     assert!(is_read_only(txn), "only txns that read are answered from a view");
     let path = choose(view, txn)?;
     let ranges = || {
@@ -269,7 +286,10 @@ pub(crate) fn read(view: &View, txn: &Txn) -> Result<std::result::Result<TxnOutc
             _ => None,
         })
     };
-    if let Err(rejection) = ranges().try_for_each(|range| check_range(view, range)) {
+    let checked_ranges = ranges().try_for_each(|range| check_range(view, range));
+    let executed = if checked_ranges.is_ok() { ranges().count() as u64 } else { 0 };
+    *operations += Operations::of_reads(path.compares() + executed);
+    if let Err(rejection) = checked_ranges {
         return Ok(Err(rejection));
     }
     let responses = ranges().map(|range| {

@@ -7,6 +7,7 @@
 use crate::alarm::AlarmTable;
 use crate::fault::Result;
 use crate::membership::Membership;
+use crate::operations::Operations;
 use crate::outcome::TxnOutcome;
 use crate::quota::Quota;
 use crate::tables::AppliedUpTo;
@@ -85,9 +86,9 @@ impl StateView {
     }
 
     /// Answers a txn that only reads, of which the caller is sure. Refuses it if one of its reads names a
-    /// revision that is compacted or in the future; fails if the disk does.
-    pub fn txn(&self, txn: &Txn) -> Result<std::result::Result<TxnOutcome, Rejection>> {
-        txn::read(&self.kv, txn)
+    /// revision that is compacted or in the future; fails if the disk does. Adds what is counted of it.
+    pub fn txn(&self, txn: &Txn, operations: &mut Operations) -> Result<std::result::Result<TxnOutcome, Rejection>> {
+        txn::read(&self.kv, txn, operations)
     }
 }
 

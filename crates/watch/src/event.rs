@@ -44,6 +44,11 @@ impl Event {
         Event { key, kind, at, kv, prev, encoded: Default::default() }
     }
 
+    /// The event changes or deletes a pair; false for the creation of one.
+    pub fn has_before(&self) -> bool {
+        self.prev.is_some() || self.kv.is_none()
+    }
+
     pub fn revision(&self) -> Revision {
         self.at.main
     }

@@ -18,6 +18,8 @@ pub(crate) enum Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     pub(crate) request: Cell<Option<RequestType>>,
+    /// The log took no entry for it.
+    pub(crate) is_refused: Cell<bool>,
     pub(crate) read_index: Cell<Duration>,
     pub(crate) proposed: Cell<node::Timings>,
     /// Until the answer was made.

@@ -5,10 +5,12 @@ use super::rim::Rim;
 use crate::status::{self, Status};
 use crate::wire::Stamp;
 use bytes::Bytes;
-use node::Reply;
+use model::Range;
+use node::{RangeAnswer, Refused, Reply};
 use prost::Message;
 use state::{Proposal, StateView};
 use std::sync::Arc;
+use std::time::Instant;
 use stdx::codec::varint_len;
 
 pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
@@ -24,6 +26,14 @@ pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> 
     if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
 }
 
+/// Reads keys, and counts and measures that as etcd does.
+pub(crate) fn range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<RangeAnswer, Status> {
+    let started = Instant::now();
+    let answer = rim.node.range(view, range);
+    rim.metrics.range(answer.is_ok(), started.elapsed());
+    answer.map_err(status::read_error)
+}
+
 /// What a proposal did.
 pub(crate) struct Done<T> {
     pub(crate) answer: T,
@@ -33,7 +43,13 @@ pub(crate) struct Done<T> {
 }
 
 pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
-    let Reply { answer, revision, term, view, timings } = rim.node.propose(proposal.into()).await?;
+    let reply = rim.node.propose(proposal.into()).await.inspect_err(|refused| match refused {
+        Refused::TimedOut => {}
+        // etcd counts what it turns away at the door as no request.
+        Refused::TooManyRequests => trace.request.set(None),
+        _ => trace.is_refused.set(true),
+    })?;
+    let Reply { answer, revision, term, view, timings } = reply;
     trace.proposed.set(timings);
     Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
 }

@@ -320,15 +320,18 @@ impl Call {
         let took = self.started.elapsed();
         let metrics = self.rim.metrics.method(self.method);
         metrics.handled[code as usize].increment();
+        // As etcd's: an answer is sent whatever it says.
+        metrics.sent.increment();
         if code == Code::Ok {
-            metrics.sent.increment();
             self.rim.metrics.sent_bytes.add(answer_bytes.saturating_sub(crate::wire::PREFIX_BYTES) as u64);
         }
         if let Some(seconds) = &metrics.seconds {
             seconds.observe(took);
         }
         if let Some(request) = self.trace.request.get() {
-            self.rim.metrics.request(request, code == Code::Ok, took);
+            // As etcd's: an entry of the log that is refused was a request that succeeded.
+            let succeeded = if request.is_read() { code == Code::Ok } else { !self.trace.is_refused.get() };
+            self.rim.metrics.request(request, succeeded, took);
         }
         if took > self.rim.config().slow_request {
             self.log_slow(took, code, answer_bytes);

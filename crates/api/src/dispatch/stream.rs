@@ -5,7 +5,7 @@ use crate::call::{Handled, OutsideEnd, StreamCall, StreamEnd};
 use crate::grpc::{CallHead, Messages, Respond};
 use crate::handlers::watch::{self, WatchHub};
 use crate::handlers::{health, kv, lease};
-use crate::method::Method;
+use crate::method::{Kind, Method};
 use crate::status::Code;
 use std::rc::Rc;
 use std::time::Instant;
@@ -23,6 +23,10 @@ pub(super) async fn run(services: Rc<Services>, method: Method, head: CallHead, 
             status.code
         }
     };
+    // As etcd's: what finds that the client sends no more counts too.
+    if method.kind() == Kind::BidiStream {
+        metrics.received.increment();
+    }
     metrics.handled[code as usize].increment();
     if let Some(seconds) = &metrics.seconds {
         seconds.observe(started.elapsed());

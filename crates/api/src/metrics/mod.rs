@@ -34,6 +34,11 @@ pub(crate) enum RequestType {
 impl RequestType {
     pub(crate) const NAMES: [&'static str; 9] =
         ["Range", "ReadonlyTxn", "Put", "DeleteRange", "Txn", "Compaction", "LeaseGrant", "LeaseRevoke", "Alarm"];
+
+    /// Answered from a view, without a place in the log.
+    pub(crate) fn is_read(self) -> bool {
+        matches!(self, RequestType::Range | RequestType::ReadonlyTxn)
+    }
 }
 
 /// One thing that `/livez` or `/readyz` look at.

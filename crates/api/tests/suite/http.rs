@@ -105,7 +105,7 @@ async fn calls_are_counted_by_method_and_code() {
         format!("grpc_server_handled_total{{grpc_code=\"InvalidArgument\",{labels}}} 1"),
         format!("grpc_server_handled_total{{grpc_code=\"DataLoss\",{labels}}} 0"),
         format!("grpc_server_msg_received_total{{{labels}}} 2"),
-        format!("grpc_server_msg_sent_total{{{labels}}} 1"),
+        format!("grpc_server_msg_sent_total{{{labels}}} 2"),
         "etcd_server_has_leader 1".to_string(),
         "etcd_mvcc_put_total 1".to_string(),
         "etcd_debugging_mvcc_current_revision 2".to_string(),

@@ -169,6 +169,9 @@ async fn keys(server: &Server, watched: &mut Watched) {
         ..Default::default()
     };
     kv.txn(reading).await.expect("read");
+    let twice = |request: fn() -> pb::request_op::Request| vec![in_txn(request()), in_txn(request())];
+    let reading = || pb::request_op::Request::RequestRange(range("k", ""));
+    kv.txn(pb::TxnRequest { success: twice(reading), ..Default::default() }).await.expect("read twice");
     kv.range(range("k", "")).await.expect("range");
     let future = pb::RangeRequest { revision: 1000, ..range("k", "") };
     kv.range(future).await.expect_err("in the future");

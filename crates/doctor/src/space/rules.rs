@@ -120,7 +120,8 @@ fn members(facts: &SpaceFacts, findings: &mut Vec<Finding>) {
             });
             continue;
         }
-        // What counts for the quota: etcd its file, Bowline what is retained; its older releases gave their files' size.
+        // What counts for the quota: etcd its file, Bowline what is retained; its older releases gave their files'
+        // size.
         let counted = if facts.is_bowline { member.db_bytes_in_use } else { member.db_bytes };
         if let Some(quota) = member.quota_bytes.filter(|quota| *quota > 0 && counted * 10 >= quota * 8) {
             findings.push(Finding {

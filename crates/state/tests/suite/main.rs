@@ -3,6 +3,7 @@
 mod budgets;
 mod known_bugs;
 mod model_state;
+mod operations;
 mod random_commands;
 mod restarts;
 mod script_parser;

@@ -9,7 +9,7 @@ use model::{
     Put, PutLease, PutValue, Range, Revision, RevisionBounds, Sort, SortOrder, SortTarget, Txn,
 };
 use proptest::prelude::*;
-use state::Quota;
+use state::{Operations, Quota};
 use std::collections::BTreeSet;
 
 fn key() -> impl Strategy<Value = Bytes> {
@@ -245,7 +245,7 @@ proptest! {
         let mut world = World::new(Quota(None));
         commands.into_iter().for_each(|command| drop(world.apply(command)));
         let view = world.view();
-        let from_view = view.txn(&txn).expect("the disk works").map(|outcome| crate::world::say_txn(&view, &outcome));
+        let from_view = view.txn(&txn, &mut Operations::default()).expect("the disk works").map(|outcome| crate::world::say_txn(&view, &outcome));
         let applied = world.apply(Command::Txn(txn));
         prop_assert!(applied.change.is_none());
         prop_assert_eq!(from_view, applied.answer.map(|outcome| world.say(&outcome)));

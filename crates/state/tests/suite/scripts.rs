@@ -7,7 +7,7 @@ use model::{
     MemberId, MemberPublish, Put, PutLease, PutValue, Rejection, Revision, SpaceSettle,
 };
 use mvcc::Change;
-use state::{ActiveAlarm, Applied, BudgetState, Quota};
+use state::{ActiveAlarm, Applied, BudgetState, Operations, Quota};
 
 #[test]
 fn scripts() {
@@ -98,7 +98,7 @@ impl Runner {
             }
             "read" => {
                 let view = self.world.view();
-                let said = match view.txn(&words.txn()).expect("the disk works") {
+                let said = match view.txn(&words.txn(), &mut Operations::default()).expect("the disk works") {
                     Ok(outcome) => show(&say_txn(&view, &outcome)),
                     Err(rejection) => rejected(&rejection),
                 };

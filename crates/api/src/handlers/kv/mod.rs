@@ -7,10 +7,10 @@ mod txn_answer;
 
 use crate::call::{
     Answer, Done, Handled, RangeBody, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, check_size, decode,
-    load, propose,
+    load, propose, range as read_range,
 };
 use crate::metrics::RequestType;
-use crate::status::{self, Status, read_error};
+use crate::status::{self, Status};
 use crate::wire::{self, Stamp};
 use bytes::Bytes;
 use model::{Command, KeyRange, Range, Txn};
@@ -61,10 +61,7 @@ fn checked_range(message: Bytes, trace: &Trace) -> Result<RangeCall, Status> {
 }
 
 fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<Answer, Status> {
-    let started = Instant::now();
-    let answer = rim.node.range(view, range);
-    rim.metrics.range(answer.is_ok(), started.elapsed());
-    let answer = answer.map_err(read_error)?;
+    let answer = read_range(rim, view, range)?;
     let stamp = rim.stamp(answer.result.revision);
     let body = RangeBody::new(rim.identity(), stamp, answer.view, answer.result)?;
     if body.message_bytes() <= BUILT_AT_ONCE_BYTES {
@@ -108,7 +105,7 @@ pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     let (outcome, view, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
-        let outcome = read_txn(&view, &checked.txn)?;
+        let outcome = read_txn(rim, &view, &checked.txn)?;
         let stamp = rim.stamp(view.revision());
         (outcome, view, stamp)
     } else {
@@ -120,8 +117,9 @@ pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     txn_response(rim.identity(), stamp, &view, &outcome).map(Answer::Message)
 }
 
-fn read_txn(view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status> {
-    let read = view.txn(txn).map_err(|fault| Status::new(status::Code::DataLoss, format!("read: {fault}")))?;
+fn read_txn(rim: &Rim, view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status> {
+    let read = rim.node.read_txn(view, txn);
+    let read = read.map_err(|fault| Status::new(status::Code::DataLoss, format!("read: {fault}")))?;
     Ok(read?)
 }
 
@@ -173,14 +171,14 @@ impl RangeStream {
     async fn run(mut self, call: &mut StreamCall) -> Result<(), StreamEnd> {
         let rim = call.rim.clone();
         if self.next.count_only {
-            let count = rim.node.range(&self.view, &self.next).map_err(read_error)?.result.count;
+            let count = read_range(&rim, &self.view, &self.next)?.result.count;
             let tail = StreamTail { identity: rim.identity(), stamp: self.stamp, more: false, count };
             let message = StreamMessage::new(&self.view, &[])?.build(Some(tail))?;
             return Ok(call.send(message).await?);
         }
         loop {
             self.next.limit = self.keys.min(self.left);
-            let answer = rim.node.range(&self.view, &self.next).map_err(read_error)?;
+            let answer = read_range(&rim, &self.view, &self.next)?;
             let (found, more) = (answer.result.items.len() as u64, answer.result.more);
             let message = StreamMessage::new(&answer.view, &answer.result.items)?;
             self.sent += found;
@@ -209,7 +207,7 @@ impl RangeStream {
     fn rest(&self, rim: &Rim, next_key: Vec<u8>) -> Result<u64, Status> {
         let range = KeyRange { start: next_key.into(), end: self.next.range.end.clone() };
         let count = Range { count_only: true, revision: self.next.revision, ..Range::new(range) };
-        Ok(rim.node.range(&self.view, &count).map_err(read_error)?.result.count)
+        Ok(read_range(rim, &self.view, &count)?.result.count)
     }
 
     fn advance(&mut self, rim: &Rim, next_key: Vec<u8>, bytes: usize) {

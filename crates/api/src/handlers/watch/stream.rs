@@ -146,6 +146,9 @@ impl Inner {
                 self.queued_events -= events;
                 rim.metrics.pending_events.add(-(events as i64));
                 rim.metrics.watch_events.add(events as u64);
+                if prev_kv {
+                    rim.node.metrics().ranges.add(reads_before(&delivery));
+                }
                 match encode(rim, watch_id, prev_kv, fragment, &delivery) {
                     Ok(responses) => responses.into_iter().for_each(|response| self.begin_response(rim, response)),
                     Err(status) => self.failed = Some(status),
@@ -192,6 +195,11 @@ impl Inner {
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {
         self.answers.as_mut().map_or(Poll::Ready(Gone), |answers| answers.poll_gone(context))
     }
+}
+
+/// Events for which etcd reads the pair before: all but creations.
+fn reads_before(delivery: &Delivery) -> u64 {
+    delivery.events.iter().filter(|event| event.has_before()).count() as u64
 }
 
 fn encode(

@@ -29,7 +29,7 @@ pub(crate) fn export(shared: &Shared) -> String {
     health(&mut text, shared);
     node(&mut text, shared);
     mvcc(&mut text, shared, &view);
-    requests(&mut text, &shared.rims);
+    requests(&mut text, shared);
     grpc(&mut text, &shared.rims);
     watches(&mut text, &shared.rims);
     network(&mut text, &shared.rims);
@@ -232,15 +232,26 @@ fn total(rims: &[impl AsRef<RimMetrics>], count: impl Fn(&RimMetrics) -> u64) ->
     rims.iter().map(|rim| count(rim.as_ref())).sum()
 }
 
-fn requests(text: &mut Text, rims: &[impl AsRef<RimMetrics>]) {
+fn requests(text: &mut Text, shared: &Shared) {
+    let rims = &shared.rims[..];
     let help = "Requests from arrival to answer.";
     let mut family = text.family("etcd_server_request_duration_seconds", Type::Histogram, help);
+    // What the leader asks of itself is a request to etcd.
+    let own: Vec<_> = shared.node.metrics().own_requests.iter().collect();
     for (position, name) in RequestType::NAMES.into_iter().enumerate() {
         for (succeeded, label) in [(0, "false"), (1, "true")] {
             let of_kind = rims.iter().filter_map(|rim| rim.as_ref().requests.get(position));
             let sum = sum(of_kind.map(|pair| &pair[succeeded]));
-            family.buckets(&[("success", label), ("type", name)], &sum.cumulative(), sum.sum_seconds());
+            let (mut buckets, mut seconds) = (sum.cumulative(), sum.sum_seconds());
+            if let Some((_, own)) = own.iter().find(|(own, _)| succeeded == 1 && *own == name) {
+                buckets.iter_mut().zip(own.cumulative()).for_each(|((_, count), (_, own))| *count += own);
+                seconds += own.sum_seconds();
+            }
+            family.buckets(&[("success", label), ("type", name)], &buckets, seconds);
         }
+    }
+    for (name, own) in own.iter().filter(|(own, _)| !RequestType::NAMES.contains(own)) {
+        family.buckets(&[("success", "true"), ("type", name)], &own.cumulative(), own.sum_seconds());
     }
     let mut family = text.family("etcd_server_range_duration_seconds", Type::Histogram, "Ranges in the store.");
     for (succeeded, label) in [(0, "false"), (1, "true")] {
