@@ -37,5 +37,5 @@ mod wire;
 
 pub use config::Config;
 pub use listen::{Address, Listen, ListenError, Serves};
-pub use tls::{TlsError, TlsFiles, TlsVersion};
+pub use tls::{SuiteError, TlsError, TlsFiles, TlsVersion, lacking_suites};
 pub use transport::{Bound, Descriptors, Refusing, ServeError, Server, bind};

@@ -1,16 +1,27 @@
 //! Files to a rustls server configuration. Every failure names the file and the reason.
 
-use super::suites;
-use super::validity::Validity;
+use super::certificate::{parse, public_key};
+use super::client_certs::ClientCerts;
+use super::error::TlsError;
+use super::keys::Keys;
+use super::revocation::Revoked;
+use super::version::TlsVersion;
+use super::{algorithms, suites};
+use rustls::crypto::{CryptoProvider, KeyProvider};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use std::fmt;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use x509_parser::prelude::ASN1Time;
+
+/// No certificate, key or bundle comes near; long revocation lists do.
+const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What the flags of a TLS listener name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,83 +44,6 @@ pub struct TlsFiles {
     pub max_version: Option<TlsVersion>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    Tls12,
-    Tls13,
-}
-
-/// Why no TLS configuration could be made.
-#[derive(Debug)]
-pub enum TlsError {
-    Read {
-        what: &'static str,
-        path: PathBuf,
-        error: std::io::Error,
-    },
-    /// The file holds no such thing in the encoding expected.
-    Missing {
-        what: &'static str,
-        path: PathBuf,
-        expected: &'static str,
-    },
-    Invalid {
-        what: &'static str,
-        path: PathBuf,
-        reason: String,
-    },
-    KeyMismatch {
-        cert: PathBuf,
-        key: PathBuf,
-    },
-    NoTrustedCa,
-    CrlWithoutClientCerts {
-        path: PathBuf,
-    },
-    UnknownCipherSuite(String),
-    Versions {
-        min: TlsVersion,
-        max: TlsVersion,
-    },
-    Configuration(rustls::Error),
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Read { what, path, error } => write!(f, "read {what} {}: {error}", path.display()),
-            TlsError::Missing { what, path, expected } => {
-                write!(f, "load {what} {}: the file holds no {expected}", path.display())
-            }
-            TlsError::Invalid { what, path, reason } => write!(f, "load {what} {}: {reason}", path.display()),
-            TlsError::KeyMismatch { cert, key } => write!(
-                f,
-                "load TLS key {}: it does not belong to the certificate {}; give the pair that was issued together",
-                key.display(),
-                cert.display()
-            ),
-            TlsError::NoTrustedCa => {
-                f.write_str("client certificates are required but no authority is trusted; set --trusted-ca-file")
-            }
-            TlsError::CrlWithoutClientCerts { path } => write!(
-                f,
-                "revocation list {}: clients present no certificates; set --client-cert-auth and --trusted-ca-file",
-                path.display()
-            ),
-            TlsError::UnknownCipherSuite(name) => write!(
-                f,
-                "unexpected TLS cipher suite {name:?}; known are the ECDHE suites with AES-GCM or ChaCha20-Poly1305"
-            ),
-            TlsError::Versions { min, max } => {
-                write!(f, "TLS versions: the oldest allowed ({min:?}) is newer than the newest allowed ({max:?})")
-            }
-            TlsError::Configuration(error) => write!(f, "configure TLS: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
-
 impl TlsFiles {
     /// Every file that the configuration comes from.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -123,19 +57,20 @@ impl TlsFiles {
 
     /// Reads all files and builds the configuration.
     pub(super) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
-        let mut provider = rustls::crypto::ring::default_provider();
-        provider.cipher_suites = suites::by_names(&self.cipher_suites).map_err(TlsError::UnknownCipherSuite)?;
-        let provider = Arc::new(provider);
-        let builder = ServerConfig::builder_with_provider(provider.clone())
+        let provider = Arc::new(CryptoProvider {
+            cipher_suites: suites::by_names(&self.cipher_suites).map_err(TlsError::CipherSuites)?,
+            signature_verification_algorithms: algorithms::ALL,
+            key_provider: &Keys,
+            ..rustls::crypto::ring::default_provider()
+        });
+        let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions()?)
             .map_err(TlsError::Configuration)?;
-        let builder = match self.client_verifier(provider)? {
+        let builder = match self.client_verifier()? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let (chain, key) = (self.chain()?, self.private_key()?);
-        self.warn_of_dates(&chain);
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| self.pair_error(error))?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(self.pair()?)));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -150,23 +85,28 @@ impl TlsFiles {
         Ok(all.into_iter().filter(|(version, _)| (min..=max).contains(version)).map(|(_, version)| version).collect())
     }
 
-    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        certificates("TLS certificate", &self.cert)
-    }
-
-    fn warn_of_dates(&self, chain: &[CertificateDer<'_>]) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let cert = self.cert.display();
-        match chain.first().and_then(|certificate| Validity::of(certificate)) {
-            Some(validity) if now > validity.not_after => {
-                tracing::warn!(%cert, "the TLS certificate has expired: clients will refuse it; replace the file");
-            }
-            Some(validity) if now < validity.not_before => {
-                tracing::warn!(%cert, "the TLS certificate is not valid yet: clients will refuse it until then");
-            }
-            _ => {}
+    /// The certificate with its key, which must belong together. Its version and its purpose are the clients' matter,
+    /// as in etcd.
+    fn pair(&self) -> Result<CertifiedKey, TlsError> {
+        let chain = certificates("TLS certificate", &self.cert)?;
+        let invalid = |what, path: &Path, reason| TlsError::Invalid { what, path: path.to_owned(), reason };
+        let leaf = chain.first().and_then(|leaf| parse(leaf));
+        let leaf = leaf.ok_or_else(|| invalid("TLS certificate", &self.cert, "not a usable certificate".to_owned()))?;
+        let (now, cert, dates) = (ASN1Time::now(), self.cert.display(), leaf.validity());
+        if now > dates.not_after {
+            tracing::warn!(%cert, "the TLS certificate has expired: clients will refuse it; replace the file");
+        } else if now < dates.not_before {
+            tracing::warn!(%cert, "the TLS certificate is not valid yet: clients will refuse it until then");
         }
+        let key = Keys.load_private_key(self.private_key()?).map_err(|_| {
+            let reason = "not a key that can be used: ECDSA on P-256, P-384 or P-521, Ed25519, and RSA of 1024 to 8192 \
+                          bits can";
+            invalid("TLS key", &self.key, reason.to_owned())
+        })?;
+        if key.public_key().is_some_and(|own| own != public_key(&leaf)) {
+            return Err(TlsError::KeyMismatch { cert: self.cert.clone(), key: self.key.clone() });
+        }
+        Ok(CertifiedKey::new(chain, key))
     }
 
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
@@ -180,51 +120,52 @@ impl TlsFiles {
         })
     }
 
-    fn pair_error(&self, error: rustls::Error) -> TlsError {
-        match error {
-            rustls::Error::InconsistentKeys(_) => {
-                TlsError::KeyMismatch { cert: self.cert.clone(), key: self.key.clone() }
-            }
-            rustls::Error::InvalidCertificate(error) => TlsError::Invalid {
-                what: "TLS certificate",
-                path: self.cert.clone(),
-                reason: format!("not a usable certificate: {error:?}"),
-            },
-            error => TlsError::Invalid { what: "TLS key", path: self.key.clone(), reason: error.to_string() },
-        }
-    }
-
-    fn client_verifier(
-        &self,
-        provider: Arc<rustls::crypto::CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    fn client_verifier(&self) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
         if !self.requires_client_certs() {
-            return match &self.client_crl {
-                Some(path) => Err(TlsError::CrlWithoutClientCerts { path: path.clone() }),
-                None => Ok(None),
-            };
+            if let Some(path) = &self.client_crl {
+                let message = "the revocation list has no effect: clients present no certificates; set --client-cert-auth \
+                               and --trusted-ca-file";
+                tracing::warn!(crl = %path.display(), "{message}");
+            }
+            return Ok(None);
         }
         let path = self.trusted_ca.as_ref().ok_or(TlsError::NoTrustedCa)?;
-        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(path)?), provider);
-        if let Some(path) = &self.client_crl {
-            // A list says what it revokes and nothing about the rest; lists in use are often past their date.
-            builder = builder.with_crls(revocation_lists(path)?).allow_unknown_revocation_status();
-        }
-        let verifier = builder.build().map_err(|error| self.verifier_error(path, &error))?;
-        Ok(Some(verifier))
+        let what = "trusted authorities";
+        let trusted = certificates(what, path)?;
+        let invalid = |reason| TlsError::Invalid { what, path: path.clone(), reason };
+        let revoked = self.revoked(&trusted)?;
+        let verifier = ClientCerts::new(trusted, revoked, algorithms::ALL).map_err(invalid)?;
+        Ok(Some(Arc::new(verifier)))
     }
 
-    fn verifier_error(&self, ca: &Path, error: &rustls::server::VerifierBuilderError) -> TlsError {
-        let (what, path) = match (error, &self.client_crl) {
-            (rustls::server::VerifierBuilderError::InvalidCrl(_), Some(crl)) => ("revocation list", crl.as_path()),
-            _ => ("trusted authorities", ca),
-        };
-        TlsError::Invalid { what, path: path.to_owned(), reason: error.to_string() }
+    fn revoked(&self, trusted: &[CertificateDer<'_>]) -> Result<Revoked, TlsError> {
+        let Some(path) = &self.client_crl else { return Ok(Revoked::default()) };
+        let what = "revocation list";
+        let trusted: Vec<_> = trusted.iter().filter_map(|der| parse(der)).collect();
+        Revoked::read(&read(what, path)?, path, &trusted, &algorithms::ALL).map_err(|reason| TlsError::Invalid {
+            what,
+            path: path.clone(),
+            reason,
+        })
     }
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Read { what, path: path.to_owned(), error })
+    read_file(path).map_err(|error| TlsError::Read { what, path: path.to_owned(), error })
+}
+
+/// A file is all that is read, and only so much of it: a pipe would be waited for, and a device has no end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes; is it the right file?"))),
+        false => Ok(bytes),
+    }
 }
 
 fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -235,35 +176,4 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
         return Err(TlsError::Missing { what, path: path.to_owned(), expected: "certificate in PEM" });
     }
     Ok(found)
-}
-
-fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let what = "trusted authorities";
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(what, path)? {
-        roots.add(certificate).map_err(|error| TlsError::Invalid {
-            what,
-            path: path.to_owned(),
-            reason: format!("not a usable authority: {error}"),
-        })?;
-    }
-    Ok(roots)
-}
-
-fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let what = "revocation list";
-    let bytes = read(what, path)?;
-    if bytes.is_empty() {
-        return Err(TlsError::Missing { what, path: path.to_owned(), expected: "revocation list in DER or PEM" });
-    }
-    // DER starts with the tag of a sequence, which is no character that PEM may start with.
-    if bytes.first() == Some(&0x30) {
-        return Ok(vec![CertificateRevocationListDer::from(bytes)]);
-    }
-    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
-    match found {
-        Ok(lists) if !lists.is_empty() => Ok(lists),
-        Ok(_) => Err(TlsError::Missing { what, path: path.to_owned(), expected: "revocation list in DER or PEM" }),
-        Err(error) => Err(TlsError::Invalid { what, path: path.to_owned(), reason: error.to_string() }),
-    }
 }

@@ -5,16 +5,33 @@
 //! - `Reloading` keeps the newest valid configuration. New handshakes use it; a change that does not load is logged
 //!   once and the old configuration stays.
 //!
+//! What may be used goes by Go's crypto libraries, because etcd's does: `algorithms` and `keys` add to rustls' ring
+//! provider what it lacks of them, `client_certs` decides on clients, `revocation` reads lists.
+//!
 //! Certificates, keys, certificate authorities and revocation lists are all reloaded. Not here: identities taken from
 //! client certificates, and TLS between members.
 
+mod algorithms;
+mod certificate;
+mod chain;
+mod client_certs;
+mod error;
+mod keys;
 mod load;
 mod reload;
+mod revocation;
 mod suites;
-mod validity;
+mod version;
 
-pub use load::{TlsError, TlsFiles, TlsVersion};
+pub use error::TlsError;
+pub use load::TlsFiles;
 pub(crate) use reload::Reloading;
+pub use suites::{SuiteError, lacking_suites};
+pub use version::TlsVersion;
 
+#[cfg(test)]
+mod go_tests;
+#[cfg(test)]
+mod revocation_tests;
 #[cfg(test)]
 mod tests;

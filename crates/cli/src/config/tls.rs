@@ -41,6 +41,11 @@ impl TlsVersion {
 /// For the listeners of clients, of plain HTTP and of metrics.
 pub fn client(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
     let versions = versions(settings)?;
+    // With or without TLS, as in etcd.
+    for suite in api::lacking_suites(settings.list("cipher-suites")).map_err(|error| error.to_string())? {
+        let message = "cipher suite is not offered: only those with ECDHE, and AES-GCM or ChaCha20-Poly1305, are";
+        warnings.push(Warning { message, field: ("cipher-suite", suite) });
+    }
     let clients = [&listen.client_urls[..], &listen.client_http_urls].concat();
     let side = Side { prefix: "", crl: "client-crl-file", client_cert_auth: "client-cert-auth", what: "client url" };
     // Plain metrics beside certificates are usual: probes have none.
