@@ -22,7 +22,7 @@ use crate::reply::Slot;
 use crate::shared::Shared;
 use crate::{AutoCompaction, Refused};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
-use model::{Command, LogIndex, SpaceSettle, Term};
+use model::{Command, LogIndex, Revision, SpaceSettle, Term};
 use state::StateView;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     applied: LogIndex,
     window_bytes: u64,
     settleable: Option<SpaceSettle>,
+    /// Compactions of the member itself that watchers are told of; they are for the next tick.
+    announced: Vec<Command>,
     /// Apply has records that wait for a tick.
     unwritten: bool,
     store_failed: bool,
@@ -122,6 +124,7 @@ impl Driver {
             office: None,
             window_bytes,
             settleable: None,
+            announced: Vec::new(),
             unwritten: false,
             store_failed: false,
             told: Told::default(),
@@ -430,8 +433,15 @@ impl Driver {
             office,
             leader_time_ms: self.shared.leader_time_ms(),
         };
-        for command in self.chores.look(now, &figures, &self.shared.metrics) {
+        let commands = self.chores.look(now, &figures, &self.shared.metrics);
+        for command in std::mem::take(&mut self.announced) {
             self.propose_own(command, now);
+        }
+        for command in commands {
+            match compacts(&command) {
+                Some(revision) if self.shared.event_signals.announce(revision, None) => self.announced.push(command),
+                _ => self.propose_own(command, now),
+            }
         }
     }
 
@@ -471,6 +481,14 @@ impl Logging {
     /// The disk keeps the log longer than a tick of ours may be long: leases must not run out because of that.
     fn is_late(&self, now: Duration) -> bool {
         self.at_work.front().is_some_and(|(_, since)| now.saturating_sub(*since) > LEADER_CLOCK_STEP_MAX)
+    }
+}
+
+fn compacts(command: &Command) -> Option<Revision> {
+    match command {
+        Command::Compact(compact) => Some(compact.revision),
+        Command::SpaceCompact(revision) => Some(*revision),
+        _ => None,
     }
 }
 

@@ -225,6 +225,18 @@ impl Handle {
         &self.shared.events
     }
 
+    /// Tells the rims that `revision` is about to be compacted, so that watches in step hear how far they came before.
+    /// Resolves when all have done so; at once if there is nothing to be told, or nobody.
+    pub async fn announce_compaction(&self, revision: Revision) {
+        let view = self.view();
+        if revision > view.compacted_revision() && revision <= view.revision() {
+            let (slot, told) = Slot::new(self.mailbox.clone());
+            self.shared.event_signals.announce(revision, Some(slot));
+            // There is no answer but that the slot was dropped.
+            let _ = told.await;
+        }
+    }
+
     /// Tells this rim when there are new events.
     pub fn event_signal(&self) -> EventSignal {
         self.shared.event_signals.subscribe(self.mailbox.clone())

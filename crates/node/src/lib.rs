@@ -57,7 +57,7 @@ pub use auto_compaction::AutoCompaction;
 pub use handle::Handle;
 pub use open::StartError;
 pub use reply::{Mailbox, Pending};
-pub use signal::EventSignal;
+pub use signal::{Announcement, EventSignal};
 pub use start::{Config, Node};
 pub use status::{Applies, Metrics, OwnRequests, Status};
 pub use stepped::{Part, Stepped};

@@ -7,6 +7,7 @@ use crate::reply::{Mailbox, Outbox, Pending, Slot};
 use crate::signal::EventSignals;
 use crate::sync::Arc;
 use crate::workplace::Workplace;
+use model::Revision;
 use shuttle::future::block_on;
 use shuttle::thread;
 use std::time::Duration;
@@ -134,7 +135,7 @@ pub fn no_event_is_slept_through() {
         || {
             let signals = Arc::new(EventSignals::default());
             let log = Arc::new(crate::sync::Mutex::new(0));
-            let mut signal = signals.subscribe(None);
+            let signal = signals.subscribe(None);
             let apply = thread::spawn({
                 let (signals, log) = (signals.clone(), log.clone());
                 move || {
@@ -150,6 +151,41 @@ pub fn no_event_is_slept_through() {
                 }
             });
             apply.join().expect("it ends");
+        },
+        SCHEDULES,
+    );
+}
+
+/// Whoever announces goes on when all who were told have dropped it, and none is slept through.
+pub fn no_announcement_is_slept_through() {
+    shuttle::check_random(
+        || {
+            let signals = Arc::new(EventSignals::default());
+            let signal = signals.subscribe(None);
+            let deaf = signals.subscribe(None);
+            signal.want_announcements(true);
+            let apply = thread::spawn({
+                let signals = signals.clone();
+                move || signals.raise(&mut Outbox::default())
+            });
+            let (slot, told) = Slot::new(None);
+            let driver = thread::spawn(move || {
+                assert!(signals.announce(Revision(7), Some(slot)));
+                assert_eq!(block_on(told), Err(Refused::Stopped));
+            });
+            block_on(async {
+                loop {
+                    let announced = signal.announced();
+                    if let [announcement] = &announced[..] {
+                        assert_eq!(announcement.revision, Revision(7));
+                        break;
+                    }
+                    signal.changed().await;
+                }
+            });
+            driver.join().expect("it ends");
+            apply.join().expect("it ends");
+            assert!(deaf.announced().is_empty());
         },
         SCHEDULES,
     );

@@ -242,6 +242,61 @@ async fn quiet_watches_hear_of_progress_by_themselves() {
     assert!(told.events.is_empty());
 }
 
+/// A client goes on behind the last event or notification that it saw; behind a compaction it could not.
+#[tokio::test]
+async fn idle_watches_that_want_progress_are_told_how_far_they_came_before_a_compaction() {
+    let server = Server::start();
+    let mut kv = server.kv().await;
+    let compact = |revision| pb::CompactionRequest { revision, physical: false };
+    let wants_progress = |key| pb::WatchCreateRequest { progress_notify: true, ..prefix(key) };
+    let mut stream = Stream::open(&server).await;
+    stream.created(prefix("idle")).await;
+    let idle = stream.created(wants_progress("idle")).await;
+    let busy = stream.created(wants_progress("busy")).await;
+    stream.created(pb::WatchCreateRequest { start_revision: 100, ..wants_progress("idle") }).await;
+    let mut told = async || {
+        let response = stream.next().await;
+        let is_event = !response.events.is_empty();
+        (response.watch_id, is_event, response.header.expect("a header").revision)
+    };
+
+    put_all(&mut kv, &["other", "busy", "other"]).await;
+    assert_eq!(told().await, (busy, true, 3));
+    kv.compact(compact(100)).await.expect_err("what is refused is not announced");
+    kv.compact(compact(4)).await.expect("compacted");
+    assert_eq!(told().await, (idle, false, 4), "the other one goes on at 4");
+    put_all(&mut kv, &["busy", "other", "other"]).await;
+    assert_eq!(told().await, (busy, true, 5), "nobody else heard of it");
+    kv.compact(compact(7)).await.expect("compacted");
+    assert_eq!(told().await, (idle, false, 7));
+    assert_eq!(told().await, (busy, false, 7));
+    put_all(&mut kv, &["busy"]).await;
+    assert_eq!(told().await, (busy, true, 8), "nobody else heard of it");
+}
+
+#[tokio::test]
+async fn a_thousand_idle_watches_are_told_once_for_each_compaction() {
+    const WATCHES: i64 = 1_000;
+    let server = Server::start();
+    let mut kv = server.kv().await;
+    let mut stream = Stream::open(&server).await;
+    for watch_id in 1..=WATCHES {
+        stream.create(pb::WatchCreateRequest { progress_notify: true, watch_id, ..prefix("idle") });
+        assert!(stream.next().await.created);
+    }
+    for revision in [3, 5, 7] {
+        put_all(&mut kv, &["x", "x"]).await;
+        kv.compact(pb::CompactionRequest { revision, physical: false }).await.expect("compacted");
+        let mut told = Vec::new();
+        for _ in 0..WATCHES {
+            let response = stream.next().await;
+            assert_eq!((response.events.len(), response.header.expect("a header").revision), (0, revision));
+            told.push(response.watch_id);
+        }
+        assert!(told.into_iter().eq(1..=WATCHES));
+    }
+}
+
 #[tokio::test]
 async fn fragments_are_cut_only_when_asked_for() {
     let mut setup = Setup::default();

@@ -4,7 +4,7 @@ use crate::member::{block_on, config, get, put, start};
 use crate::unwritten::{Member, TICK, answer};
 use io::OsDisk;
 use model::{Command, Compact, KeyRange, LeaseGrant, LeaseId, Range, Revision};
-use node::Node;
+use node::{AutoCompaction, Config, Node};
 use simdisk::SimDisk;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,34 @@ fn a_lease_that_is_granted_between_two_ticks_lives_its_whole_time_behind_a_kill(
     let after = Member::open(&disk.after_kill()).expect("it starts again");
     let left_ms = after.node.handle().lease_remaining_ms(LeaseId(7)).expect("it leads").expect("there is a lease");
     assert!((1_998..=2_000).contains(&left_ms), "one millisecond passed, {left_ms} are left");
+}
+
+/// So that whoever watches can tell its clients how far they came; a client's own compaction waits for that by itself.
+#[test]
+fn a_compaction_of_the_member_itself_is_announced_one_tick_ahead() {
+    let auto_compaction = Some(AutoCompaction::Revisions(1));
+    let config = Config { auto_compaction, ..config("/data") };
+    let mut member = Member::open_with(&SimDisk::new(), config).expect("it starts");
+    let signal = member.node.handle().event_signal();
+    let compacted = |member: &Member| member.node.handle().view().compacted_revision();
+    for is_heard in [false, true] {
+        signal.want_announcements(is_heard);
+        for key in ["a", "b", "c"] {
+            member.put(key, "v").expect("it is put");
+        }
+        let before = compacted(&member);
+        let wanted = Revision(member.node.handle().view().revision().0 - 1);
+        // Its interval begins with the tick that sees the one before done.
+        member.tick(TICK).tick(Duration::from_secs(300));
+        let announced: Vec<_> = signal.announced().iter().map(|announcement| announcement.revision).collect();
+        if is_heard {
+            assert_eq!((announced, compacted(&member)), (vec![wanted], before));
+            member.tick(TICK);
+        } else {
+            assert_eq!(announced, []);
+        }
+        assert_eq!(compacted(&member), wanted);
+    }
 }
 
 #[test]

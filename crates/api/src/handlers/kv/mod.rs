@@ -92,9 +92,14 @@ pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Re
     Ok(Answer::Message(response.into()))
 }
 
+/// How long a compaction waits until watches are told how far they came before it.
+const ANNOUNCEMENT_WAIT_MAX: Duration = Duration::from_millis(100);
+
 pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let compact = request::compact(decode(message)?);
     trace.request.set(Some(RequestType::Compaction));
+    // Whoever is late, or sends to a client that does not read, keeps nobody waiting.
+    let _ = tokio::time::timeout(ANNOUNCEMENT_WAIT_MAX, rim.node.announce_compaction(compact.revision)).await;
     let done = propose(rim, Command::Compact(compact), trace).await?;
     Ok(Answer::Message(wire::header_only(rim.identity(), done.stamp)))
 }

@@ -3,17 +3,19 @@
 //! One task per rim (`pump`) sleeps until the node has new events, a watcher has to catch up, or a stream takes events
 //! again. Deliveries go straight to their stream, which sends them at once if its client takes them.
 
+use super::notice::{Due, Rounds};
 use super::stream::WatchStream;
 use crate::call::Rim;
 use crate::metrics::RimMetrics;
 use crate::status::read_error;
 use model::Revision;
-use node::Handle;
-use std::cell::RefCell;
+use node::{EventSignal, Handle};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use watch::{CreateError, Delivery, Registry, Spec, Standing, WatcherId};
 
 /// Pause after a failed read of history.
@@ -24,6 +26,10 @@ pub(crate) struct WatchHub {
     registry: RefCell<Registry>,
     /// By slot of the watcher.
     routes: RefCell<Vec<Option<Route>>>,
+    signal: EventSignal,
+    /// Watches that want to hear of progress.
+    progress_watches: Cell<i64>,
+    rounds: RefCell<Rounds>,
     /// Something changed that the pump does not hear of from the node.
     changed: Notify,
     metrics: Arc<RimMetrics>,
@@ -41,6 +47,9 @@ impl WatchHub {
         WatchHub {
             registry: RefCell::new(Registry::new(node.events().clone())),
             routes: RefCell::default(),
+            signal: node.event_signal(),
+            progress_watches: Cell::new(0),
+            rounds: RefCell::default(),
             changed: Notify::new(),
             metrics,
         }
@@ -72,6 +81,12 @@ impl WatchHub {
         self.registry.borrow_mut().cancel(watcher);
         self.forget(watcher);
         self.count();
+    }
+
+    /// So many watches more want to hear of progress.
+    pub(crate) fn add_progress(&self, watches: i64) {
+        self.progress_watches.update(|before| before + watches);
+        self.signal.want_announcements(self.progress_watches.get() > 0);
     }
 
     /// The watcher's stream is full: nothing is handed to it until `resume`.
@@ -162,6 +177,26 @@ impl WatchHub {
         CaughtUp::OnePiece
     }
 
+    /// Tells some watches how far they came before a compaction that was announced.
+    fn tell_progress(&self, rim: &Rim) -> Told {
+        let mut rounds = self.rounds.borrow_mut();
+        rounds.announce(self.signal.announced());
+        let slice = match rounds.due(Instant::now(), self.routes.borrow().len()) {
+            Due::Nothing => return Told::Nobody { again_at: None },
+            Due::At(again_at) => return Told::Nobody { again_at: Some(again_at) },
+            Due::Slice(slice) => slice,
+        };
+        drop(rounds);
+        for slot in slice.slots.clone() {
+            let route = self.routes.borrow().get(slot).cloned().flatten();
+            let Some(route) = route else { continue };
+            if let Some(revision) = self.progress(route.watcher) {
+                route.stream.progress_before(rim, route.watch_id, slice.compaction, revision);
+            }
+        }
+        Told::Some
+    }
+
     fn count(&self) {
         self.metrics.watchers.set(self.registry.borrow().len() as i64);
     }
@@ -179,23 +214,43 @@ enum CaughtUp {
     Failed,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Some,
+    Nobody { again_at: Option<Instant> },
+}
+
 /// Runs for as long as the rim.
 pub(crate) async fn pump(rim: Rc<Rim>, hub: Rc<WatchHub>) {
-    let mut signal = rim.node.event_signal();
     loop {
         hub.deliver_new(&rim);
+        let told = hub.tell_progress(&rim);
         match hub.catch_up(&rim) {
             // Others on this thread get their turn between two pieces.
             CaughtUp::OnePiece => tokio::task::yield_now().await,
             CaughtUp::Failed => tokio::time::sleep(READ_RETRY).await,
-            // Without watchers, events wake nobody here.
-            CaughtUp::NobodyIsBehind if hub.registry.borrow().is_empty() => hub.changed.notified().await,
-            CaughtUp::NobodyIsBehind => {
-                tokio::select! {
-                    () = signal.changed() => {}
-                    () = hub.changed.notified() => {}
+            CaughtUp::NobodyIsBehind => match told {
+                Told::Some => tokio::task::yield_now().await,
+                // Without watchers, events wake nobody here.
+                Told::Nobody { .. } if hub.registry.borrow().is_empty() => {
+                    hub.rounds.take();
+                    hub.changed.notified().await;
                 }
-            }
+                Told::Nobody { again_at } => {
+                    tokio::select! {
+                        () = hub.signal.changed() => {}
+                        () = hub.changed.notified() => {}
+                        () = sleep_until(again_at) => {}
+                    }
+                }
+            },
         }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

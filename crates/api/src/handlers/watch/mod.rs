@@ -13,6 +13,7 @@
 //!   empty, and its requests are not read meanwhile.
 
 mod hub;
+mod notice;
 mod response;
 mod stream;
 
@@ -32,7 +33,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use stream::{Queued, Watch, WatchStream};
+use stream::{Progress, Queued, Watch, WatchStream};
 use tokio::time::{Instant, Sleep};
 use watch::{CreateError, Spec};
 
@@ -68,6 +69,7 @@ pub(crate) async fn serve(call: StreamCall, hub: &Rc<WatchHub>) -> Handled {
     let inner = &mut *stream.inner.borrow_mut();
     for (_, watch) in inner.watches.drain() {
         hub.cancel(watch.watcher);
+        hub.add_progress(-i64::from(watch.progress.is_some()));
     }
     rim.metrics.pending_events.add(-(inner.queued_events as i64));
     rim.metrics.watch_streams.add(-1);
@@ -175,15 +177,17 @@ impl Task {
             CreateError::Compacted => NEGATIVE_REVISION,
         })?;
         let inner = &mut *self.stream.inner.borrow_mut();
-        let progress = request.progress_notify.then_some(true);
+        let resumes_at = if request.start_revision == 0 { current } else { Revision(request.start_revision) };
+        let progress = request.progress_notify.then(|| Progress::new(resumes_at));
         if inner.is_paused {
             self.hub.pause([watcher].into_iter());
         }
         inner
             .watches
             .insert(watch_id, Watch { watcher, prev_kv: request.prev_kv, fragment: request.fragment, progress });
-        if progress.is_some() {
+        if request.progress_notify {
             self.ticker.start();
+            self.hub.add_progress(1);
         }
         Ok(watch_id)
     }
@@ -205,12 +209,14 @@ impl Task {
         let inner = &mut *self.stream.inner.borrow_mut();
         let Some(watch) = inner.watches.remove(&watch_id) else { return };
         self.hub.cancel(watch.watcher);
+        self.hub.add_progress(-i64::from(watch.progress.is_some()));
         let mut dropped = 0;
         inner.queue.retain(|queued| match queued {
             Queued::Events { watch_id: of, delivery, .. } if *of == watch_id => {
                 dropped += delivery.events.len();
                 false
             }
+            Queued::Progress { watch_id: of, .. } => *of != watch_id,
             _ => true,
         });
         inner.queued_events -= dropped;
@@ -235,15 +241,15 @@ impl Task {
         let inner = &mut *self.stream.inner.borrow_mut();
         let mut notified = Vec::new();
         for (&watch_id, watch) in &mut inner.watches {
-            let Some(is_quiet) = &mut watch.progress else { continue };
-            if std::mem::replace(is_quiet, true)
+            let Some(progress) = &mut watch.progress else { continue };
+            if std::mem::replace(&mut progress.is_quiet, true)
                 && let Some(revision) = self.hub.progress(watch.watcher)
             {
                 notified.push((watch_id, revision));
             }
         }
         for (watch_id, revision) in notified {
-            inner.control(&self.rim, revision, Fields { watch_id, ..Fields::default() });
+            inner.progress(watch_id, revision);
         }
     }
 }

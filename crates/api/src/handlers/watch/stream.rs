@@ -28,13 +28,36 @@ pub(super) struct Watch {
     pub(super) watcher: WatcherId,
     pub(super) prev_kv: bool,
     pub(super) fragment: bool,
-    /// Whether it wants progress notifications, and if so, whether nothing was sent for it since the last tick.
-    pub(super) progress: Option<bool>,
+    /// If it wants progress notifications.
+    pub(super) progress: Option<Progress>,
+}
+
+/// What a watch that wants progress notifications was told.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Nothing was sent for it since the last tick.
+    pub(super) is_quiet: bool,
+    /// A notification is in the queue: a client that does not read has one there, not one for each tick.
+    is_queued: bool,
+    /// From where its client goes on if it has to watch anew.
+    resumes_at: Revision,
+}
+
+impl Progress {
+    pub(super) fn new(resumes_at: Revision) -> Progress {
+        Progress { is_quiet: true, is_queued: false, resumes_at }
+    }
+
+    /// Its client could not watch anew behind this compaction.
+    pub(super) fn is_cut_off_by(&self, compaction: Revision) -> bool {
+        self.resumes_at < compaction
+    }
 }
 
 #[derive(Debug)]
 pub(super) enum Queued {
     Control(Bytes),
+    Progress { watch_id: i64, revision: Revision },
     Events { watch_id: i64, prev_kv: bool, fragment: bool, delivery: Delivery },
 }
 
@@ -78,8 +101,9 @@ impl WatchStream {
     pub(super) fn deliver(&self, rim: &Rim, watch_id: i64, delivery: Delivery) -> Vec<WatcherId> {
         let inner = &mut *self.inner.borrow_mut();
         let Some(watch) = inner.watches.get_mut(&watch_id) else { return Vec::new() };
-        if let Some(is_quiet) = &mut watch.progress {
-            *is_quiet = false;
+        if let Some(progress) = &mut watch.progress {
+            progress.is_quiet = false;
+            progress.resumes_at = Revision(delivery.events.last_revision().0 + 1);
         }
         let (prev_kv, fragment) = (watch.prev_kv, watch.fragment);
         rim.metrics.pending_events.add(delivery.events.len() as i64);
@@ -91,6 +115,16 @@ impl WatchStream {
             return inner.watches.values().map(|watch| watch.watcher).collect();
         }
         Vec::new()
+    }
+
+    /// Tells a watch that wants to hear of it how far it came, if its client could not go on behind the compaction.
+    pub(super) fn progress_before(&self, rim: &Rim, watch_id: i64, compaction: Revision, revision: Revision) {
+        let inner = &mut *self.inner.borrow_mut();
+        let progress = inner.watches.get(&watch_id).and_then(|watch| watch.progress.as_ref());
+        if progress.is_some_and(|progress| progress.is_cut_off_by(compaction)) {
+            inner.progress(watch_id, revision);
+            inner.send_now(rim);
+        }
     }
 
     /// The history that a watch needs is gone. Its id stays taken, and progress of the stream unanswered, until the
@@ -111,6 +145,16 @@ impl Inner {
     pub(super) fn control(&mut self, rim: &Rim, revision: Revision, fields: Fields<'_>) {
         let message = response::control(rim.identity(), rim.stamp(revision), fields);
         self.queue.push_back(Queued::Control(message));
+    }
+
+    /// Queues a notification, unless one is there.
+    pub(super) fn progress(&mut self, watch_id: i64, revision: Revision) {
+        let progress = self.watches.get_mut(&watch_id).and_then(|watch| watch.progress.as_mut());
+        if let Some(progress) = progress.filter(|progress| !progress.is_queued) {
+            progress.is_queued = true;
+            progress.resumes_at = Revision(revision.0 + 1);
+            self.queue.push_back(Queued::Progress { watch_id, revision });
+        }
     }
 
     /// Sends what the window takes, without waiting; wakes the stream's task to do the rest.
@@ -140,6 +184,14 @@ impl Inner {
             Queued::Control(message) => {
                 sent(rim, Method::Watch, message.len());
                 self.put_in_front(message);
+            }
+            Queued::Progress { watch_id, revision } => {
+                if let Some(progress) = self.watches.get_mut(&watch_id).and_then(|watch| watch.progress.as_mut()) {
+                    progress.is_queued = false;
+                }
+                let fields = Fields { watch_id, ..Fields::default() };
+                let message = response::control(rim.identity(), rim.stamp(revision), fields);
+                self.begin(rim, Queued::Control(message));
             }
             Queued::Events { watch_id, prev_kv, fragment, delivery } => {
                 let events = delivery.events.len();
@@ -219,4 +271,41 @@ fn encode(
     let events = delivery.events.encoded(prev_kv).map_err(unreadable)?;
     let fields = Fields { watch_id, ..Fields::default() };
     Ok(vec![response::whole(rim.identity(), stamp, fields, events)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::KeyRange;
+    use watch::{EventLog, Limits, Registry, Spec};
+
+    /// Its client does not read, and time goes on.
+    #[test]
+    fn of_notifications_that_are_not_sent_one_is_queued_for_each_watch() {
+        let mut registry = Registry::new(EventLog::new(Revision(1), Limits::default()).into());
+        let mut inner = Inner {
+            answers: None,
+            watches: HashMap::new(),
+            next_id: 0,
+            queue: VecDeque::new(),
+            queued_events: 0,
+            sending: VecDeque::new(),
+            is_paused: false,
+            failed: None,
+            waker: None,
+        };
+        for watch_id in 0..3 {
+            let range = KeyRange::all();
+            let spec = Spec { range, start_revision: Revision(0), no_put: false, no_delete: false };
+            let watcher = registry.create(spec, Revision(1)).expect("created");
+            let progress = (watch_id > 0).then(|| Progress::new(Revision(1)));
+            inner.watches.insert(watch_id, Watch { watcher, prev_kv: false, fragment: false, progress });
+        }
+        for revision in 2..100 {
+            (0..4).for_each(|watch_id| inner.progress(watch_id, Revision(revision)));
+        }
+        let queued: Vec<_> = inner.queue.iter().map(|queued| format!("{queued:?}")).collect();
+        let expected = [1, 2].map(|watch_id| format!("Progress {{ watch_id: {watch_id}, revision: Revision(2) }}"));
+        assert_eq!(queued, expected);
+    }
 }
