@@ -311,7 +311,7 @@ impl Loaded {
         let Identity { cluster, member } = data_dir.identity();
         let options = wal::Options { owner: Owner { cluster, member }, ..wal_options };
         let (wal, recovered) = log.claim(options).map_err(StartError::Log)?;
-        data_dir.complete(disk, log_id).map_err(StartError::Store)?;
+        complete(disk, &mut data_dir, log_id, wal.is_marked())?;
         if let Some(torn) = &recovered.torn {
             tracing::info!(file = %torn.path.display(), offset = torn.offset, "raft log: cut a write that never finished");
         }
@@ -321,6 +321,27 @@ impl Loaded {
             );
         }
         Ok(Opened { data_dir, state, wal, recovered })
+    }
+}
+
+/// An identity that names the log promises a mark. For one of format 1 both can wait until the disk has space.
+fn complete(disk: &dyn Disk, data_dir: &mut DataDir, log_id: u64, is_marked: bool) -> Result<(), StartError> {
+    let mark = data_dir.mark_path();
+    match data_dir.log() {
+        _ if is_marked => match data_dir.complete(disk, log_id) {
+            Err(fault) if fault.is_no_space() && data_dir.log() == Log::Unnamed => {
+                tracing::warn!(error = %fault, "upgrade the data directory: tried again at the next start");
+                Ok(())
+            }
+            completed => completed.map_err(StartError::Store),
+        },
+        Log::New | Log::Unfinished => {
+            Err(refused("write how far the raft log was synced to", &mark, "no space is left"))
+        }
+        Log::Named(_) | Log::Unnamed => {
+            tracing::warn!(file = %mark.display(), "no space is left to write down how far the raft log was synced");
+            Ok(())
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use crate::fault::{Fault, Result};
 use crate::identity::{self, IdentityFile};
+use crate::open::is_segment_or_run;
 use io::{Disk, LockGuard};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,10 @@ impl DataDir {
         let mut mode = 0;
         if disk.exists(path).map_err(Fault::io(OPEN, path))? {
             mode = disk.mode(path).map_err(Fault::io(OPEN, path))?;
+            locks.extend(lock_directory(disk, path, path)?);
         }
         if disk.exists(&member).map_err(Fault::io(OPEN, path))? {
+            // Also if another one stands in its place, or if it was moved.
             locks.extend(lock_directory(disk, path, &member)?);
             // Releases before format 2 lock only this, and so do others where directories cannot be locked.
             let lock = member.join("lock");
@@ -67,9 +70,13 @@ impl DataDir {
     /// Makes what is missing of the directory, durably, and an identity if there is none, which says that a first start
     /// is under way. Nobody else can use the directory from now on.
     pub fn claim(&mut self, disk: &dyn Disk) -> Result<()> {
+        let is_there = |path: &Path| disk.exists(path).map_err(Fault::io("look for", path));
+        let were_there = (is_there(&self.path)?, is_there(&self.member)?);
         disk.create_dir_durably(&self.member).map_err(Fault::io("make directory", &self.member))?;
-        if self.locks.is_empty() {
-            self.locks.extend(lock_directory(disk, &self.path, &self.member)?);
+        for (was_there, made) in [(were_there.0, &self.path), (were_there.1, &self.member)] {
+            if !was_there {
+                self.locks.extend(lock_directory(disk, &self.path, made)?);
+            }
         }
         let lock = self.member.join("lock");
         if !disk.exists(&lock).map_err(Fault::io("look for", &lock))? {
@@ -182,7 +189,7 @@ fn refuse_data_without_identity(disk: &dyn Disk, path: &Path, member: &Path) -> 
         }
     }
     let exists = |path: &Path| disk.exists(path).map_err(Fault::io("look for", path));
-    if exists(&path.join("identity"))? && exists(&path.join("store"))? {
+    if exists(&path.join("identity"))? && exists(&path.join("store"))? || holds_ours(disk, path)? {
         return Err(Fault::refused(OPEN, path, "it is the inside of a data directory; give the directory above it"));
     }
     for name in ["store", "wal", "mark"] {
@@ -209,10 +216,20 @@ fn find_etcds(disk: &dyn Disk, member: &Path) -> Result<Option<PathBuf>> {
     if disk.exists(&database).map_err(Fault::io("look for", &database))? {
         return Ok(Some(database));
     }
-    let log = member.join("wal");
     // Sequence and index, where ours has one number.
     let is_etcds = |name: &String| name.len() == 37 && name.ends_with(".wal") && name.as_bytes().get(16) == Some(&b'-');
-    Ok(list(disk, &log)?.into_iter().find(is_etcds).map(|name| log.join(name)))
+    for log in [member.join("wal"), member.to_owned()] {
+        if let Some(name) = list(disk, &log)?.into_iter().find(is_etcds) {
+            return Ok(Some(log.join(name)));
+        }
+    }
+    Ok(None)
+}
+
+/// True if it is the directory of a store or of a raft log.
+fn holds_ours(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    let is_ours = |name: &String| is_segment_or_run(name) || (name.len() == 20 && name.ends_with(".wal"));
+    Ok(list(disk, path)?.iter().any(is_ours))
 }
 
 /// Names in a directory that may be missing.
@@ -242,9 +259,17 @@ mod tests {
         let mut first = open(&path, OURS).expect("a new directory opens");
         assert!(first.log() == Log::Unfinished && first.loose_mode.is_none());
         // What somebody does to the files lets nobody in.
+        let refused = || {
+            let second = DataDir::look(&OsDisk, &path, OURS).expect_err("it is locked").to_string();
+            assert!(second.ends_with("another process uses it; stop that one or choose another directory"), "{second}");
+        };
+        refused();
         std::fs::remove_file(path.join("member/lock")).expect("it was made");
-        let second = DataDir::look(&OsDisk, &path, OURS).expect_err("it is locked").to_string();
-        assert!(second.ends_with("another process uses it; stop that one or choose another directory"), "{second}");
+        refused();
+        let aside = directory.path().join("aside");
+        OsDisk.rename(&path.join("member"), &aside).expect("it is moved away");
+        refused();
+        OsDisk.rename(&aside, &path.join("member")).expect("it is moved back");
         first.complete(&OsDisk, 7).expect("it is written");
         drop(first);
         let again = open(&path, Identity { cluster: 1, member: 2 }).expect("it opens again");
@@ -299,10 +324,18 @@ mod tests {
     fn the_inside_of_our_own_directory_is_refused() {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         drop(open(directory.path(), OURS).expect("a new directory opens"));
-        std::fs::create_dir(directory.path().join("member/store")).expect("a directory can be made");
-        let inside = directory.path().join("member");
-        let refused = DataDir::look(&OsDisk, &inside, OURS).expect_err("the inside").to_string();
-        assert!(refused.ends_with("it is the inside of a data directory; give the directory above it"), "{refused}");
+        let files = ["member/store/segment-00000001", "member/wal/0000000000000001.wal"];
+        for file in files.map(|file| directory.path().join(file)) {
+            std::fs::create_dir_all(file.parent().expect("it has one")).expect("a directory can be made");
+            std::fs::write(file, b"data").expect("a file can be written");
+        }
+        for inside in ["member", "member/store", "member/wal"] {
+            let refused = DataDir::look(&OsDisk, &directory.path().join(inside), OURS).expect_err(inside).to_string();
+            assert!(
+                refused.ends_with("it is the inside of a data directory; give the directory above it"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(crate) fn begin(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> R
     replace_manifest(disk, directory)
 }
 
-fn is_segment_or_run(name: &str) -> bool {
+pub(crate) fn is_segment_or_run(name: &str) -> bool {
     let id = name.strip_prefix("segment-").or_else(|| name.strip_prefix("run-"));
     id.is_some_and(|id| id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
 }

@@ -180,13 +180,20 @@ impl Wal {
         Ok((wal, recovered))
     }
 
-    /// Keeps the directory's lock, and a mark if the log has one.
+    /// Keeps the directory's lock, and a mark if the log has one. On a full disk it goes on without.
     pub(crate) fn hold(&mut self, lock: Option<LockGuard>, mark: Option<(PathBuf, FoundMark)>) -> Result<()> {
         self.lock = lock;
-        if let Some((path, found)) = mark {
-            self.mark = Some(MarkFile::begin(&*self.disk, &path, found, self.durable_mark())?);
-        }
+        let Some((path, found)) = mark else { return Ok(()) };
+        self.mark = match MarkFile::begin(&*self.disk, &path, found, self.durable_mark()) {
+            Err(fault) if fault.is_no_space() => None,
+            begun => Some(begun?),
+        };
         Ok(())
+    }
+
+    /// Whether a mark says how far the log is durable.
+    pub fn is_marked(&self) -> bool {
+        self.mark.is_some()
     }
 
     fn durable_mark(&self) -> Mark {

@@ -103,8 +103,8 @@ impl SimDisk {
         lock(&self.platter).plan.syncs_lie = lie;
     }
 
-    /// Directories that a real disk might lose with everything in them, as nobody synced the one above. A power cut here
-    /// keeps them.
+    /// Directories that a real disk might lose with everything in them, as nobody synced the one above. A power cut
+    /// here keeps them.
     pub fn unsynced_directories(&self) -> Vec<PathBuf> {
         lock(&self.platter).unsynced_directories.iter().cloned().collect()
     }

@@ -305,6 +305,25 @@ fn a_directory_of_format_1_is_upgraded_once_it_was_read() {
     assert_complete(&disk, settings(None), &acknowledged, "upgraded");
 }
 
+/// The upgrade takes space, which may be what is missing.
+#[test]
+fn a_directory_of_format_1_starts_on_a_full_disk_and_is_upgraded_later() {
+    let Life { disk, acknowledged, .. } = live(None);
+    let path = Path::new("/data/member/identity");
+    let old = first_format(0xcdf8_1819_4e3a_8c32, 0x8e9e_05c5_2164_694d);
+    put_back(&disk, path, old.as_bytes());
+    disk.remove(Path::new("/data/member/mark")).expect("it is there");
+    let reserve = Path::new("/data/member/store/reserve");
+    disk.remove(reserve).expect("it is there");
+    // Nothing may grow, and what the start cuts off it may not have either.
+    disk.set_capacity(Some(0));
+    drop(start_with(&disk, settings(None)).expect("it starts"));
+    let disk = disk.after_kill();
+    assert_eq!(image(&disk)[path], old.as_bytes());
+    assert_complete(&disk, settings(None), &acknowledged, "with space again");
+    assert!(image(&disk).contains_key(Path::new("/data/member/mark")));
+}
+
 #[test]
 fn what_a_real_etcd_left_behind_stops_nobody() {
     let Life { disk, acknowledged, .. } = live(None);
