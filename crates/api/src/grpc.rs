@@ -6,6 +6,7 @@
 //! Not here: compression (no client of etcd asks for it by itself); a call that uses it is refused as by a server
 //! without the compressor.
 
+use crate::body::{Body, Collector};
 use crate::in_flight::{Account, Charge, Piece};
 use crate::status::{self, Code, Status};
 use bytes::{Buf, Bytes, BytesMut};
@@ -146,7 +147,7 @@ pub(crate) struct BodyLimits {
 
 /// Cuts the messages out of a request body.
 pub(crate) struct Messages {
-    body: RecvStream,
+    body: Body,
     limits: BodyLimits,
     account: Rc<Account>,
     /// Received and not handed out.
@@ -172,7 +173,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 impl Messages {
     pub(crate) fn new(body: RecvStream, limits: BodyLimits, account: Rc<Account>) -> Messages {
         Messages {
-            body,
+            body: Body::Direct(body),
             limits,
             account,
             chunk: Bytes::new(),
@@ -183,6 +184,12 @@ impl Messages {
             overdue: None,
             only: None,
         }
+    }
+
+    /// For a call whose handler may be busy while more comes; the collector has to run with it.
+    pub(crate) fn collected(self) -> (Messages, Collector) {
+        let (body, collector) = self.body.collected();
+        (Messages { body, ..self }, collector)
     }
 
     /// What the connection has in flight.
@@ -221,7 +228,7 @@ impl Messages {
                 Poll::Pending => return self.poll_overdue(context),
                 Poll::Ready(Some(Ok(chunk))) => {
                     // What is buffered is charged, so the window is opened again at once.
-                    let _ = self.body.flow_control().release_capacity(chunk.len());
+                    self.body.release(chunk.len());
                     self.chunk = chunk;
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(ReadError::Gone)),
@@ -284,7 +291,7 @@ impl Messages {
         while !self.body.is_end_stream() {
             match self.body.poll_data(context) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(chunk))) => drop(self.body.flow_control().release_capacity(chunk.len())),
+                Poll::Ready(Some(Ok(chunk))) => self.body.release(chunk.len()),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(ReadError::Gone)),
                 Poll::Ready(None) => break,
             }

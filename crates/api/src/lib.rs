@@ -20,6 +20,7 @@
 //! gateway, users and permissions, changes of membership.
 #![forbid(unsafe_code)]
 
+mod body;
 mod call;
 mod config;
 mod dispatch;

@@ -43,9 +43,10 @@ async fn run_checked(
 ) -> Code {
     let rim = &services.rim;
     let Ok(answers) = rim.heads.open(&mut respond, messages.account()) else { return Code::Canceled };
+    let (messages, collector) = messages.collected();
     let outside = OutsideEnd { require_leader: head.require_leader, signal: rim.stream_signal() };
     let call = StreamCall { rim: rim.clone(), method, messages, answers, outside };
-    let handled = handle(call, &services.watch);
+    let handled = collector.collect_during(handle(call, &services.watch));
     let handled = match head.timeout {
         None => Ok(handled.await),
         Some(timeout) => tokio::time::timeout_at((started + timeout).into(), handled).await,

@@ -233,6 +233,8 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) evicted_resting: Counter,
     /// Newcomers that found no place.
     pub(crate) refused: Counter,
+    /// Ended because they asked too much: too many small frames, resets or headers.
+    pub(crate) cut_off: Counter,
 }
 
 /// Results of one check of `/livez` or `/readyz`.

@@ -77,8 +77,9 @@ pub(crate) struct Connections {
     /// Connections of any protocol that are open.
     open: Cell<usize>,
     closed: Notify,
-    /// Lines about those that did not get as far as a protocol.
+    /// Lines about those that did not get as far as a protocol, and about those that were cut off.
     pub(super) rejections: LogLimit,
+    pub(super) cuts: LogLimit,
 }
 
 impl Connections {

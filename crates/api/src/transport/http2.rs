@@ -22,12 +22,16 @@ use http::Request;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 /// Longest list of headers taken in, in bytes.
 const HEADER_LIST_BYTES_MAX: u32 = 16 << 10;
 /// What a client may send before it is read, per stream and per connection, in bytes.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// What small frames that nobody has taken yet may cost together: 256 bytes each, less what they carry. A turn of the
+/// connection reads fewer, and calls take or collect theirs between two turns (`body`).
+const SMALL_FRAMES_BYTES: usize = 2 << 20;
 /// Unsent bytes that one stream may hold in h2 before it has to wait.
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 
@@ -53,7 +57,8 @@ pub(crate) async fn serve(
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES);
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .data_frame_budget(SMALL_FRAMES_BYTES);
     let handshake = tokio::select! {
         biased;
         handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake::<_, Piece>(guard)) => handshake,
@@ -67,8 +72,20 @@ pub(crate) async fn serve(
     let account = Account::new(&services.rim.shared.in_flight);
     let incoming = Vec::new();
     let (begun, is_stopping) = (0, false);
-    let mut task =
-        Task { services, peer, account, connection, flusher, control, ping_pong, place, incoming, begun, is_stopping };
+    let mut task = Task {
+        services,
+        peer,
+        account,
+        connection,
+        flusher,
+        connections,
+        control,
+        ping_pong,
+        place,
+        incoming,
+        begun,
+        is_stopping,
+    };
     loop {
         tokio::select! {
             biased;
@@ -95,6 +112,7 @@ struct Task<'a> {
     account: Rc<Account>,
     connection: Connection<PingGuard, Piece>,
     flusher: Flusher,
+    connections: &'a Connections,
     control: Rc<Control>,
     ping_pong: Option<PingPong>,
     place: &'a Place,
@@ -107,6 +125,16 @@ struct Task<'a> {
 
 impl Task<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.control.traffic.begin_turn();
+        let turn = self.poll_turn(context);
+        if turn.is_pending() && self.control.traffic.has_more() {
+            // Behind the tasks that this turn woke.
+            context.waker().wake_by_ref();
+        }
+        turn
+    }
+
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.obey(context);
         if self.is_blocked() {
             match self.flusher.poll_flush(context) {
@@ -119,7 +147,8 @@ impl Task<'_> {
             match self.connection.poll_accept(context) {
                 Poll::Ready(Some(Ok(incoming))) => self.incoming.push(incoming),
                 // Errors of the connection end it; errors of a stream do not come here.
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.log_cut_off(&error)),
+                Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending if self.incoming.is_empty() => {
                     let has_calls = self.connection.has_streams();
                     self.control.traffic.has_calls.set(has_calls);
@@ -140,6 +169,20 @@ impl Task<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Tells of a connection that this side ended because the client asked too much of it.
+    fn log_cut_off(&self, error: &h2::Error) {
+        if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
+            return;
+        }
+        self.services.rim.shared.connections.cut_off.increment();
+        if let Some(left_out) = self.connections.cuts.pass(Instant::now()) {
+            let remote = self.peer.remote;
+            tracing::warn!(
+                "remote-addr" = %remote, %error, "left-out" = left_out, "ended a connection that asked too much of it"
+            );
         }
     }
 

@@ -1,7 +1,10 @@
 //! Watches the frames that an HTTP/2 client sends, for the pings that its HTTP/2 library answers by itself and tells
 //! nobody about: a client that pings more often than allowed is told `too_many_pings` and cut off, as grpc-go does it.
 //!
-//! Only the nine bytes in front of each frame are looked at. The rules: two early pings are forgiven; while no call is
+//! It also ends a turn of the connection when many frames of data have been read, so that whom they are for can take them
+//! before more are read.
+//!
+//! Only the nine bytes in front of each frame are looked at. The rules for pings: two early pings are forgiven; while no call is
 //! open, pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
 use super::coalesce::Coalesce;
@@ -14,11 +17,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const FRAME_HEAD_BYTES: usize = 9;
+const FRAME_DATA: u8 = 0;
 const FRAME_PING: u8 = 6;
 const FRAME_HEADERS: u8 = 1;
 const FLAG_ACK: u8 = 1;
 /// More than a ping's answer, a window update and an acknowledged setting in one write.
 const CONTROL_BYTES_MAX: usize = 9 + 8 + 9 + 4 + 9;
+/// Frames of data after which a turn reads no more.
+const FRAMES_A_TURN: u32 = 512;
 const STRIKES_MAX: u32 = 2;
 const IDLE_PING_MIN_TIME: Duration = Duration::from_secs(2 * 3600);
 /// What an HTTP/2 client sends before its first frame.
@@ -32,6 +38,22 @@ pub(crate) struct Traffic {
     pub(crate) has_calls: Cell<bool>,
     /// Something was received since this was last cleared.
     pub(crate) received: Cell<bool>,
+    /// Frames of data read in this turn of the connection.
+    frames: Cell<u32>,
+    /// The turn ended with more to read.
+    has_more: Cell<bool>,
+}
+
+impl Traffic {
+    pub(crate) fn begin_turn(&self) {
+        self.frames.set(0);
+        self.has_more.set(false);
+    }
+
+    /// True if another turn is due at once.
+    pub(crate) fn has_more(&self) -> bool {
+        self.has_more.get()
+    }
 }
 
 /// Follows frames through a byte stream.
@@ -42,11 +64,13 @@ struct Frames {
     /// Bytes that belong to no frame's head: payload, or the preface.
     skip: usize,
     last_stream: u32,
+    /// Frames of data that began.
+    data: u32,
 }
 
 impl Frames {
     fn new() -> Frames {
-        Frames { head: [0; FRAME_HEAD_BYTES], have: 0, skip: PREFACE.len(), last_stream: 0 }
+        Frames { head: [0; FRAME_HEAD_BYTES], have: 0, skip: PREFACE.len(), last_stream: 0, data: 0 }
     }
 
     /// Number of pings that begin in `bytes`, answers to ours not counted.
@@ -79,6 +103,7 @@ impl Frames {
         if kind == FRAME_HEADERS {
             self.last_stream = u32::from_be_bytes([d & 0x7f, e, f, g]);
         }
+        self.data += u32::from(kind == FRAME_DATA);
         kind == FRAME_PING && flags & FLAG_ACK == 0
     }
 }
@@ -136,7 +161,9 @@ impl PingGuard {
 
     fn look_at(&mut self, received: &[u8]) {
         self.traffic.received.set(true);
-        for _ in 0..self.frames.pings(received) {
+        let pings = self.frames.pings(received);
+        self.traffic.frames.set(self.traffic.frames.get() + std::mem::take(&mut self.frames.data));
+        for _ in 0..pings {
             if self.strikes.ping(Instant::now(), &self.traffic) {
                 self.goodbye = Some(Goodbye { frame: too_many_pings(self.frames.last_stream), written: 0 });
                 return;
@@ -159,6 +186,10 @@ impl AsyncRead for PingGuard {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.goodbye.is_some() {
             return Poll::Ready(Ok(()));
+        }
+        if self.traffic.frames.get() >= FRAMES_A_TURN {
+            self.traffic.has_more.set(true);
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -233,7 +264,7 @@ mod tests {
         for cut in [1, 2, 8, 9, 10, 17, 1000, bytes.len()] {
             let mut frames = Frames::new();
             let pings: u32 = bytes.chunks(cut).map(|chunk| frames.pings(chunk)).sum();
-            assert_eq!((pings, frames.last_stream), (2, 7), "cut into {cut}");
+            assert_eq!((pings, frames.last_stream, frames.data), (2, 7, 1), "cut into {cut}");
         }
     }
 

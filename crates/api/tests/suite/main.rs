@@ -9,6 +9,7 @@ mod known_bugs;
 mod kv;
 mod lease;
 mod maintenance;
+mod many_messages;
 mod metrics;
 mod server;
 mod space;

@@ -374,6 +374,8 @@ fn connections(text: &mut Text, shared: &Shared) {
     }
     let help = "Connections refused because as many were busy as there are file descriptors for.";
     text.counter("bowline_connections_refused_total", help, metrics.refused.get());
+    let help = "Connections ended because their client asked too much: too many small frames, resets or headers.";
+    text.counter("bowline_connections_cut_off_total", help, metrics.cut_off.get());
 }
 
 fn scrapes(text: &mut Text, shared: &Shared) {
