@@ -12,7 +12,6 @@
 //! full disk entries are kept until there is space for their records (readers go on with the last view, space is
 //! reclaimed); any other fault ends the writing.
 
-use crate::Refused;
 use crate::answer::{Reply, Timings};
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
@@ -341,8 +340,7 @@ impl Apply {
         let unpublished = self.answers.extract_if(.., |answer| answer.sent_at < sent_before);
         let slots = late.filter_map(|in_flight| in_flight.slot.take()).chain(unpublished.map(|answer| answer.slot));
         for slot in slots {
-            self.shared.metrics.proposals_failed.increment();
-            slot.refuse(Refused::TimedOut);
+            self.shared.fail_late(slot);
         }
     }
 
@@ -545,7 +543,6 @@ impl Apply {
 
     /// Makes the batch visible and answers it; later, if the disk is full.
     fn publish(&mut self, write: Write) -> Result<(), state::Fault> {
-        let started = self.shared.clock.monotonic();
         if write == Write::Later && self.state.unwritten_bytes() <= UNWRITTEN_BYTES_MAX {
             self.state.publish()?;
         } else if !self.flush()? {
@@ -568,7 +565,6 @@ impl Apply {
             self.shared.event_signals.raise(&mut self.outbox);
         }
         let now = self.shared.clock.monotonic();
-        self.shared.metrics.backend_commit.observe(now.saturating_sub(started));
         for answer in self.answers.drain(..) {
             send(&mut self.outbox, answer, &view, now);
         }

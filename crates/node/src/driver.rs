@@ -241,6 +241,8 @@ impl Driver {
         if self.proposals.is_empty() {
             return;
         }
+        let taken_at_ns = u64::try_from(taken_at.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.progress.taken_at_ns.store(taken_at_ns, Ordering::Relaxed);
         let bytes: usize = self.proposals.iter().map(|proposal| proposal.payload.len()).sum();
         let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
         let proposed = if self.logging.stalled {
@@ -460,14 +462,12 @@ impl Driver {
                 break;
             }
             if let Some(slot) = in_flight.slot.take() {
-                self.shared.metrics.proposals_failed.increment();
-                slot.refuse(Refused::TimedOut);
+                self.shared.fail_late(slot);
             }
         }
         // Never proposed.
         for slot in self.pace.expire(now.saturating_sub(timeout)).filter_map(|proposal| proposal.slot) {
-            self.shared.metrics.proposals_failed.increment();
-            slot.refuse(Refused::TimedOut);
+            self.shared.fail_late(slot);
         }
         let late = self.reads.extract_if(.., |read| now.saturating_sub(read.sent_at) > timeout);
         for read in late {

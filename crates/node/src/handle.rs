@@ -4,19 +4,20 @@
 use crate::Refused;
 use crate::answer::{RangeAnswer, Reply, Timings};
 use crate::inbox::PushError;
-use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX};
+use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use crate::messages::{DriverMessage, Proposal};
 use crate::office::Reads;
 use crate::reply::{Mailbox, Pending, Slot};
 use crate::shared::Shared;
 use crate::signal::EventSignal;
-use crate::status::{Metrics, Status};
+use crate::status::{Metrics, Overload, Status, Waiting};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
 use model::{Rejection, Revision, Term, Txn};
 use mvcc::ReadError;
 use state::{BudgetState, LiveTables, Operations, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// See the file's head.
 #[derive(Clone)]
@@ -49,7 +50,7 @@ impl Handle {
         if progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || waiting > INBOX_BYTES_MAX as u64 {
             return self.refused(Refused::TooManyRequests);
         }
-        if let Some(reply) = self.over_budget(&command) {
+        if let Some(reply) = self.sure_refusal(&command) {
             return Pending::answered(Ok(reply));
         }
         let payload = self.shared.payload(command);
@@ -66,20 +67,22 @@ impl Handle {
         }
     }
 
-    /// What a budget refuses needs no place in the log: else a flood that comes to nothing would be written, synced and
-    /// sent to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
-    fn over_budget(&self, command: &Command) -> Option<Reply> {
+    /// What is certainly refused needs no place in the log: else a flood that comes to nothing would be written, synced
+    /// and sent to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
+    fn sure_refusal(&self, command: &Command) -> Option<Reply> {
         if !self.answers_alone() {
             return None;
         }
         // Every write comes here: a guard, not a clone.
         let view = self.shared.view.load();
         let live = &self.shared.live;
-        let over = live.over_budget(&view, command, self.shared.leader_time_ms()).ok().flatten()?;
-        live.budgets().count_refused(&over);
+        let rejection = live.refusal(&view, command, self.shared.leader_time_ms()).ok().flatten()?;
+        if let Rejection::OverBudget(over) = &rejection {
+            live.budgets().count_refused(over);
+        }
         let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
         Some(Reply {
-            answer: Err(Rejection::OverBudget(over)),
+            answer: Err(rejection),
             revision: view.revision(),
             term,
             view: Arc::clone(&view),
@@ -88,7 +91,10 @@ impl Handle {
     }
 
     fn refused<T>(&self, refused: Refused) -> Pending<T> {
-        self.shared.metrics.proposals_failed.increment();
+        // As etcd's: what is turned away at the door was no proposal.
+        if refused != Refused::TooManyRequests {
+            self.shared.metrics.proposals_failed.increment();
+        }
         Pending::answered(Err(refused))
     }
 
@@ -205,6 +211,38 @@ impl Handle {
             store_failed: progress.store_failed.load(Ordering::Relaxed),
             waiting_bytes: progress.waiting_bytes.load(Ordering::Relaxed),
             disk_full: progress.log_stalled.load(Ordering::Relaxed) || progress.store_full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What makes the member turn proposals away now: of its limits the one that is met, or nearest.
+    pub fn overload(&self) -> Overload {
+        let progress = &self.shared.progress;
+        let (entries, max) = (progress.apply_lag(), APPLY_LAG_ENTRIES_MAX);
+        if entries > max {
+            return Overload::ApplyLag { entries, max };
+        }
+        let (messages, bytes) = self.shared.inbox.held();
+        let waiting = progress.waiting_bytes.load(Ordering::Relaxed);
+        let (bytes, bytes_max) = (waiting.max(bytes as u64), INBOX_BYTES_MAX as u64);
+        let (messages, messages_max) = (messages as u64, INBOX_MESSAGES_MAX as u64);
+        if u128::from(bytes) * u128::from(messages_max) > u128::from(messages) * u128::from(bytes_max) {
+            Overload::InboxBytes { bytes, max: bytes_max }
+        } else {
+            Overload::InboxMessages { messages, max: messages_max }
+        }
+    }
+
+    /// What a proposal waits for that was made so long ago and is not answered, as far as can be told.
+    pub fn waiting(&self, since: Duration) -> Waiting {
+        let progress = &self.shared.progress;
+        let sent_at = self.shared.clock.monotonic().saturating_sub(since);
+        let taken_at = Duration::from_nanos(progress.taken_at_ns.load(Ordering::Relaxed));
+        if taken_at < sent_at || progress.waiting_bytes.load(Ordering::Relaxed) > 0 {
+            Waiting::Queue
+        } else if progress.log_is_busy.load(Ordering::Relaxed) || progress.log_stalled.load(Ordering::Relaxed) {
+            Waiting::Sync
+        } else {
+            Waiting::Apply
         }
     }
 

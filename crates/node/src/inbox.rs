@@ -103,6 +103,12 @@ impl<T> Inbox<T> {
         wanted
     }
 
+    /// Messages, and what they weigh.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.messages.len(), state.bytes)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.state).messages.is_empty()
     }

@@ -59,7 +59,7 @@ pub use open::StartError;
 pub use reply::{Mailbox, Pending};
 pub use signal::{Announcement, EventSignal};
 pub use start::{Config, Node};
-pub use status::{Applies, Metrics, OwnRequests, Status};
+pub use status::{Applies, Metrics, Overload, OwnRequests, Status, Waiting};
 pub use stepped::{Part, Stepped};
 
 /// Why a request was not carried out, other than by a rule of the state machine (that is a `model::Rejection`).

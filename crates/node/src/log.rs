@@ -10,8 +10,12 @@ use crate::messages::{LogReport, LogRequest, LogWork};
 use crate::shared::Shared;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wal::Wal;
+
+/// etcd's: a sync that takes longer is worth a line.
+const SLOW_SYNC: Duration = Duration::from_secs(1);
 
 pub(crate) struct Log {
     shared: Arc<Shared>,
@@ -56,7 +60,10 @@ impl Log {
             }
             return None;
         };
-        match self.write() {
+        self.shared.progress.log_is_busy.store(true, Ordering::Relaxed);
+        let written = self.write();
+        self.shared.progress.log_is_busy.store(false, Ordering::Relaxed);
+        match written {
             Ok(()) => {
                 self.waiting.clear();
                 self.appended = 0;
@@ -91,9 +98,13 @@ impl Log {
             self.shared.metrics.wal_write.observe(self.since(started));
         }
         let started = self.shared.clock.monotonic();
-        let bytes = self.wal.sync()?;
-        self.shared.metrics.wal_bytes.add(bytes as u64);
-        self.shared.metrics.wal_sync.observe(self.since(started));
+        let synced = self.wal.sync();
+        let took = self.since(started);
+        self.shared.metrics.wal_sync.observe(took);
+        if took > SLOW_SYNC {
+            tracing::warn!(took = ?took, "expected-duration" = ?SLOW_SYNC, "slow fdatasync");
+        }
+        self.shared.metrics.wal_bytes.add(synced? as u64);
         Ok(())
     }
 

@@ -78,6 +78,11 @@ impl<T: Send + 'static> Slot<T> {
         (Slot { cell: Some(cell.clone()), mailbox }, Pending { cell })
     }
 
+    /// True if the request's future is still there.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.cell.as_ref().is_some_and(|cell| Arc::strong_count(cell) > 1)
+    }
+
     /// Answers now, waking the request's task itself; for refusals, which are rare.
     pub(crate) fn refuse(mut self, refused: Refused) {
         if let Some(cell) = self.cell.take() {

@@ -6,10 +6,13 @@
 //! ```
 //! Nothing here decides what apply does: it reads what others publish only through messages.
 
+use crate::Refused;
+use crate::answer::Reply;
 use crate::inbox::Inbox;
 use crate::messages::DriverMessage;
 use crate::office::Office;
 use crate::pinned_views::PinnedViews;
+use crate::reply::Slot;
 use crate::signal::EventSignals;
 use crate::status::{Metrics, Progress};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -48,6 +51,14 @@ impl Shared {
         } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
             tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
         }
+    }
+
+    /// A proposal was not done in time. One whose client gave up was counted then.
+    pub(crate) fn fail_late(&self, slot: Slot<Reply>) {
+        if slot.is_awaited() {
+            self.metrics.proposals_failed.increment();
+        }
+        slot.refuse(Refused::TimedOut);
     }
 
     /// The last entry whose effect is published.

@@ -36,6 +36,10 @@ pub(crate) struct Progress {
     /// The store's disk is full: apply keeps entries until there is space for their records.
     pub(crate) store_full: AtomicBool,
     pub(crate) store_failed: AtomicBool,
+    /// When the driver took proposals last, in nanoseconds of the clock.
+    pub(crate) taken_at_ns: AtomicU64,
+    /// The log is being written or synced.
+    pub(crate) log_is_busy: AtomicBool,
     /// Payloads of the proposals that the driver keeps until the store's files are shorter.
     pub(crate) waiting_bytes: AtomicU64,
 }
@@ -44,6 +48,36 @@ impl Progress {
     pub(crate) fn apply_lag(&self) -> u64 {
         self.committed.load(Ordering::Relaxed).saturating_sub(self.applied.load(Ordering::Relaxed))
     }
+}
+
+/// What made the member turn a proposal away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// Committed and not applied.
+    ApplyLag {
+        entries: u64,
+        max: u64,
+    },
+    /// Of proposals that wait in front of the log.
+    InboxBytes {
+        bytes: u64,
+        max: u64,
+    },
+    InboxMessages {
+        messages: u64,
+        max: u64,
+    },
+}
+
+/// What a proposal waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// To be taken by the driver, or for the store's files to be shorter.
+    Queue,
+    /// For the log.
+    Sync,
+    /// To be applied.
+    Apply,
 }
 
 /// Measurements of the node's threads; `api` gives them their names.
@@ -74,7 +108,7 @@ pub struct Metrics {
     /// Hashes of everything, and of the history up to a revision; measured by who asks for them.
     pub hash: Histogram,
     pub hash_revision: Histogram,
-    /// One write of an apply batch to the store's files.
+    /// One sync of the store's files.
     pub backend_commit: Histogram,
     pub checkpoint: Histogram,
     pub compaction_keys: Counter,
@@ -100,7 +134,7 @@ impl OwnRequests {
 
     pub(crate) fn observe(&self, command: &Command, took: Duration) {
         let kind = match command {
-            Command::Compact(_) => 0,
+            Command::Compact(_) | Command::SpaceCompact(_) => 0,
             Command::LeaseRevoke(_) => 1,
             Command::LeaseCheckpoint(_) => 2,
             _ => return,

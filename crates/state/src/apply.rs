@@ -6,7 +6,7 @@
 //!
 //! Invariant: what changes keys and leases takes `&mut ApplyTxn`, which only this file makes.
 
-use crate::alarm::ActiveAlarm;
+use crate::alarm::{ActiveAlarm, AlarmTable};
 use crate::budget::BudgetDemand;
 use crate::demand::{AskedBy, Demand};
 use crate::fault::{Fault, Result};
@@ -82,7 +82,7 @@ impl State {
 
     fn carry_out(&mut self, entry: &MeasuredEntry, effect: &mut Effect) -> Result<Answer> {
         let (command, cost) = (entry.command(), entry.footprint().cost_bytes());
-        if let Err(rejection) = self.check_alarms(command, cost) {
+        if let Err(rejection) = check_alarms(&self.alarms, command, cost) {
             return Ok(Err(rejection));
         }
         let meets_quota =
@@ -143,37 +143,6 @@ impl State {
                 Ok(Ok(Outcome::SpaceSettle))
             }
         }
-    }
-
-    /// CORRUPT stops whatever changes keys, history or leases; a NOSPACE that the quota did not raise stops whatever
-    /// puts.
-    fn check_alarms(&self, command: &Command, cost: u64) -> std::result::Result<(), Rejection> {
-        if self.alarms.is_empty() {
-            return Ok(());
-        }
-        let changes_data = match command {
-            Command::Put(_)
-            | Command::DeleteRange(_)
-            | Command::Txn(_)
-            | Command::Compact(_)
-            | Command::SpaceCompact(_)
-            | Command::LeaseGrant(_)
-            | Command::LeaseRevoke(_) => true,
-            Command::LeaseCheckpoint(_)
-            | Command::Alarm(_)
-            | Command::MemberPublish(_)
-            | Command::ClusterVersionSet(_)
-            | Command::BudgetSet(_)
-            | Command::BudgetRemove(_)
-            | Command::SpaceSettle(_) => false,
-        };
-        if changes_data && self.alarms.is_active(AlarmKind::Corrupt) {
-            return Err(Rejection::Corrupt);
-        }
-        if cost > 0 && self.alarms.no_space_by_hand() {
-            return Err(Rejection::NoSpace);
-        }
-        Ok(())
     }
 
     /// The quota is used up: the alarm goes up with the entry that found it so. All members find it at the same entry,
@@ -327,6 +296,37 @@ impl State {
     fn begin(&mut self) -> ApplyTxn<'_> {
         ApplyTxn { leases: &self.leases, txn: self.mvcc.begin(), operations: Operations::default() }
     }
+}
+
+/// CORRUPT stops whatever changes keys, history or leases; a NOSPACE that the quota did not raise stops whatever
+/// puts.
+pub(crate) fn check_alarms(alarms: &AlarmTable, command: &Command, cost: u64) -> std::result::Result<(), Rejection> {
+    if alarms.is_empty() {
+        return Ok(());
+    }
+    let changes_data = match command {
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::Txn(_)
+        | Command::Compact(_)
+        | Command::SpaceCompact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_) => true,
+        Command::LeaseCheckpoint(_)
+        | Command::Alarm(_)
+        | Command::MemberPublish(_)
+        | Command::ClusterVersionSet(_)
+        | Command::BudgetSet(_)
+        | Command::BudgetRemove(_)
+        | Command::SpaceSettle(_) => false,
+    };
+    if changes_data && alarms.is_active(AlarmKind::Corrupt) {
+        return Err(Rejection::Corrupt);
+    }
+    if cost > 0 && alarms.no_space_by_hand() {
+        return Err(Rejection::NoSpace);
+    }
+    Ok(())
 }
 
 /// The keys while one command changes them, with the leases that hang on them. Dropped without a write, it did nothing.

@@ -14,7 +14,7 @@
 //!
 //! Invariants: all that decides is the same on every member at the same entry: accounts, the leader's time in the
 //! entry, and what the checkpoint's tables hold. That time moves by the leader's ticks, a tenth of a second each, and
-//! not while nobody leads. A leader may ask beforehand (`LiveTables::over_budget`), so that a flood that is refused
+//! not while nobody leads. A leader may ask beforehand (`LiveTables::refusal`), so that a flood that is refused
 //! anyway does not fill the log; what it lets through is decided in apply. The question changes nothing; refusals are
 //! counted by a metric, which apply and leader share. Without budgets nothing of this is looked at. Usage is a sum that
 //! the keys' accounts keep, see `mvcc::AccountsReader`.
@@ -154,10 +154,6 @@ struct Share {
 }
 
 impl BudgetDemand {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.shares.is_empty()
-    }
-
     /// Adds a put below these meters, whose record of `new` bytes replaces one of `current`.
     pub(crate) fn add(&mut self, meters: &[(MeterId, Usage)], current: Option<u64>, new: u64) {
         for (meter, usage) in meters {
@@ -313,7 +309,7 @@ impl BudgetReader {
         self.lock().is_empty()
     }
 
-    /// A write was refused ahead of the log, because `LiveTables::over_budget` said this.
+    /// A write was refused ahead of the log, because `LiveTables::refusal` said this.
     pub fn count_refused(&self, over: &OverBudget) {
         self.lock().count_refused(over);
     }

@@ -4,12 +4,14 @@
 //! nothing that decides or that a checkpoint holds. A table may be ahead of a published view, and is never behind it.
 //! Not here: alarms and membership, of which a view holds the image.
 
+use crate::apply::check_alarms;
 use crate::budget::BudgetReader;
 use crate::demand::{AskedBy, Demand};
 use crate::fault::Result;
+use crate::footprint::Footprint;
 use crate::lease_reader::LeaseReader;
 use crate::view::StateView;
-use model::{AlarmKind, Command, OverBudget};
+use model::{Command, Rejection};
 use mvcc::AccountsReader;
 
 /// See the file's head. Made once for each `State`; clones share the tables.
@@ -36,25 +38,29 @@ impl LiveTables {
         &self.budgets
     }
 
-    /// The limit that makes apply refuse `command` if it comes next; for a leader whose `view` holds all that was
-    /// acknowledged. Changes nothing: a caller that refuses the command counts that (`BudgetReader::count_refused`).
-    /// Fails if the disk does.
-    pub fn over_budget(
-        &self,
-        view: &StateView,
-        command: &Command,
-        leader_time_ms: u64,
-    ) -> Result<Option<Box<OverBudget>>> {
-        // Alarms come before budgets, as in apply.
-        let alarms = view.alarms.is_active(AlarmKind::Corrupt) || view.alarms.no_space_by_hand();
-        if !view.has_budgets || alarms {
+    /// What makes apply refuse `command` for an alarm that is up, a budget or the quota if it comes next; for a leader
+    /// whose `view` holds all that was acknowledged. Meeting the quota is for apply, which raises the alarm. Changes
+    /// nothing: a caller that refuses for a budget counts that (`BudgetReader::count_refused`). Fails if the disk does.
+    pub fn refusal(&self, view: &StateView, command: &Command, leader_time_ms: u64) -> Result<Option<Rejection>> {
+        if view.alarms.is_empty() && !view.has_budgets {
             return Ok(None);
         }
-        let asked_by = AskedBy { quota: false, budgets: true };
+        let cost = Footprint::of(command).cost_bytes();
+        if let Err(rejection) = check_alarms(&view.alarms, command, cost) {
+            return Ok(Some(rejection));
+        }
+        if cost == 0 {
+            return Ok(None);
+        }
+        let meets_quota = view.alarms.by_quota().is_some();
+        let asked_by = AskedBy { quota: meets_quota && !view.strict_latch, budgets: view.has_budgets };
         let demand = Demand::of(&view.kv, &self.accounts, command, asked_by)?;
-        if demand.budgets.is_empty() {
-            return Ok(None);
+        if let Some(over) = self.budgets.lock().over(&demand.budgets, leader_time_ms) {
+            return Ok(Some(Rejection::OverBudget(over)));
         }
-        Ok(self.budgets.lock().over(&demand.budgets, leader_time_ms))
+        let grows = view.strict_latch || demand.quota.grows;
+        let is_refused =
+            meets_quota && (grows || !view.quota.reserve_admits(view.retained_bytes, demand.quota.record_bytes));
+        Ok(is_refused.then_some(Rejection::NoSpace))
     }
 }

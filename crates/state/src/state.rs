@@ -172,6 +172,7 @@ impl State {
             membership: self.membership.clone(),
             applied: self.applied,
             has_budgets: self.has_budgets,
+            strict_latch: self.strict_latch,
             retained_bytes: self.mvcc.retained_bytes(),
             unsettled_bytes: self.mvcc.unsettled_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),

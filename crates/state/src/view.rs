@@ -24,6 +24,7 @@ pub struct StateView {
     pub(crate) alarms: Arc<AlarmTable>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) has_budgets: bool,
+    pub(crate) strict_latch: bool,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) unsettled_bytes: u64,

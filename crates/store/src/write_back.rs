@@ -3,10 +3,12 @@
 //!
 //! Invariant: after a step, what waits for a start is less than `WAITING_BYTES_MAX` and younger than `WAITING_AGE_MAX`.
 //! Nothing is promised about durability: checkpoints sync as if this did not exist. They do so through the handle that
-//! write-back was started through, and that sync reports a write that failed meanwhile.
+//! write-back was started through, and that sync reports a write that failed meanwhile. `sync` does so between
+//! checkpoints, so that a disk that is slow or fails is known while there is little to write.
 //!
 //! Not here: copies and runs, whose writers start write-back piece by piece themselves; threads and clocks.
 
+use crate::fault::Result;
 use crate::reader::OpenSegment;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -28,6 +30,8 @@ struct Waiting {
     ranges: Vec<Range>,
     /// The first step that found some of it.
     since: Option<Duration>,
+    /// Segments written to since the last sync.
+    unsynced: Vec<Weak<OpenSegment>>,
 }
 
 /// Bytes that were written to a segment's file.
@@ -42,6 +46,9 @@ struct Range {
 impl WriteBack {
     pub(crate) fn note_written(&self, segment: &Arc<OpenSegment>, from: u64, to: u64) {
         let mut waiting = self.lock();
+        if waiting.unsynced.last().is_none_or(|last| !std::ptr::eq(last.as_ptr(), Arc::as_ptr(segment))) {
+            waiting.unsynced.push(Arc::downgrade(segment));
+        }
         match waiting.ranges.last_mut() {
             Some(last) if last.to == from && std::ptr::eq(last.segment.as_ptr(), Arc::as_ptr(segment)) => last.to = to,
             _ => waiting.ranges.push(Range { segment: Arc::downgrade(segment), from, to }),
@@ -57,6 +64,14 @@ impl WriteBack {
                 segment.file.start_write_back(from, to - from);
             }
         }
+    }
+
+    /// Syncs what was written since the last call. True if there was something.
+    pub fn sync(&self) -> Result<bool> {
+        let unsynced = std::mem::take(&mut self.lock().unsynced);
+        let segments: Vec<_> = unsynced.iter().filter_map(Weak::upgrade).collect();
+        segments.iter().try_for_each(|segment| segment.sync())?;
+        Ok(!segments.is_empty())
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -140,6 +155,19 @@ mod tests {
         let before = disk.steps();
         store.write_back().step(WAITING_AGE_MAX * 9);
         assert_eq!(disk.steps() - before, 1, "much of it is started at once");
+    }
+
+    #[test]
+    fn what_was_written_is_synced_once_and_a_sync_that_fails_is_told() {
+        let disk = SimDisk::new();
+        let mut store = opened(&disk);
+        assert!(!store.write_back().sync().expect("nothing to do"));
+        write(&mut store, 100);
+        assert!(store.write_back().sync().expect("it is synced"));
+        assert!(!store.write_back().sync().expect("nothing to do"));
+        write(&mut store, 100);
+        disk.fail_at(disk.steps(), std::io::ErrorKind::Other);
+        assert!(store.write_back().sync().is_err());
     }
 
     #[test]

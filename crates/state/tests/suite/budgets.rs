@@ -139,8 +139,8 @@ proptest! {
             match step {
                 Step::Apply(command) => {
                     let before = budgets(&world);
-                    let asked = world.live().over_budget(&world.view(), &command, world.leader_time_ms);
-                    let asked = asked.expect("the disk works").map(Rejection::OverBudget);
+                    let asked = world.live().refusal(&world.view(), &command, world.leader_time_ms);
+                    let asked = asked.expect("the disk works");
                     prop_assert_eq!(&budgets(&world), &before, "the question changes nothing, not even a count");
                     let applied = world.apply(command.clone());
                     let over = applied.answer.as_ref().err().filter(|error| matches!(error, Rejection::OverBudget(_)));
@@ -210,7 +210,8 @@ fn refusals_ahead_of_the_log_and_in_apply_are_counted_together() {
     let refused = |world: &World| budgets(world)[&b"/p"[..]].refused;
     let before = world.dump();
     let (live, view) = (world.live(), world.view());
-    let asked = live.over_budget(&view, &put_bytes("/p/a", 1), 0).expect("the disk works").expect("it is a create");
+    let asked = live.refusal(&view, &put_bytes("/p/a", 1), 0).expect("the disk works");
+    let Some(Rejection::OverBudget(asked)) = asked else { panic!("it is a create: {asked:?}") };
     assert_eq!(refused(&world), 0, "nobody refused anything");
     live.budgets().count_refused(&asked);
     live.budgets().count_refused(&asked);
