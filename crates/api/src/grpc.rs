@@ -299,6 +299,14 @@ impl Messages {
         Poll::Ready(Ok(()))
     }
 
+    /// The length of the message for which the call was refused, if it is too large.
+    pub(crate) fn too_large(&self) -> Option<usize> {
+        let begun: &[u8] = if self.partial.is_empty() { &self.chunk } else { &self.partial };
+        let (&[_, a, b, c, d], _) = begun.split_first_chunk::<5>()?;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        (length > self.limits.message_bytes_max).then_some(length)
+    }
+
     /// Passes over the rest of a call that was answered early, for a while.
     pub(crate) fn drain(mut self) {
         if self.body.is_end_stream() {

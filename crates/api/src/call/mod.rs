@@ -8,12 +8,14 @@ mod range_answer;
 mod request;
 mod rim;
 mod stream;
+mod trace;
 mod view;
 
-pub(crate) use answer::{Answer, Trace};
+pub(crate) use answer::Answer;
 pub(crate) use peer::{Peer, Remote};
 pub(crate) use range_answer::{RangeBody, StreamMessage, StreamTail, check_length, load, put_inner};
 pub(crate) use request::{Done, check_size, decode, propose, range};
 pub(crate) use rim::{Rim, Shared, StreamSignal};
-pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, received, sent};
+pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, StreamTrace, received, sent};
+pub(crate) use trace::{Stages, Trace, Wait, reading};
 pub(crate) use view::{current_revision, database_bytes, header};

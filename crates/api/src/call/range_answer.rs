@@ -4,6 +4,7 @@
 //! Invariant: the bytes sent are as many as the prefix of the message said; a record that cannot be read breaks the
 //! call off and never shortens or changes the answer.
 
+use super::trace::reading;
 use crate::grpc::Answers;
 use crate::status::{Code, Status};
 use crate::wire::{self, Identity, MESSAGE_BYTES_MAX, Stamp};
@@ -27,7 +28,7 @@ pub(crate) fn load(view: &StateView, locations: &[Location]) -> Result<Vec<Bytes
     if locations.is_empty() {
         return Ok(records);
     }
-    view.kv().load(locations, &mut records).map_err(unreadable)?;
+    reading(|| view.kv().load(locations, &mut records)).map_err(unreadable)?;
     let as_said = records.len() == locations.len()
         && records.iter().zip(locations).all(|(record, at)| record.len() == at.length as usize);
     if as_said { Ok(records) } else { Err(unreadable("a record has another length than the index says")) }

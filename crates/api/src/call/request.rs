@@ -1,11 +1,12 @@
 //! What handlers do with a request: decode it, check its size, propose what it asks for.
 
-use super::answer::Trace;
 use super::rim::Rim;
+use super::trace::{Trace, Wait, reading};
+use crate::refusals::{self, Limit};
 use crate::status::{self, Status};
 use crate::wire::Stamp;
 use bytes::Bytes;
-use model::Range;
+use model::{Range, Rejection};
 use node::{RangeAnswer, Refused, Reply};
 use prost::Message;
 use state::{Proposal, StateView};
@@ -23,13 +24,18 @@ pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> 
     let id_len = varint_len(rim.identity().member.0 << 48 | 1 << 47);
     let header = 2 + 1 + 1 + id_len;
     let entry = header + 1 + varint_len(request_bytes as u64) + request_bytes;
-    if entry > rim.config().request_bytes_max { Err(status::REQUEST_TOO_LARGE) } else { Ok(()) }
+    let max = rim.config().request_bytes_max;
+    if entry <= max {
+        return Ok(());
+    }
+    refusals::note(&rim.shared, Limit::RequestSize, "bytes", entry as u64, max as u64);
+    Err(status::REQUEST_TOO_LARGE)
 }
 
 /// Reads keys, and counts and measures that as etcd does.
 pub(crate) fn range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<RangeAnswer, Status> {
     let started = Instant::now();
-    let answer = rim.node.range(view, range);
+    let answer = reading(|| rim.node.range(view, range));
     rim.metrics.range(answer.is_ok(), started.elapsed());
     answer.map_err(status::read_error)
 }
@@ -42,14 +48,37 @@ pub(crate) struct Done<T> {
     pub(crate) view: Arc<StateView>,
 }
 
+/// A proposal that is waited for. Dropped before its answer came, it counts as failed: its client has given up. As in
+/// etcd, it may be carried out all the same.
+struct Unanswered<'a> {
+    rim: &'a Rim,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.rim.node.metrics().proposals_failed.increment();
+    }
+}
+
 pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
-    let reply = rim.node.propose(proposal.into()).await.inspect_err(|refused| match refused {
+    let waiting = Unanswered { rim };
+    let reply = trace.waiting(Wait::Proposal, rim.node.propose(proposal.into())).await;
+    std::mem::forget(waiting);
+    let reply = reply.inspect_err(|refused| match refused {
         Refused::TimedOut => {}
         // etcd counts what it turns away at the door as no request.
-        Refused::TooManyRequests => trace.request.set(None),
+        Refused::TooManyRequests => {
+            trace.request.set(None);
+            refusals::note_overload(&rim.shared, rim.node.overload());
+        }
         _ => trace.is_refused.set(true),
     })?;
     let Reply { answer, revision, term, view, timings } = reply;
-    trace.proposed.set(timings);
+    trace.proposed(timings);
+    match &answer {
+        Err(Rejection::NoSpace) => refusals::note_quota(&rim.shared, &view),
+        Err(Rejection::OverBudget(over)) => refusals::note_budget(&rim.shared, over),
+        _ => {}
+    }
     Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
 }

@@ -12,7 +12,9 @@
 use crate::config::Config;
 use crate::grpc::{BodyLimits, ResponseHeads};
 use crate::in_flight::InFlight;
+use crate::line_limit::LineLimit;
 use crate::metrics::{ConnectionMetrics, HttpMetrics, RimMetrics, Scrapes};
+use crate::refusals::{Limit, Refusals};
 use crate::tls::Reloading;
 use crate::wire::{Identity, Stamp};
 use model::{LeaseId, MemberId, Revision};
@@ -36,6 +38,12 @@ pub(crate) struct Shared {
     pub(crate) hashing: Arc<Semaphore>,
     pub(crate) scrapes: Arc<Scrapes>,
     pub(crate) connections: Arc<ConnectionMetrics>,
+    /// By `Limit`.
+    pub(crate) refusals: [Refusals; Limit::ALL.len()],
+    /// About slow requests.
+    pub(crate) slow_lines: LineLimit,
+    /// Of the texts that are compressed.
+    pub(crate) compressed_scrapes: Arc<Scrapes>,
     pub(crate) started_at: SystemTime,
     /// The next lease id that the server picks.
     next_lease: AtomicU64,
@@ -50,6 +58,9 @@ impl Shared {
             http: HttpMetrics::default(),
             hashing: Arc::new(Semaphore::new(1)),
             scrapes: Arc::default(),
+            compressed_scrapes: Arc::default(),
+            refusals: Default::default(),
+            slow_lines: LineLimit::default(),
             in_flight: InFlight::new(config.in_flight_bytes_max, config.message_bytes_max()),
             connections: Arc::default(),
             next_lease: AtomicU64::new(first_lease_id(node.member(), started_at)),

@@ -4,11 +4,14 @@
 //! its next send or by `Call::poll_gone`.
 
 use super::rim::{Rim, StreamSignal};
+use super::trace::Trace;
 use crate::grpc::{Answers, Gone, Messages, ReadError};
 use crate::method::Method;
 use crate::status::{self, Status};
 use bytes::Bytes;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::sync::watch;
 
 /// Why a streaming call ended before its natural end.
@@ -47,6 +50,27 @@ pub(crate) struct StreamCall {
     pub(crate) messages: Messages,
     pub(crate) answers: Answers,
     pub(crate) outside: OutsideEnd,
+    pub(crate) trace: Rc<StreamTrace>,
+}
+
+/// Of a stream that answers one request: where its time goes, and what the log is told of it.
+#[derive(Debug)]
+pub(crate) struct StreamTrace {
+    pub(crate) trace: Trace,
+    pub(crate) request: RefCell<Bytes>,
+    pub(crate) sent_bytes: Cell<usize>,
+}
+
+impl StreamTrace {
+    pub(crate) fn new(started: Instant) -> Rc<StreamTrace> {
+        let (request, sent_bytes) = (RefCell::default(), Cell::default());
+        Rc::new(StreamTrace { trace: Trace::new(started), request, sent_bytes })
+    }
+
+    pub(crate) fn received(&self, request: &Bytes) {
+        self.trace.received();
+        self.request.replace(request.clone());
+    }
 }
 
 /// What a handler hands back: the stream to close, and how.
@@ -78,6 +102,7 @@ impl StreamCall {
         let piece = self.answers.piece(message);
         self.answers.send(piece).await?;
         sent(&self.rim, self.method, bytes);
+        self.trace.sent_bytes.set(self.trace.sent_bytes.get() + bytes);
         Ok(())
     }
 }

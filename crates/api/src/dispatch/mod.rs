@@ -1,6 +1,8 @@
 //! One gRPC call from its headers to its status: refusals that need no method, the checks in front of every handler,
 //! who handles it, and what is measured and logged about it.
 
+mod content;
+mod slow;
 mod stream;
 
 use crate::call::{Answer, Peer, Remote, Rim, Trace};
@@ -12,10 +14,13 @@ use crate::http;
 use crate::in_flight::{Account, Charge, Piece};
 use crate::listen::Serves;
 use crate::method::{Kind, Method};
+use crate::refusals::{self, Limit};
 use crate::status::{self, Code, Status};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
 use h2::{Reason, RecvStream};
+use slow::Slow;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -48,6 +53,8 @@ struct Call {
     started: Instant,
     timeout: Option<Duration>,
     request_bytes: usize,
+    /// For the log; cut if it is large.
+    request: Bytes,
     /// Of a request that came in pieces.
     charge: Option<Charge>,
     trace: Trace,
@@ -126,19 +133,21 @@ fn begin_method(
     context: &mut Context<'_>,
 ) {
     if method.kind() != Kind::Unary {
-        spawn_local(stream::run(services.clone(), method, head, messages, respond));
+        spawn_local(stream::run(services.clone(), remote, method, head, messages, respond));
         return;
     }
+    let started = Instant::now();
     let call = Call {
         rim: services.rim.clone(),
         account: messages.account().clone(),
         method,
         remote,
-        started: Instant::now(),
+        started,
         timeout: head.timeout,
         request_bytes: 0,
+        request: Bytes::new(),
         charge: None,
-        trace: Trace::default(),
+        trace: Trace::new(started),
     };
     match messages.poll_only(context) {
         Poll::Ready(message) => begin_unary(call, &head, message, messages, respond),
@@ -162,12 +171,18 @@ fn begin_unary(
         Ok(Some(message)) => message,
         Ok(None) => return call.rim.heads.send_status(respond, &status::NO_MESSAGE),
         Err(ReadError::Refused(status)) => {
+            if let Some(bytes) = messages.too_large() {
+                let max = call.rim.config().message_bytes_max() as u64;
+                refusals::note(&call.rim.shared, Limit::MessageSize, call.method.path(), bytes as u64, max);
+            }
             messages.drain();
             return call.rim.heads.send_status(respond, &status);
         }
         Err(ReadError::Gone) => return,
     };
+    call.trace.received();
     call.request_bytes = message.len();
+    call.request = slow::kept(&message);
     let metrics = call.rim.metrics.method(call.method);
     metrics.started.increment();
     metrics.received.increment();
@@ -189,6 +204,7 @@ fn begin_unary(
 
 fn handle_unary(call: Call, message: Bytes, respond: Respond) {
     let rim = call.rim.clone();
+    call.trace.resume();
     match call.method {
         Method::Range => match kv::range_now(&rim, &message, &call.trace) {
             Some(answer) => call.finish(respond, answer),
@@ -223,6 +239,14 @@ fn handle_unary(call: Call, message: Bytes, respond: Respond) {
     }
 }
 
+/// Resolves at the deadline, if there is one.
+async fn passes(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The checks before every handler: what a client says about itself, and whether it wants a leader to be there.
 fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
     if !rim.is_capable() {
@@ -247,31 +271,37 @@ impl Call {
     {
         let request_bytes = if self.charge.is_some() { 0 } else { self.request_bytes };
         let charge = self.account.charge_anyway(CALL_BYTES + request_bytes);
+        self.trace.pause();
         // The node gives up by itself after the request timeout.
-        let deadline = self.timeout.filter(|&timeout| timeout < self.rim.config().request_timeout);
+        let timeout = self.timeout.filter(|&timeout| timeout < self.rim.config().request_timeout);
+        let mut respond = respond;
         spawn_local(async move {
             let _charge = charge;
-            let Some(deadline) = deadline else {
-                let result = handler(&self.trace).await;
-                return self.finish(respond, result);
+            let deadline = timeout.map(|timeout| self.started + timeout);
+            let result = tokio::select! {
+                biased;
+                result = self.trace.traced(handler(&self.trace)) => result,
+                _ = poll_fn(|context| respond.poll_reset(context)) => return self.record(Code::Canceled, 0),
+                () = passes(deadline) => {
+                    respond.send_reset(Reason::CANCEL);
+                    return self.record(self.late_code(), 0);
+                }
             };
-            let until = self.started + deadline;
-            match tokio::time::timeout_at(until.into(), handler(&self.trace)).await {
-                Ok(result) => self.finish(respond, result),
-                Err(_) => self.give_up(respond),
-            }
+            self.finish(respond, result);
         });
     }
 
-    /// The client's deadline has passed, so that nobody reads an answer.
-    fn give_up(self, mut respond: Respond) {
-        respond.send_reset(Reason::CANCEL);
-        self.record(Code::DeadlineExceeded, 0);
+    /// What a call counts as whose deadline passed, so that nobody reads an answer. As in etcd: what was proposed and is
+    /// not done in time is unavailable.
+    fn late_code(&self) -> Code {
+        let is_write = self.trace.request.get().is_some_and(|request| !request.is_read());
+        if is_write { Code::Unavailable } else { Code::DeadlineExceeded }
     }
 
     /// Answers the call.
     fn finish(self, respond: Respond, result: Result<Answer, Status>) {
-        self.trace.answered.set(self.started.elapsed());
+        self.trace.pause();
+        self.trace.answered();
         match result {
             Ok(Answer::Message(message)) if message.len() <= ANSWER_AT_ONCE_BYTES => {
                 let bytes = message.len();
@@ -296,9 +326,9 @@ impl Call {
         let (bytes, sent) = match answer {
             Answer::Message(message) => {
                 let (bytes, piece) = (message.len(), answers.piece(message));
-                (bytes, answers.send(piece).await.map_err(|_| None))
+                (bytes, self.trace.traced(answers.send(piece)).await.map_err(|_| None))
             }
-            Answer::Range(body) => (body.message_bytes(), body.send(&mut answers).await),
+            Answer::Range(body) => (body.message_bytes(), self.trace.traced(body.send(&mut answers)).await),
         };
         match sent {
             Ok(()) => {
@@ -334,27 +364,18 @@ impl Call {
             self.rim.metrics.request(request, succeeded, took);
         }
         if took > self.rim.config().slow_request {
-            self.log_slow(took, code, answer_bytes);
+            let slow = Slow {
+                rim: &self.rim,
+                method: self.method,
+                remote: self.remote,
+                request: &self.request,
+                request_bytes: self.request_bytes,
+                answer_bytes,
+                code,
+                trace: &self.trace,
+                took,
+            };
+            slow.log();
         }
-    }
-
-    fn log_slow(&self, took: Duration, code: Code, answer_bytes: usize) {
-        let timings = self.trace.proposed.get();
-        let answered = self.trace.answered.get();
-        // The message and the fields that etcd has too are etcd's: log searches know them.
-        tracing::warn!(
-            "response type" = self.method.path(),
-            remote = %self.remote,
-            code = code.name(),
-            "time spent" = ?took,
-            "request size" = self.request_bytes,
-            "response size" = answer_bytes,
-            queue = ?timings.queue,
-            "read index" = ?self.trace.read_index.get(),
-            sync = ?timings.sync,
-            apply = ?timings.apply,
-            send = ?took.saturating_sub(answered),
-            "request stats"
-        );
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Not here: connections (`transport`), the JSON gateway.
 
+mod encoding;
 mod health;
 mod metrics;
 mod process;
@@ -30,6 +31,7 @@ pub(crate) struct Head {
     query: String,
     host: String,
     origin: Option<HeaderValue>,
+    accept_encoding: Option<HeaderValue>,
 }
 
 impl Head {
@@ -42,6 +44,7 @@ impl Head {
             query: uri.query().unwrap_or_default().to_string(),
             host: host.or(uri.authority().map(|authority| authority.as_str())).unwrap_or_default().to_string(),
             origin: request.headers().get(header::ORIGIN).cloned(),
+            accept_encoding: request.headers().get(header::ACCEPT_ENCODING).cloned(),
         }
     }
 
@@ -173,7 +176,7 @@ fn put_cors(headers: &mut HeaderMap, origin: HeaderValue) {
 
 async fn route(rim: &Rim, serves: Serves, head: &Head) -> Response<Bytes> {
     match head.path.as_str() {
-        "/metrics" => serve_metrics(rim).await,
+        "/metrics" => serve_metrics(rim, head).await,
         "/health" => health::health(rim, head).await,
         "/version" if serves != Serves::Metrics => get(head, || version(rim)),
         "/debug/vars" if serves != Serves::Metrics => get(head, || vars::vars(rim)),
@@ -215,17 +218,26 @@ fn version(rim: &Rim) -> Response<Bytes> {
     response
 }
 
-async fn serve_metrics(rim: &Rim) -> Response<Bytes> {
+async fn serve_metrics(rim: &Rim, head: &Head) -> Response<Bytes> {
     rim.shared.http.scrapes_in_flight.add(1);
     let shared = rim.shared.clone();
-    let text = rim.shared.scrapes.ask(move || metrics::export(&shared)).await;
+    let wants_gzip = encoding::prefers_gzip(head.accept_encoding.as_ref());
+    let text = if wants_gzip {
+        rim.shared.compressed_scrapes.ask(move || encoding::gzip(metrics::export(&shared).as_bytes())).await
+    } else {
+        rim.shared.scrapes.ask(move || metrics::export(&shared).into_bytes()).await
+    };
     rim.shared.http.scrapes_in_flight.add(-1);
     let Ok(text) = text else {
         return error(StatusCode::INTERNAL_SERVER_ERROR, "metrics could not be collected\n".to_string());
     };
     rim.shared.http.scrapes.increment();
     let mut response = Response::new(text);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    if wants_gzip {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     response
 }
 

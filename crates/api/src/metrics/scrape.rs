@@ -1,6 +1,8 @@
 //! The text of `/metrics`: made on a thread of its own, since reading about the process takes the file system; one at a
 //! time for the whole process, and shared by all who asked before it was begun.
 //!
+//! Those that are to be compressed are another one of these.
+//!
 //! Invariants: one thread at most; the texts that clients do not read take no more than `UNREAD_BYTES_MAX` and one
 //! text, after which the newest of them is what everybody gets.
 
@@ -22,23 +24,23 @@ struct State {
     is_running: bool,
     waiting: Vec<oneshot::Sender<Bytes>>,
     /// Oldest first.
-    texts: Vec<Weak<String>>,
+    texts: Vec<Weak<Vec<u8>>>,
 }
 
 /// A text as the bytes of an answer.
-struct Text(Arc<String>);
+struct Text(Arc<Vec<u8>>);
 
 impl AsRef<[u8]> for Text {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        &self.0
     }
 }
 
 impl State {
     /// The newest text, if those that are still there take too much.
-    fn newest_if_too_many(&mut self) -> Option<Arc<String>> {
+    fn newest_if_too_many(&mut self) -> Option<Arc<Vec<u8>>> {
         self.texts.retain(|text| text.strong_count() > 0);
-        let texts: Vec<Arc<String>> = self.texts.iter().filter_map(Weak::upgrade).collect();
+        let texts: Vec<Arc<Vec<u8>>> = self.texts.iter().filter_map(Weak::upgrade).collect();
         let bytes: usize = texts.iter().map(|text| text.len()).sum();
         texts.into_iter().next_back().filter(|_| bytes > UNREAD_BYTES_MAX)
     }
@@ -46,7 +48,7 @@ impl State {
 
 impl Scrapes {
     /// Asks for a text as of now, which `export` makes. The answer fails only if it cannot be made.
-    pub(crate) fn ask(self: &Arc<Scrapes>, export: impl Fn() -> String + Send + 'static) -> oneshot::Receiver<Bytes> {
+    pub(crate) fn ask(self: &Arc<Scrapes>, export: impl Fn() -> Vec<u8> + Send + 'static) -> oneshot::Receiver<Bytes> {
         let (sender, answer) = oneshot::channel();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waiting.push(sender);
@@ -59,7 +61,7 @@ impl Scrapes {
 }
 
 /// Makes texts for as long as somebody waits.
-fn run(scrapes: &Scrapes, export: impl Fn() -> String) {
+fn run(scrapes: &Scrapes, export: impl Fn() -> Vec<u8>) {
     loop {
         let (waiting, kept) = {
             let mut state = scrapes.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +101,7 @@ mod tests {
         let (scrapes, made) = (Scrapes::default(), Cell::new(0));
         let export = || {
             made.set(made.get() + 1);
-            format!("text {}", made.get())
+            format!("text {}", made.get()).into_bytes()
         };
         let mut first = [wait(&scrapes), wait(&scrapes)];
         run(&scrapes, export);
@@ -116,7 +118,7 @@ mod tests {
         let (scrapes, made) = (Scrapes::default(), Cell::new(0));
         let export = || {
             made.set(made.get() + 1);
-            "x".repeat(UNREAD_BYTES_MAX / 4)
+            vec![b'x'; UNREAD_BYTES_MAX / 4]
         };
         let mut unread = Vec::new();
         for _ in 0..20 {

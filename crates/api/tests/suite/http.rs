@@ -90,6 +90,53 @@ async fn version_and_variables() {
     assert_eq!((missing.status, missing.body.as_str()), (404, "404 page not found\n"));
 }
 
+/// An operator must learn which limit it was, and what it should have been.
+#[tokio::test]
+async fn refusals_say_which_limit_and_by_how_much() {
+    let server = Server::start();
+    let mut kv = server.kv().await;
+    let operation =
+        |key: u32| pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put(key.to_string(), "v"))) };
+    let txn = pb::TxnRequest { success: (0..131).map(operation).collect(), ..Default::default() };
+    kv.txn(txn).await.expect_err("128 are the most");
+    let max = api::Config::default().request_bytes_max;
+    kv.put(put("k", vec![7; max + 1000])).await.expect_err("too large for the log");
+    let message_max = max + (512 << 10);
+    kv.put(put("k", vec![7; message_max])).await.expect_err("too large to be taken in");
+    let text = get(server.address(), "/metrics").await.body;
+    for line in [
+        "bowline_refused_total{limit=\"txn_ops\"} 1",
+        "bowline_refused_excess{limit=\"txn_ops\"} 3",
+        "bowline_refused_total{limit=\"request_size\"} 1",
+        "bowline_refused_excess{limit=\"request_size\"} 1034",
+        "bowline_refused_total{limit=\"message_size\"} 1",
+        "bowline_refused_excess{limit=\"message_size\"} 8",
+        "bowline_refused_total{limit=\"quota\"} 0",
+    ] {
+        let found: Vec<_> = text.lines().filter(|line| line.starts_with("bowline_refused")).collect();
+        assert!(found.contains(&line), "{line} in {found:#?}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_compressed_for_who_asks() {
+    let server = Server::start();
+    let head = "GET /metrics HTTP/1.1\r\nHost: localhost:2379\r\nAccept-Encoding: gzip";
+    let mut socket = TcpStream::connect(server.address()).await.expect("connected");
+    socket.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.expect("written");
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).await.expect("read");
+    let at = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head");
+    let (head, body) = (String::from_utf8_lossy(&bytes[..at]).to_lowercase(), &bytes[at + 4..]);
+    assert!(head.contains("content-encoding: gzip") && head.contains("content-type: text/plain"), "{head}");
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(body), &mut text).expect("gzip");
+    assert!(text.contains("etcd_server_has_leader 1\n"), "{text}");
+    assert!(body.len() * 4 < text.len(), "{} bytes for {}", body.len(), text.len());
+    let plain = get(server.address(), "/metrics").await;
+    assert_eq!(plain.header("content-encoding"), None);
+}
+
 #[tokio::test]
 async fn calls_are_counted_by_method_and_code() {
     let server = Server::start();

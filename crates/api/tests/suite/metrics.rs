@@ -38,6 +38,10 @@ const STILL: &[(&str, &str)] = &[
         "a round that is lost is asked again, and what comes too late counts as slow",
     ),
     ("etcd_disk_defrag_inflight", "there is nothing to defragment"),
+    ("bowline_in_flight_limit_bytes", "set at the start"),
+    ("bowline_in_flight_refused_total", "moves in `in_flight`"),
+    ("bowline_in_flight_waiting", "moves in `in_flight`"),
+    ("bowline_in_flight_waits_total", "moves in `in_flight`"),
     ("process_start_time_seconds", "the process starts once"),
     ("process_max_fds", "the system's limit"),
     ("process_virtual_memory_max_bytes", "the system's limit"),
@@ -234,8 +238,14 @@ async fn budgets(server: &Server, watched: &mut Watched) {
         kv.put(put(format!("/registry/pods/{name}"), "pod")).await.expect("put");
     }
     kv.put(put("/registry/pods/three", "pod")).await.expect_err("over its budget");
-    let names =
-        ["bowline_budget_limit", "bowline_budget_usage", "bowline_budget_over_soft", "bowline_budget_refused_total"];
+    let names = [
+        "bowline_budget_limit",
+        "bowline_budget_usage",
+        "bowline_budget_over_soft",
+        "bowline_budget_refused_total",
+        "bowline_refused_total",
+        "bowline_refused_excess",
+    ];
     watched.until_moved(&names).await;
 }
 
@@ -316,7 +326,8 @@ async fn reclaim(server: &Server, disk: &FullLog, watched: &mut Watched) {
         "bowline_reclaim_relocated_bytes_total",
         "bowline_reclaim_segments_removed_total",
         "bowline_reclaim_segments_damaged",
-        "etcd_disk_backend_snapshot_duration_seconds_count",
+        "bowline_checkpoint_duration_seconds_count",
+        "etcd_disk_backend_commit_duration_seconds_count",
     ];
     watched.until_moved(&names).await;
     done.store(true, Ordering::Relaxed);
@@ -347,6 +358,7 @@ async fn full_store(server: &Server, watched: &mut Watched) {
 async fn full_log(server: &Server, disk: &FullLog, watched: &mut Watched) {
     let mut kv = server.kv().await;
     disk.set_full(true);
+    gives_up(server, watched).await;
     let done = Arc::new(AtomicBool::new(false));
     let until = done.clone();
     let writer = tokio::spawn(async move {
@@ -359,6 +371,29 @@ async fn full_log(server: &Server, disk: &FullLog, watched: &mut Watched) {
     disk.set_full(false);
     done.store(true, Ordering::Relaxed);
     writer.await.expect("no panic");
+}
+
+/// etcd counts a put whose client went away as cancelled, and its proposal as failed, whether it is done or not.
+async fn gives_up(server: &Server, watched: &mut Watched) {
+    let mut kv = server.kv().await;
+    let canceled = "grpc_server_handled_total{grpc_code=\"Canceled\",grpc_method=\"Put\"";
+    let counts = async || {
+        let text = get(server.address(), "/metrics").await.body;
+        let of = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).expect("exported");
+            line.rsplit(' ').next().and_then(|value| value.parse::<u64>().ok()).expect("a number")
+        };
+        (of(canceled), of("etcd_server_proposals_failed_total"))
+    };
+    let before = counts().await;
+    let waits = tokio::spawn(async move { kv.put(put("given up", "v")).await });
+    watched.until_moved(&["etcd_server_proposals_pending"]).await;
+    waits.abort();
+    let started = Instant::now();
+    while counts().await != (before.0 + 1, before.1 + 1) {
+        assert!(started.elapsed() < PATIENCE, "{before:?} became {:?}", counts().await);
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A member that cannot write its first entry knows nothing as committed: reads wait in vain until it can.

@@ -89,7 +89,12 @@ async fn a_full_store_serves_what_does_not_grow_and_heals_by_deletion_and_compac
     };
     assert_eq!(alarms(&mut maintenance).await, 1);
     kv.put(put("/registry/reports/0", vec![8; 10_000])).await.expect("a rewrite does not grow");
+    let raft_index = async |maintenance: &mut MaintenanceClient<_>| {
+        maintenance.status(pb::StatusRequest {}).await.expect("status").into_inner().raft_index
+    };
+    let before = raft_index(&mut maintenance).await;
     assert_eq!(refusal(kv.put(put("/registry/pods/new", "v")).await), (8, NO_SPACE.to_string()));
+    assert_eq!(raft_index(&mut maintenance).await, before, "a flood that is refused does not fill the log");
     let reports = pb::DeleteRangeRequest {
         key: "/registry/reports/".into(),
         range_end: "/registry/reports0".into(),

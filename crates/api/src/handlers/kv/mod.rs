@@ -6,10 +6,11 @@ mod request;
 mod txn_answer;
 
 use crate::call::{
-    Answer, Done, Handled, RangeBody, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, check_size, decode,
-    load, propose, range as read_range,
+    Answer, Done, Handled, RangeBody, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, check_size,
+    decode, load, propose, range as read_range, reading,
 };
 use crate::metrics::RequestType;
+use crate::refusals::{self, Limit};
 use crate::status::{self, Status};
 use crate::wire::{self, Stamp};
 use bytes::Bytes;
@@ -25,10 +26,7 @@ const BUILT_AT_ONCE_BYTES: usize = 32 << 10;
 
 /// A view for a linearizable read.
 async fn linearizable(rim: &Rim, trace: &Trace) -> Result<Arc<StateView>, Status> {
-    let started = Instant::now();
-    let view = rim.node.read_barrier().await?;
-    trace.read_index.set(started.elapsed());
-    Ok(view)
+    Ok(trace.waiting(Wait::ReadIndex, rim.node.read_barrier()).await?)
 }
 
 /// Answers a range if that takes no waiting.
@@ -38,13 +36,13 @@ pub(crate) fn range_now(rim: &Rim, message: &Bytes, trace: &Trace) -> Option<Res
         Err(status) => return Some(Err(status)),
     };
     let view = if request.serializable { Some(rim.node.view()) } else { rim.node.read_now() };
-    view.map(|view| answer_range(rim, &view, &request.range))
+    view.map(|view| answer_range(rim, &view, &request.range, trace))
 }
 
 pub(crate) async fn range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request = checked_range(message, trace)?;
     let view = if request.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
-    answer_range(rim, &view, &request.range)
+    answer_range(rim, &view, &request.range, trace)
 }
 
 struct RangeCall {
@@ -60,8 +58,9 @@ fn checked_range(message: Bytes, trace: &Trace) -> Result<RangeCall, Status> {
     Ok(RangeCall { range, serializable })
 }
 
-fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<Answer, Status> {
+fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range, trace: &Trace) -> Result<Answer, Status> {
     let answer = read_range(rim, view, range)?;
+    trace.answer_count.set(answer.result.count);
     let stamp = rim.stamp(answer.result.revision);
     let body = RangeBody::new(rim.identity(), stamp, answer.view, answer.result)?;
     if body.message_bytes() <= BUILT_AT_ONCE_BYTES {
@@ -87,6 +86,7 @@ pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Re
     trace.request.set(Some(RequestType::DeleteRange));
     check_size(rim, request_bytes)?;
     let Done { answer, stamp, view } = propose(rim, delete, trace).await?;
+    trace.answer_count.set(answer.keys);
     let prev = load(&view, &answer.prev)?;
     let response = wire::delete_range_response(rim.identity(), stamp, answer.keys, &prev);
     Ok(Answer::Message(response.into()))
@@ -106,7 +106,14 @@ pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<
 
 pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
-    let checked = request::txn(nesting::decode_txn(message)?, rim.config().txn_ops_max)?;
+    let ops_max = rim.config().txn_ops_max;
+    let request = nesting::decode_txn(message)?;
+    let ops = request::operations(&request);
+    let checked = request::txn(request, ops_max).inspect_err(|status| {
+        if *status == status::TOO_MANY_OPS {
+            refusals::note(&rim.shared, Limit::TxnOps, "operations", ops, ops_max as u64);
+        }
+    })?;
     let (outcome, view, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
@@ -123,7 +130,7 @@ pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
 }
 
 fn read_txn(rim: &Rim, view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status> {
-    let read = rim.node.read_txn(view, txn);
+    let read = reading(|| rim.node.read_txn(view, txn));
     let read = read.map_err(|fault| Status::new(status::Code::DataLoss, format!("read: {fault}")))?;
     Ok(read?)
 }
@@ -140,11 +147,14 @@ pub(crate) async fn range_stream(mut call: StreamCall) -> Handled {
 }
 
 async fn stream_range(call: &mut StreamCall) -> Result<(), StreamEnd> {
-    let request: pb::RangeRequest = decode(call.receive_only().await?)?;
+    let message = call.receive_only().await?;
+    call.trace.received(&message);
+    let request: pb::RangeRequest = decode(message)?;
     let serializable = request.serializable;
     let range = request::range_stream(request)?;
     let rim = call.rim.clone();
-    let view = if serializable { rim.node.view() } else { rim.node.read_barrier().await.map_err(Status::from)? };
+    let view = if serializable { rim.node.view() } else { linearizable(&rim, &call.trace.trace).await? };
+    call.trace.trace.answered();
     let pinned = if range.revision.0 <= 0 { view.revision() } else { range.revision };
     let stream = RangeStream {
         stamp: rim.stamp(view.revision()),

@@ -114,6 +114,16 @@ pub(crate) fn txn(request: pb::TxnRequest, ops_max: usize) -> Checked<CheckedTxn
     Ok(CheckedTxn { txn: txn_of(request)?, read_only, serializable })
 }
 
+/// What `--max-txn-ops` counts: the longest list, and in it the nested txn that has most.
+pub(super) fn operations(request: &pb::TxnRequest) -> u64 {
+    let most = request.compare.len().max(request.success.len()).max(request.failure.len()) as u64;
+    let nested = request.success.iter().chain(&request.failure).filter_map(|op| match &op.request {
+        Some(pb::request_op::Request::RequestTxn(txn)) => Some(operations(txn)),
+        _ => None,
+    });
+    most + nested.max().unwrap_or_default()
+}
+
 fn is_range(op: &pb::RequestOp) -> bool {
     matches!(op.request, Some(pb::request_op::Request::RequestRange(_)))
 }

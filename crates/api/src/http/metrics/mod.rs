@@ -13,6 +13,7 @@ use crate::call::{Shared, database_bytes};
 use crate::in_flight::InFlight;
 use crate::method::Method;
 use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, RequestType, RimMetrics};
+use crate::refusals::Limit;
 use crate::status::Code;
 use model::{AlarmKind, ETCD_VERSION};
 use state::StateView;
@@ -26,6 +27,7 @@ pub(crate) fn export(shared: &Shared) -> String {
     let view = shared.node.view();
     server(&mut text, shared);
     space(&mut text, shared, &view);
+    refusals(&mut text, shared);
     health(&mut text, shared);
     node(&mut text, shared);
     mvcc(&mut text, shared, &view);
@@ -108,6 +110,19 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("etcd_disk_defrag_inflight", "Whether a defragmentation runs; there is none.", 0.0);
 }
 
+fn refusals(text: &mut Text, shared: &Shared) {
+    let all = || Limit::ALL.into_iter().zip(&shared.refusals);
+    let mut counts = text.family("bowline_refused_total", Type::Counter, "Requests refused because a limit is met.");
+    for (limit, refusals) in all() {
+        counts.sample(&[("limit", limit.name())], refusals.count.get() as f64);
+    }
+    let help = "By how much the last refused request was beyond its limit.";
+    let mut excess = text.family("bowline_refused_excess", Type::Gauge, help);
+    for (limit, refusals) in all() {
+        excess.sample(&[("limit", limit.name())], refusals.excess.get() as f64);
+    }
+}
+
 fn health(text: &mut Text, shared: &Shared) {
     let http = &shared.http;
     text.counter("etcd_server_health_success", "Answers of /health that were good.", http.health_succeeded.get());
@@ -180,9 +195,9 @@ fn node(text: &mut Text, shared: &Shared) {
     let help = "Hashes of the history up to a revision.";
     histogram(text, "etcd_mvcc_hash_rev_duration_seconds", help, &metrics.hash_revision);
     let name = "etcd_disk_backend_commit_duration_seconds";
-    histogram(text, name, "Writes of applied batches to the store's files.", &metrics.backend_commit);
+    histogram(text, name, "Syncs of the store's files.", &metrics.backend_commit);
     pressure(text, shared);
-    let name = "etcd_disk_backend_snapshot_duration_seconds";
+    let name = "bowline_checkpoint_duration_seconds";
     histogram(text, name, "Checkpoints of the store.", &metrics.checkpoint);
 }
 
