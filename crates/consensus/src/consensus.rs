@@ -127,7 +127,8 @@ impl fmt::Display for RecoverError {
             RecoverError::TrimmedBeyondApplied { trimmed_to, applied } => write!(
                 f,
                 "start consensus: the raft log begins after entry {trimmed_to}, but the state has applied only up to \
-                 {applied}; restore the older segments of the log, or replace this member"
+                 {applied}; restore the newer checkpoint of the state or the older segments of the log, or replace this \
+                 member"
             ),
             RecoverError::LogLost { last, promised } => write!(
                 f,

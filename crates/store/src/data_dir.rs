@@ -72,7 +72,9 @@ impl DataDir {
     pub fn claim(&mut self, disk: &dyn Disk) -> Result<()> {
         let is_there = |path: &Path| disk.exists(path).map_err(Fault::io("look for", path));
         let were_there = (is_there(&self.path)?, is_there(&self.member)?);
-        disk.create_dir_durably(&self.member).map_err(Fault::io("make directory", &self.member))?;
+        if self.is_new() {
+            disk.create_dir_durably(&self.member).map_err(Fault::io("make directory", &self.member))?;
+        }
         for (was_there, made) in [(were_there.0, &self.path), (were_there.1, &self.member)] {
             if !was_there {
                 self.locks.extend(lock_directory(disk, &self.path, made)?);
@@ -83,6 +85,9 @@ impl DataDir {
             self.locks.push(lock_file(disk, &self.path, &lock)?);
         }
         if self.log == Log::New {
+            if is_there(&self.identity_path())? {
+                return Err(Fault::refused(OPEN, &self.path, "another process has just begun to use it; start again"));
+            }
             self.write_identity(disk, Log::Unfinished)?;
         }
         Ok(())
@@ -272,6 +277,10 @@ mod tests {
         OsDisk.rename(&aside, &path.join("member")).expect("it is moved back");
         first.complete(&OsDisk, 7).expect("it is written");
         drop(first);
+        let mut late = DataDir::look(&OsDisk, &directory.path().join("late"), OURS).expect("it is new");
+        drop(open(&directory.path().join("late"), OURS).expect("it is new still"));
+        let refused = late.claim(&OsDisk).expect_err("it is not new any more").to_string();
+        assert!(refused.ends_with("another process has just begun to use it; start again"), "{refused}");
         let again = open(&path, Identity { cluster: 1, member: 2 }).expect("it opens again");
         assert_eq!((again.log(), again.identity()), (Log::Named(7), OURS));
     }

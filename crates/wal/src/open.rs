@@ -91,7 +91,9 @@ impl Look {
             options.segment_bytes
         );
         let Look { disk, directory, lock, found, mark } = self;
-        disk.create_dir_durably(&directory).map_err(Fault::io("create directory", &directory))?;
+        if found.is_none() {
+            disk.create_dir_durably(&directory).map_err(Fault::io("create directory", &directory))?;
+        }
         let lock = match lock {
             None => lock_directory(&*disk, &directory)?,
             held => held,
@@ -99,6 +101,13 @@ impl Look {
         let found = match found {
             Some(found) => found,
             None => {
+                if recover(&*disk, &directory, None)?.is_some() {
+                    return Err(Fault::refused(
+                        "begin in",
+                        &directory,
+                        "another process has just begun one; start again",
+                    ));
+                }
                 begin_log(&*disk, &directory, options)?;
                 recover(&*disk, &directory, None)?.expect("the first segment was just made")
             }

@@ -112,7 +112,7 @@ fn whatever_happens_to_a_file_a_refused_start_changes_nothing_and_an_accepted_on
     let mut refusals = BTreeMap::new();
     for (path, right) in &files {
         let used = right.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        let other = files.keys().find(|other| *other != path && other.parent() == path.parent());
+        let others = files.keys().filter(|other| *other != path && other.parent() == path.parent());
         let mut variants: Vec<(&str, Option<Vec<u8>>)> = vec![
             ("deleted", None),
             ("emptied", Some(Vec::new())),
@@ -121,7 +121,6 @@ fn whatever_happens_to_a_file_a_refused_start_changes_nothing_and_an_accepted_on
             ("cut short by a byte", Some(right[..used.saturating_sub(1)].to_vec())),
         ];
         variants.extend(early.get(path).map(|old| ("an old copy", Some(old.clone()))));
-        variants.extend(other.map(|other| ("swapped", Some(files[other].clone()))));
         for at in [0, used / 3, used / 2, used.saturating_sub(1)] {
             let mut flipped = right.clone();
             if let Some(byte) = flipped.get_mut(at) {
@@ -129,15 +128,17 @@ fn whatever_happens_to_a_file_a_refused_start_changes_nothing_and_an_accepted_on
             }
             variants.push(("bit flipped", Some(flipped)));
         }
-        for (kind, wrong) in variants.into_iter().filter(|(_, wrong)| wrong.as_ref() != Some(right)) {
-            let what = format!("{} {kind}", path.display());
+        let mut variants: Vec<_> = variants.into_iter().map(|(kind, wrong)| (kind, wrong, None)).collect();
+        variants.extend(others.map(|other| ("swapped", Some(files[other].clone()), Some(other))));
+        for (kind, wrong, other) in variants.into_iter().filter(|(_, wrong, _)| wrong.as_ref() != Some(right)) {
+            let what = format!("{} {kind} {other:?}", path.display());
             let disk = whole.after_kill();
             match &wrong {
                 None => disk.remove(path).expect("it is there"),
                 Some(bytes) => put_back(&disk, path, bytes),
             }
-            if kind == "swapped" {
-                put_back(&disk, other.expect("it was swapped with one"), right);
+            if let Some(other) = other {
+                put_back(&disk, other, right);
             }
             if start_with(&disk, settings(None)).is_ok() {
                 assert_complete(&disk.after_kill(), settings(None), &acknowledged, &what);
