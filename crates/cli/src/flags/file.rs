@@ -5,12 +5,12 @@
 use super::legacy::{self, Legacy};
 use super::parse::Refusal;
 use super::value::Value;
+use super::yaml::{self, Node};
 use super::{FLAGS, FileKey, Flag, Kind, Settings, Source, position};
 use crate::config::gates::GateChoice;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use yaml_rust2::{Yaml, YamlLoader};
 
 /// No sensible file comes near; a device or a data file named by mistake must not be read whole.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -35,13 +35,12 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn parse(text: &str) -> Result<Settings, String> {
-    let documents = YamlLoader::load_from_str(text).map_err(|error| format!("not valid YAML: {error}"))?;
+    let top = yaml::parse(text).map_err(|error| format!("not valid YAML: {error}"))?;
     let mut settings = Settings::defaults();
-    let Some(top) = documents.first() else { return Ok(settings) };
-    match top {
-        Yaml::Null => return Ok(settings),
-        Yaml::Hash(_) => {}
-        other => return Err(format!("expected a mapping of keys to values, found {}", kind_name(other))),
+    match &top {
+        Node::Null => return Ok(settings),
+        Node::Map(_) => {}
+        other => return Err(format!("expected a mapping of keys to values, found {}", other.kind())),
     }
     for (at, flag) in FLAGS.iter().enumerate() {
         let path = match flag.file {
@@ -49,12 +48,12 @@ fn parse(text: &str) -> Result<Settings, String> {
             FileKey::Path(path) => path,
             FileKey::Absent => continue,
         };
-        if let Some(value) = find(top, path) {
+        if let Some(value) = find(&top, path) {
             take(&mut settings, at, path, value)?;
         }
     }
     for (name, legacy) in legacy::mapped() {
-        let Some(value) = find(top, &name) else { continue };
+        let Some(value) = find(&top, &name) else { continue };
         match legacy {
             Legacy::Renamed(new) => {
                 let at = position(new).expect("a test checks that every new name is in the table");
@@ -75,16 +74,12 @@ fn parse(text: &str) -> Result<Settings, String> {
 }
 
 /// The value at a path of keys joined by dots; nothing if a part is missing or null.
-fn find<'a>(top: &'a Yaml, path: &str) -> Option<&'a Yaml> {
-    let mut value = top;
-    for key in path.split('.') {
-        let Yaml::Hash(mapping) = value else { return None };
-        value = mapping.iter().find(|(name, _)| name.as_str().is_some_and(|name| name.eq_ignore_ascii_case(key)))?.1;
-    }
-    if value.is_null() { None } else { Some(value) }
+fn find<'a>(top: &'a Node, path: &str) -> Option<&'a Node> {
+    let value = path.split('.').try_fold(top, |value, key| value.get(key))?;
+    if *value == Node::Null { None } else { Some(value) }
 }
 
-fn take(settings: &mut Settings, at: usize, key: &str, value: &Yaml) -> Result<(), String> {
+fn take(settings: &mut Settings, at: usize, key: &str, value: &Node) -> Result<(), String> {
     if let Some(value) = convert(&FLAGS[at], key, value)? {
         settings.set(at, value, Source::File);
     }
@@ -92,7 +87,7 @@ fn take(settings: &mut Settings, at: usize, key: &str, value: &Yaml) -> Result<(
 }
 
 /// `None`: as if the key were not there.
-fn convert(flag: &Flag, key: &str, value: &Yaml) -> Result<Option<Value>, String> {
+fn convert(flag: &Flag, key: &str, value: &Node) -> Result<Option<Value>, String> {
     match flag.kind {
         Kind::Bool => match bool_of(value) {
             Some(on) => Ok(Some(Value::Bool(on))),
@@ -114,7 +109,7 @@ fn convert(flag: &Flag, key: &str, value: &Yaml) -> Result<Option<Value>, String
             .map(|words| Some(Value::List(words)))
             .ok_or_else(|| mismatch(key, "a list of strings", value)),
         Kind::Text | Kind::Urls | Kind::Origins | Kind::Words | Kind::Choice(_) | Kind::Gates => {
-            let Yaml::String(text) = value else { return Err(mismatch(key, "a string", value)) };
+            let Node::Text(text) = value else { return Err(mismatch(key, "a string", value)) };
             if text.is_empty() && flag.kind != Kind::Text {
                 return Ok(None);
             }
@@ -123,49 +118,33 @@ fn convert(flag: &Flag, key: &str, value: &Yaml) -> Result<Option<Value>, String
     }
 }
 
-/// etcd's YAML is of version 1.1, where these words are booleans too.
-fn bool_of(value: &Yaml) -> Option<bool> {
+fn bool_of(value: &Node) -> Option<bool> {
     match value {
-        Yaml::Boolean(on) => Some(*on),
-        Yaml::String(word) => match word.as_str() {
-            "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
-            "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
-            _ => None,
-        },
+        Node::Bool(on) => Some(*on),
         _ => None,
     }
 }
 
-fn number_of(value: &Yaml) -> Option<i128> {
+fn number_of(value: &Node) -> Option<i128> {
     match value {
-        Yaml::Integer(number) => Some((*number).into()),
-        // Too wide for the parser's integers, or written like 1e9.
-        Yaml::Real(text) => text.parse().ok().or_else(|| {
-            let real: f64 = text.parse().ok()?;
-            (real.fract() == 0.0 && real.abs() < 1e18).then_some(real as i128)
-        }),
+        Node::Integer(number) => Some(*number),
+        // Too wide for an integer, or written like 1e9.
+        Node::Real(real) => (real.fract() == 0.0 && real.abs() < 1e18).then_some(*real as i128),
         _ => None,
     }
 }
 
-fn list_of(value: &Yaml) -> Option<Vec<String>> {
-    let Yaml::Array(items) = value else { return None };
-    items.iter().map(|item| item.as_str().map(str::to_owned)).collect()
+fn list_of(value: &Node) -> Option<Vec<String>> {
+    let Node::List(items) = value else { return None };
+    let text = |item: &std::rc::Rc<Node>| match item.as_ref() {
+        Node::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    items.iter().map(text).collect()
 }
 
-fn mismatch(key: &str, expected: &str, found: &Yaml) -> String {
-    format!("{key}: expected {expected}, found {}", kind_name(found))
-}
-
-fn kind_name(value: &Yaml) -> &'static str {
-    match value {
-        Yaml::String(_) => "a string",
-        Yaml::Integer(_) | Yaml::Real(_) => "a number",
-        Yaml::Boolean(_) => "a boolean",
-        Yaml::Array(_) => "a list",
-        Yaml::Hash(_) => "a mapping",
-        Yaml::Alias(_) | Yaml::Null | Yaml::BadValue => "nothing",
-    }
+fn mismatch(key: &str, expected: &str, found: &Node) -> String {
+    format!("{key}: expected {expected}, found {}", found.kind())
 }
 
 #[cfg(test)]

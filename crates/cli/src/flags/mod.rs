@@ -22,6 +22,7 @@ pub mod settings;
 pub mod table;
 pub mod url;
 pub mod value;
+mod yaml;
 
 pub use settings::{Settings, Source, Warning};
 pub use table::FLAGS;

@@ -69,23 +69,43 @@ pub fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A Go integer literal: optional sign, then decimal, `0x`, `0o`, `0b` or octal by a leading zero.
 fn parse_number(text: &str, min: i128, max: i128) -> Result<i128, String> {
+    // Go's unsigned parser knows no sign at all.
+    if min == 0 && text.starts_with(['-', '+']) {
+        return Err(PARSE_ERROR.to_owned());
+    }
+    let number = parse_integer(&without_underscores(text).ok_or(PARSE_ERROR)?)?;
+    if number < min || number > max { Err(OUT_OF_RANGE.to_owned()) } else { Ok(number) }
+}
+
+/// An underscore may stand between two digits, or between the base's prefix and a digit.
+fn without_underscores(text: &str) -> Option<String> {
+    let digits = text.trim_start_matches(['-', '+']);
+    let body = digits.get(2..).filter(|_| has_prefix(digits)).unwrap_or(digits);
+    let after_prefix = body.len() != digits.len();
+    let mut before = after_prefix;
+    for byte in body.bytes() {
+        match byte {
+            b'_' if !before => return None,
+            b'_' => before = false,
+            _ if byte.is_ascii_hexdigit() => before = true,
+            _ => return None,
+        }
+    }
+    if !before && !body.is_empty() { None } else { Some(text.replace('_', "")) }
+}
+
+fn has_prefix(digits: &str) -> bool {
+    digits.starts_with('0') && digits.get(1..2).is_some_and(|base| "xXoObB".contains(base))
+}
+
+/// A Go integer literal without underscores: optional sign, then decimal, `0x`, `0o`, `0b` or octal by a leading zero.
+pub fn parse_integer(text: &str) -> Result<i128, String> {
     let (negative, digits) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
         _ => (false, text),
     };
-    // Go's unsigned parser knows no sign at all.
-    if min == 0 && digits.len() != text.len() {
-        return Err(PARSE_ERROR.to_owned());
-    }
-    let magnitude = parse_magnitude(digits)?;
-    let number = if negative { -magnitude } else { magnitude };
-    if number < min || number > max { Err(OUT_OF_RANGE.to_owned()) } else { Ok(number) }
-}
-
-fn parse_magnitude(digits: &str) -> Result<i128, String> {
     let lower = digits.to_ascii_lowercase();
     let (radix, body) = match lower.as_str() {
         "0" => (10, "0"),
@@ -106,7 +126,8 @@ fn parse_magnitude(digits: &str) -> Result<i128, String> {
     if body.is_empty() || !body.chars().all(|digit| digit.is_digit(radix)) {
         return Err(PARSE_ERROR.to_owned());
     }
-    i128::from_str_radix(body, radix).map_err(|_| OUT_OF_RANGE.to_owned())
+    let magnitude = i128::from_str_radix(body, radix).map_err(|_| OUT_OF_RANGE.to_owned())?;
+    Ok(if negative { -magnitude } else { magnitude })
 }
 
 /// A Go duration such as `1h30m`, `1.5s` or `-100ms`; nanoseconds, or `None` if it is none or does not fit.
@@ -213,7 +234,10 @@ mod tests {
         assert_eq!(signed("9223372036854775807"), Ok(Value::Number(i64::MAX.into())));
         assert_eq!(signed("-9223372036854775808"), Ok(Value::Number(i64::MIN.into())));
         assert_eq!(signed("9223372036854775808"), Err(OUT_OF_RANGE.to_owned()));
-        for text in ["", "abc", "1 ", "-", "0x", "--1", "1.5", "08"] {
+        assert_eq!(signed("1_000_000"), Ok(Value::Number(1_000_000)));
+        assert_eq!(signed("0x_1_0"), Ok(Value::Number(16)));
+        assert_eq!(signed("-0_7"), Ok(Value::Number(-7)));
+        for text in ["", "abc", "1 ", "-", "0x", "--1", "1.5", "08", "_1", "1_", "1__0", "_", "0_x1", "0x1_", "-_1"] {
             assert_eq!(signed(text), Err(PARSE_ERROR.to_owned()), "{text:?}");
         }
         assert_eq!(Value::parse(Kind::Unsigned, "+1"), Err(PARSE_ERROR.to_owned()));
