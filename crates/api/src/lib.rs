@@ -40,5 +40,5 @@ mod wire;
 
 pub use config::Config;
 pub use listen::{Address, Listen, ListenError, Serves};
-pub use tls::{SuiteError, TlsError, TlsFiles, TlsVersion, lacking_suites};
+pub use tls::{SelfSigned, SelfSignedError, SuiteError, TlsError, TlsFiles, TlsVersion, lacking_suites};
 pub use transport::{Bound, Descriptors, Refusing, ServeError, Server, bind};

@@ -1,6 +1,6 @@
 //! The only binary. It reads what it was asked for, checks it, starts logging, starts the server, and turns signals and
 //! failures into an orderly end and an exit code: 0 done, 1 could not start or failed, 2 the command line makes no
-//! sense.
+//! sense. A member that was asked to stop ends by the signal that asked, as etcd does.
 //!
 //! Not here: anything that the server does. This crate wires.
 #![forbid(unsafe_code)]
@@ -128,7 +128,10 @@ fn start(arguments: &[String], settings: &Settings) -> ExitCode {
         log::record(Level::Warn, warning.message, &[(warning.field.0, &warning.field.1)]);
     }
     match run::run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(end) => {
+            log::flush();
+            end.take()
+        }
         Err(error) => {
             log::record(Level::Fatal, "the member could not start", &[("error", &error)]);
             ExitCode::from(FAILED)

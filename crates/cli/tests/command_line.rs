@@ -81,10 +81,11 @@ fn bad_values_are_one_with_a_record() {
         (&["--config-file=nope.yaml"], &[], "config file nope.yaml: No such file or directory (os error 2)"),
         (&["--heartbeat-interval=0"], &[], "--heartbeat-interval must be >0 (set to 0ms)"),
         (
-            &["--auto-tls=true"],
+            &["--enable-log-rotation=true"],
             &[],
-            "--auto-tls cannot be set: generated certificates are not there yet; give a certificate and a key",
+            "--enable-log-rotation cannot be set: log files are not rotated yet; rotate them from outside by copying and truncating",
         ),
+        (&["--cipher-suites=nonsense"], &[], "unexpected TLS cipher suite \"nonsense\""),
     ] {
         let output = etcd(arguments, variables);
         assert_eq!(code(&output), Some(1), "{arguments:?}");

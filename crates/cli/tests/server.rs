@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -115,7 +116,7 @@ fn a_member_starts_answers_and_stops() {
     );
     assert!(get(&address, "/version").contains(&format!("\"etcdserver\":\"{}\"", model::ETCD_VERSION)));
     member.signal("TERM");
-    assert_eq!(member.end().code(), Some(0));
+    assert_eq!(member.end().signal(), Some(15));
     assert!(!member.has_level("error") && !member.has_level("fatal"), "{:#?}", member.seen);
 }
 
@@ -127,10 +128,139 @@ fn it_starts_again_after_any_end() {
         let mut member = Member::start(&arguments(&data, &["--initial-cluster-state=new"]), &[]);
         ready(&mut member);
         member.signal(signal);
-        assert_eq!(member.end().code(), if signal == "KILL" { None } else { Some(0) });
+        // A shell says 128 more: 137, 130, 143.
+        let number = [("KILL", 9), ("INT", 2), ("TERM", 15)].into_iter().find(|(name, _)| *name == signal);
+        assert_eq!(member.end().signal(), number.map(|(_, number)| number));
     }
     let mut member = Member::start(&arguments(&data, &["--initial-cluster-state=existing"]), &[]);
     ready(&mut member);
+}
+
+/// Those that a program of etcd's kind does not end with, the real-time ones among them, and one more: SIGHUP.
+#[test]
+fn signals_that_ask_for_nothing_end_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut member = Member::start(&arguments(&folder.path().join("data"), &[]), &[]);
+    let address = ready(&mut member);
+    let named = [
+        "HUP", "USR1", "USR2", "PIPE", "ALRM", "CHLD", "CONT", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+        "PWR",
+    ];
+    for signal in named.into_iter().map(str::to_owned).chain((34..=64).map(|number| number.to_string())) {
+        member.signal(&signal);
+        assert!(get(&address, "/health").starts_with("HTTP/1.1 200"), "after SIG{signal}");
+    }
+    member.signal("TERM");
+    assert_eq!(member.end().signal(), Some(15));
+}
+
+/// etcd's own sample file, with the values that its comments go with, on ports of our own.
+#[test]
+fn etcds_sample_file_starts() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("etcd.conf.yml");
+    let text = "name: 'default'\ndata-dir: DIR/data\nwal-dir:\nsnapshot-count: 10000\nheartbeat-interval: 100\n\
+        election-timeout: 1000\nquota-backend-bytes: 0\nlisten-peer-urls: http://localhost:0\n\
+        listen-client-urls: http://localhost:0\nmax-snapshots: 5\nmax-wals: 5\ncors:\n\
+        initial-advertise-peer-urls: http://localhost:2380\nadvertise-client-urls: http://localhost:2379\ndiscovery:\n\
+        discovery-fallback: 'proxy'\ndiscovery-proxy:\ndiscovery-srv:\ninitial-cluster:\n\
+        initial-cluster-token: 'etcd-cluster'\ninitial-cluster-state: 'new'\nstrict-reconfig-check: false\n\
+        enable-pprof: true\nproxy: 'off'\nproxy-failure-wait: 5000\nproxy-refresh-interval: 30000\n\
+        proxy-dial-timeout: 1000\nproxy-write-timeout: 5000\nproxy-read-timeout: 0\n\nclient-transport-security:\n  \
+        cert-file:\n  key-file:\n  client-cert-auth: false\n  trusted-ca-file:\n  auto-tls: false\n\n\
+        peer-transport-security:\n  cert-file:\n  key-file:\n  client-cert-auth: false\n  trusted-ca-file:\n  \
+        auto-tls: false\n\nself-signed-cert-validity: 1\nlog-level: debug\nlogger: zap\nlog-outputs: [stderr]\n\
+        force-new-cluster: false\nauto-compaction-mode: periodic\nauto-compaction-retention: \"1\"\ncipher-suites: [\n  \
+        TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,\n  TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384\n]\n\
+        tls-min-version: 'TLS1.2'\ntls-max-version: 'TLS1.3'\n";
+    std::fs::write(&file, text.replace("DIR", folder.path().to_str().expect("a plain path"))).expect("writable");
+    let mut member = Member::start(&["--config-file".to_owned(), file.display().to_string()], &[]);
+    member.wait_for("ready to serve client requests");
+    assert!(!member.has_level("error"), "{:#?}", member.seen);
+}
+
+/// Starts that etcd allows, and what it says then.
+#[test]
+fn generous_and_odd_numbers_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (at, more) in [
+        &["--log-level=warning"][..],
+        &["--snapshot-count=0", "--snapshot-catchup-entries=1_234", "--bootstrap-defrag-threshold-megabytes=7"],
+        &[
+            "--snapshot-count=99999999999",
+            "--max-request-bytes=104857600",
+            "--max-concurrent-streams=0",
+            "--max-txn-ops=0",
+        ],
+        &["--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // At this level nothing says that it is ready.
+        let manager = UnixDatagram::bind(folder.path().join(at.to_string())).expect("a free path");
+        manager.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let socket = folder.path().join(at.to_string()).display().to_string();
+        let data = folder.path().join(format!("data{at}"));
+        let mut member = Member::start(&arguments(&data, more), &[("NOTIFY_SOCKET", &socket)]);
+        let length = manager.recv(&mut [0; 32]).expect("a datagram");
+        assert_eq!(length, b"READY=1".len(), "{more:?}");
+        member.signal("INT");
+        assert_eq!(member.end().signal(), Some(2));
+        if at == 1 {
+            let find = |message| member.seen.iter().find(|record| record["msg"] == message).expect("logged");
+            assert_eq!(find("starting a member")["snapshot-catchup-entries"], 1234);
+            assert_eq!(find("Skipping defragmentation")["bootstrap-defrag-threshold-bytes"], 7 << 20);
+        }
+    }
+}
+
+/// The pair is made where etcd makes it, once, and serves clients of both protocols; a start that comes to nothing
+/// leaves none.
+#[test]
+fn certificates_of_its_own_making_serve() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let line = |client: &str| {
+        [
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={client}"),
+            "--advertise-client-urls=https://127.0.0.1:2379".to_owned(),
+            "--listen-peer-urls=https://127.0.0.1:0".to_owned(),
+            "--auto-tls=true".to_owned(),
+            "--peer-auto-tls=true".to_owned(),
+            "--self-signed-cert-validity=2".to_owned(),
+        ]
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = format!("https://{}", taken.local_addr().expect("bound"));
+    let mut refused = Member::start(&line(&taken), &[]);
+    assert_eq!(refused.end().code(), Some(1));
+    assert!(!data.exists(), "a refused start leaves nothing");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut made = Vec::new();
+    for _ in 0..2 {
+        let mut member = Member::start(&line("https://127.0.0.1:0"), &[]);
+        let address = member.wait_for("serving client traffic securely")["address"].clone();
+        member.wait_for("ready to serve client requests");
+        let generated =
+            member.seen.iter().filter(|record| record["msg"] == "automatically generate certificates").count();
+        assert_eq!(generated, if made.is_empty() { 2 } else { 0 });
+        let certificate = std::fs::read(data.join("fixtures/client/cert.pem")).expect("there");
+        assert!(data.join("fixtures/peer/key.pem").exists());
+        made.push(certificate);
+        let options = client::Options {
+            endpoints: vec![address.as_str().expect("an address").to_owned()],
+            tls: client::Tls { insecure_skip_verify: true, ..Default::default() },
+            timeout: PATIENCE,
+            ..Default::default()
+        };
+        let asked = runtime.block_on(async { client::Client::connect(&options).await?.status().await });
+        assert!(asked.is_ok(), "{:?}", asked.err().map(|error| error.to_string()));
+        member.signal("TERM");
+        member.end();
+    }
+    assert_eq!(made[0], made[1], "the pair is used again");
 }
 
 #[test]
@@ -149,7 +279,7 @@ fn the_service_manager_is_told_when_it_serves() {
     member.signal("TERM");
     let length = manager.recv(&mut buffer).expect("a datagram");
     assert_eq!(&buffer[..length], b"STOPPING=1");
-    assert_eq!(member.end().code(), Some(0));
+    assert_eq!(member.end().signal(), Some(15));
 }
 
 #[test]
@@ -209,7 +339,7 @@ fn a_config_file_is_enough() {
     assert!(metrics.contains(&format!("etcd_server_version{{server_version=\"{}\"}} 1", model::ETCD_VERSION)));
     assert!(folder.path().join("client.sock").exists());
     member.signal("TERM");
-    assert_eq!(member.end().code(), Some(0));
+    assert_eq!(member.end().signal(), Some(15));
     assert_eq!(std::fs::read_to_string(log).expect("written").lines().count(), member.seen.len());
 }
 
@@ -252,7 +382,7 @@ fn kubeadms_command_line_starts_with_its_certificates() {
     }
     assert!(!member.has_level("warn"), "{:#?}", member.seen);
     member.signal("TERM");
-    assert_eq!(member.end().code(), Some(0));
+    assert_eq!(member.end().signal(), Some(15));
 }
 
 #[test]

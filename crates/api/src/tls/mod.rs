@@ -20,12 +20,14 @@ mod keys;
 mod load;
 mod reload;
 mod revocation;
+mod self_signed;
 mod suites;
 mod version;
 
 pub use error::TlsError;
 pub use load::TlsFiles;
 pub(crate) use reload::Reloading;
+pub use self_signed::{SelfSigned, SelfSignedError};
 pub use suites::{SuiteError, lacking_suites};
 pub use version::TlsVersion;
 

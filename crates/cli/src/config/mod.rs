@@ -14,6 +14,7 @@ mod space;
 mod tls;
 mod unfinished;
 
+use crate::flags::table::{CHECKPOINT_ENTRIES_MAX, REQUEST_BYTES_MAX};
 use crate::flags::url::Url;
 use crate::flags::{Settings, Warning};
 use crate::log;
@@ -22,13 +23,15 @@ use std::time::Duration;
 
 pub use cluster::ClusterState;
 pub use space::Space;
-pub use tls::{Tls, TlsVersion};
+pub use tls::{Pair, Tls, TlsVersion};
 
 /// etcd's quota when the flag says 0.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 /// Above this etcd warns, and so do we.
 const QUOTA_BYTES_ADVISED: u64 = 8 << 30;
-const REQUEST_BYTES_ADVISED: u64 = 10 << 20;
+const REQUEST_BYTES_ADVISED: i128 = 10 << 20;
+/// etcd's number when the flag says 0.
+const CHECKPOINT_ENTRIES_DEFAULT: u64 = 10_000;
 const PROGRESS_INTERVAL_DEFAULT: Duration = Duration::from_secs(600);
 const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What a request may take beside its election timeouts.
@@ -118,6 +121,10 @@ pub struct Limits {
     pub concurrent_streams_max: u32,
     /// Applied entries between two checkpoints.
     pub checkpoint_entries: u64,
+    /// For the log alone: what etcd's tests look for.
+    pub catch_up_entries: u64,
+    /// For the log alone: there is nothing to defragment.
+    pub defrag_threshold_mb: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -149,8 +156,8 @@ impl Config {
             limits: Limits::from_settings(settings, &mut warnings),
             space: space::read(settings)?,
             keepalive: durations::keepalive(settings),
-            client_tls: tls::client(settings, &listen, &mut warnings)?,
-            peer_tls: tls::peer(settings, &listen, &mut warnings)?,
+            client_tls: tls::client(settings, &data_dir(settings), &listen, &mut warnings)?,
+            peer_tls: tls::peer(settings, &data_dir(settings), &listen, &mut warnings)?,
             http: Http::from_settings(settings),
             gates: gates::states(&settings.gates()),
             metrics_extensive: metrics_extensive(settings)?,
@@ -201,22 +208,40 @@ impl Limits {
             negative if negative < 0 => None,
             bytes => Some(bounded(bytes)),
         };
-        let request_bytes_max: u32 = bounded(settings.number("max-request-bytes"));
+        let request_bytes = settings.number("max-request-bytes");
+        let checkpoint_entries = settings.number("snapshot-count");
         if let Some(bytes) = quota_bytes.filter(|bytes| *bytes > QUOTA_BYTES_ADVISED) {
             let message = "quota exceeds the advised maximum of 8 GiB";
             warnings.push(Warning { message, field: ("quota-size-bytes", bytes.to_string()) });
         }
-        if u64::from(request_bytes_max) > REQUEST_BYTES_ADVISED {
+        if request_bytes > REQUEST_BYTES_ADVISED {
             let message = "exceeded recommended request limit of 10 MiB";
-            warnings.push(Warning { message, field: ("max-request-bytes", request_bytes_max.to_string()) });
+            warnings.push(Warning { message, field: ("max-request-bytes", request_bytes.to_string()) });
+        }
+        if request_bytes > REQUEST_BYTES_MAX {
+            let message = "requests of more than 33554432 bytes are refused all the same: the log takes no larger ones";
+            warnings.push(Warning { message, field: ("max-request-bytes", request_bytes.to_string()) });
+        }
+        if checkpoint_entries > CHECKPOINT_ENTRIES_MAX {
+            let message = "a checkpoint is taken after 10000000 entries all the same";
+            warnings.push(Warning { message, field: ("snapshot-count", checkpoint_entries.to_string()) });
         }
         Limits {
             quota_bytes,
             txn_operations_max: bounded(settings.number("max-txn-ops")),
-            request_bytes_max,
+            request_bytes_max: bounded(request_bytes.min(REQUEST_BYTES_MAX)),
             in_flight_bytes_max: bounded::<u64>(settings.number("memory-in-flight-mib")) << 20,
-            concurrent_streams_max: bounded(settings.number("max-concurrent-streams")),
-            checkpoint_entries: bounded(settings.number("snapshot-count")),
+            concurrent_streams_max: match settings.number("max-concurrent-streams") {
+                0 => u32::MAX,
+                streams => bounded(streams),
+            },
+            checkpoint_entries: match checkpoint_entries {
+                0 => CHECKPOINT_ENTRIES_DEFAULT,
+                entries => bounded(entries.min(CHECKPOINT_ENTRIES_MAX)),
+            },
+            catch_up_entries: bounded(settings.number("snapshot-catchup-entries")),
+            defrag_threshold_mb: Some(bounded(settings.number("bootstrap-defrag-threshold-megabytes")))
+                .filter(|mb| *mb > 0),
         }
     }
 }

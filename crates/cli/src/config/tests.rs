@@ -226,14 +226,51 @@ fn tls_versions_keep_etcds_rules_and_words() {
 }
 
 #[test]
+fn certificates_are_generated_where_etcd_keeps_them() {
+    let https = ["--listen-client-urls=https://127.0.0.1:0,https://localhost:1", "--advertise-client-urls=https://a:1"];
+    let with = |more: &[&str]| read(&[&https[..], &["--data-dir=/d", "--auto-tls"], more].concat());
+    let (config, warnings) = with(&["--self-signed-cert-validity=3"]).expect("valid");
+    let hosts = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let generated = Pair::Generated { directory: "/d/fixtures/client".into(), hosts, years: 3 };
+    assert_eq!((config.client_tls.expect("https is listened on").pair, warnings), (generated, vec![]));
+    let given = with(&["--cert-file=c", "--key-file=k"]).expect("valid");
+    let pair = given.0.client_tls.expect("https is listened on").pair;
+    assert_eq!(pair, Pair::Files { cert: "c".into(), key: "k".into() });
+    assert_eq!(given.1[0].message, "ignoring client auto TLS since certs given");
+    let none = with(&["--self-signed-cert-validity=0"]).expect_err("no year");
+    assert_eq!(none, "selfSignedCertValidity is invalid,it should be greater than 0");
+    // Without an authority nobody could be verified; with one, clients are.
+    let tls = with(&["--client-cert-auth"]).expect("valid").0.client_tls.expect("https is listened on");
+    assert!(!tls.client_cert_auth);
+    let tls = with(&["--client-cert-auth", "--trusted-ca-file=ca"])
+        .expect("valid")
+        .0
+        .client_tls
+        .expect("https is listened on");
+    assert!(tls.client_cert_auth && tls.trusted_ca.is_some());
+    // Nothing listens with TLS: nothing is generated.
+    assert!(read(&["--auto-tls", "--peer-auto-tls"]).expect("valid").0.client_tls.is_none());
+}
+
+#[test]
+fn numbers_beyond_what_is_here_are_cut_with_a_warning() {
+    let (config, warnings) = read(&["--max-request-bytes=104857600", "--snapshot-count=20000000"]).expect("valid");
+    assert_eq!((config.limits.request_bytes_max, config.limits.checkpoint_entries), (32 << 20, 10_000_000));
+    assert_eq!(warnings.len(), 3, "etcd's own warning, and one for each: {warnings:?}");
+    let (config, warnings) = read(&["--snapshot-count=0", "--max-concurrent-streams=0"]).expect("valid");
+    assert_eq!((config.limits.checkpoint_entries, config.limits.concurrent_streams_max), (10_000, u32::MAX));
+    assert_eq!(warnings, []);
+    let (_, warnings) =
+        read(&["--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA,TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]).expect("valid");
+    assert_eq!(warnings[0].field, ("cipher-suite", "TLS_RSA_WITH_AES_128_CBC_SHA".to_owned()));
+    let lacking = complaint(&["--cipher-suites=TLS_RSA_WITH_AES_128_CBC_SHA"]);
+    assert!(lacking.starts_with("none of the cipher suites TLS_RSA_WITH_AES_128_CBC_SHA is offered"), "{lacking}");
+}
+
+#[test]
 fn what_is_missing_is_refused_with_a_sentence() {
     for (argument, words) in [
-        (
-            "--auto-tls=true",
-            "--auto-tls cannot be set: generated certificates are not there yet; give a certificate and a key",
-        ),
         ("--auth-token=jwt,pub-key=x", "--auth-token cannot be set: users and roles are not there yet"),
-        ("--enable-pprof=true", "--enable-pprof cannot be set: profiles cannot be fetched over HTTP yet; use perf"),
         (
             "--feature-gates=PriorityRequest=true",
             "feature gate PriorityRequest cannot be enabled: lease revocations have no priority under overload yet",
@@ -248,7 +285,6 @@ fn what_is_missing_is_refused_with_a_sentence() {
         "--enable-distributed-tracing=true",
         "--enable-log-rotation=true",
         "--client-cert-allowed-hostname=a",
-        "--peer-auto-tls=true",
     ] {
         assert!(complaint(&[argument]).contains(" cannot be set: "), "{argument}");
     }

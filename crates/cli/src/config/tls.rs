@@ -1,6 +1,6 @@
 //! Which TLS files belong to which listeners. Paths and names only: loading them is the listener's business.
 
-use super::Listen;
+use super::{Listen, bounded};
 use crate::flags::url::Url;
 use crate::flags::{Settings, Warning};
 use std::path::{Path, PathBuf};
@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 /// Files and rules of one side, clients or peers.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    pub cert: PathBuf,
-    pub key: PathBuf,
+    pub pair: Pair,
     /// Verifies the other side; its presence alone already requires certificates.
     pub trusted_ca: Option<PathBuf>,
     pub client_cert_auth: bool,
@@ -19,6 +18,20 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// `None`: the newest there is.
     pub max_version: Option<TlsVersion>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pair {
+    Files {
+        cert: PathBuf,
+        key: PathBuf,
+    },
+    /// Kept in this directory, for these hosts.
+    Generated {
+        directory: PathBuf,
+        hosts: Vec<String>,
+        years: u32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +52,12 @@ impl TlsVersion {
 }
 
 /// For the listeners of clients, of plain HTTP and of metrics.
-pub fn client(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
+pub fn client(
+    settings: &Settings,
+    data_dir: &Path,
+    listen: &Listen,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Tls>, String> {
     let versions = versions(settings)?;
     // With or without TLS, as in etcd.
     for suite in api::lacking_suites(settings.list("cipher-suites")).map_err(|error| error.to_string())? {
@@ -47,16 +65,34 @@ pub fn client(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>)
         warnings.push(Warning { message, field: ("cipher-suite", suite) });
     }
     let clients = [&listen.client_urls[..], &listen.client_http_urls].concat();
-    let side = Side { prefix: "", crl: "client-crl-file", client_cert_auth: "client-cert-auth", what: "client url" };
+    let side = Side {
+        prefix: "",
+        crl: "client-crl-file",
+        client_cert_auth: "client-cert-auth",
+        what: "client url",
+        directory: data_dir.join("fixtures/client"),
+        given: "ignoring client auto TLS since certs given",
+    };
     // Plain metrics beside certificates are usual: probes have none.
     side.read(settings, &clients, &listen.metrics_urls, versions, warnings)
 }
 
 /// For the listeners of peers. The files must be there, although no peer calls a single member.
-pub fn peer(settings: &Settings, listen: &Listen, warnings: &mut Vec<Warning>) -> Result<Option<Tls>, String> {
+pub fn peer(
+    settings: &Settings,
+    data_dir: &Path,
+    listen: &Listen,
+    warnings: &mut Vec<Warning>,
+) -> Result<Option<Tls>, String> {
     let versions = versions(settings)?;
-    let side =
-        Side { prefix: "peer-", crl: "peer-crl-file", client_cert_auth: "peer-client-cert-auth", what: "peer url" };
+    let side = Side {
+        prefix: "peer-",
+        crl: "peer-crl-file",
+        client_cert_auth: "peer-client-cert-auth",
+        what: "peer url",
+        directory: data_dir.join("fixtures/peer"),
+        given: "ignoring peer auto TLS since certs given",
+    };
     let tls = side.read(settings, &listen.peer_urls, &[], versions, warnings)?;
     for flag in ["cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file", "crl-file"] {
         check_readable(&format!("peer-{flag}"), settings)?;
@@ -88,6 +124,10 @@ struct Side {
     crl: &'static str,
     client_cert_auth: &'static str,
     what: &'static str,
+    /// Of a generated pair.
+    directory: PathBuf,
+    /// The warning if a pair is given and another one is to be generated.
+    given: &'static str,
 }
 
 impl Side {
@@ -103,7 +143,13 @@ impl Side {
         let path = |name: &str| Some(settings.text(name)).filter(|text| !text.is_empty()).map(PathBuf::from);
         let (cert_flag, key_flag) = (format!("{}cert-file", self.prefix), format!("{}key-file", self.prefix));
         let (cert, key) = (path(&cert_flag), path(&key_flag));
-        if cert.is_some() || key.is_some() {
+        let auto_flag = format!("{}auto-tls", self.prefix);
+        let is_given = cert.is_some() || key.is_some();
+        let is_generated = settings.bool(&auto_flag) && !is_given;
+        if settings.bool(&auto_flag) && is_given {
+            warnings.push(Warning { message: self.given, field: ("flag", auto_flag) });
+        }
+        if is_given || is_generated {
             for url in urls.iter().filter(|url| !url.is_tls()) {
                 let message =
                     "scheme is http or unix while key and cert files are present; ignoring key and cert files";
@@ -111,27 +157,50 @@ impl Side {
             }
         }
         let Some(url) = urls.iter().chain(others).find(|url| url.is_tls()) else { return Ok(None) };
-        let (Some(cert), Some(key)) = (cert, key) else {
-            if !urls.contains(url) {
+        let pair = match (cert, key) {
+            (Some(cert), Some(key)) => Pair::Files { cert, key },
+            _ if is_generated => self.generated(settings, urls)?,
+            _ if !urls.contains(url) => {
                 return Err(format!(
                     "client TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for metrics secure url {url}"
                 ));
             }
-            return Err(format!(
-                "TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for {} {url} with HTTPS scheme",
-                self.what
-            ));
+            _ => {
+                return Err(format!(
+                    "TLS key/cert (--{cert_flag}, --{key_flag}) must be provided for {} {url} with HTTPS scheme",
+                    self.what
+                ));
+            }
         };
+        let trusted_ca = path(&format!("{}trusted-ca-file", self.prefix));
+        let mut client_cert_auth = settings.bool(self.client_cert_auth);
+        if is_generated && client_cert_auth && trusted_ca.is_none() {
+            // etcd forgets about client certificates altogether then.
+            let message =
+                "clients are not asked for certificates: the server's own is generated, and no authority is given";
+            warnings.push(Warning { message, field: ("flag", self.client_cert_auth.to_owned()) });
+            client_cert_auth = false;
+        }
         Ok(Some(Tls {
-            cert,
-            key,
-            trusted_ca: path(&format!("{}trusted-ca-file", self.prefix)),
-            client_cert_auth: settings.bool(self.client_cert_auth),
+            pair,
+            trusted_ca,
+            client_cert_auth,
             crl: path(self.crl),
             cipher_suites: settings.list("cipher-suites").to_vec(),
             min_version: versions.min,
             max_version: versions.max,
         }))
+    }
+
+    fn generated(&self, settings: &Settings, urls: &[Url]) -> Result<Pair, String> {
+        let years: u32 = bounded(settings.number("self-signed-cert-validity"));
+        if years == 0 {
+            return Err("selfSignedCertValidity is invalid,it should be greater than 0".to_owned());
+        }
+        let mut hosts: Vec<String> = urls.iter().filter_map(Url::host).map(str::to_owned).collect();
+        hosts.retain(|host| !host.is_empty());
+        hosts.dedup();
+        Ok(Pair::Generated { directory: self.directory.clone(), hosts, years })
     }
 }
 

@@ -8,15 +8,17 @@ use super::{Flag, Kind, Section};
 const NS_PER_S: i128 = 1_000_000_000;
 const YEAR_NS: i128 = 365 * 24 * 3600 * NS_PER_S;
 
-/// Log segments hold whole entries and are 64 MiB; half of one leaves space for the rest of a batch.
+/// Log segments hold whole entries and are 64 MiB; half of one leaves space for the rest of a batch. etcd takes any
+/// number, so more is taken here, and requests beyond this are refused all the same.
 pub const REQUEST_BYTES_MAX: i128 = 32 << 20;
+/// The log would grow without end before it is trimmed.
+pub const CHECKPOINT_ENTRIES_MAX: i128 = 10_000_000;
 
 const NO_BACKEND: &str = "there is no bbolt file to tune: values live in append-only segments";
 const NO_PEERS: &str = "a single member talks to no peer";
 const NO_DISCOVERY: &str = "discovery services need clusters of several members, which are not there yet";
 const NO_AUTH: &str = "users and roles are not there yet";
 const NO_PASSWORDS: &str = "users and roles are not there yet, so no password is hashed and no token is given out";
-const NO_AUTO_TLS: &str = "generated certificates are not there yet; give a certificate and a key";
 const NO_TRACING: &str = "spans are not exported yet";
 const NO_ROTATION: &str = "log files are not rotated yet; rotate them from outside by copying and truncating";
 const ONE_MEMBER_AGREES: &str = "a single member has nobody to compare itself with; checksums guard its own bytes";
@@ -58,8 +60,10 @@ pub static FLAGS: &[Flag] = &[
     member("wal-dir", Kind::Text, "").help("Directory of the raft log; inside the data directory if not set."),
     member("snapshot-count", Kind::Unsigned, "10000")
         .unit("entries")
-        .bounds(1, 10_000_000)
-        .help("Applied log entries after which a checkpoint is taken and the raft log trimmed behind it."),
+        .help(
+            "Applied log entries after which a checkpoint is taken and the raft log trimmed behind it; 10000000 at most.\n\
+             0 means the default.",
+        ),
     member("heartbeat-interval", Kind::Unsigned, "100")
         .unit("ms")
         .bounds(1, 10_000)
@@ -115,16 +119,15 @@ pub static FLAGS: &[Flag] = &[
         .help("Operations after which a bbolt file is committed."),
     member("max-txn-ops", Kind::Unsigned, "128")
         .unit("operations")
-        .bounds(1, u32::MAX as i128)
+        .bounds(0, u32::MAX as i128)
         .help("Operations that one transaction may hold."),
     member("max-request-bytes", Kind::Unsigned, "1572864")
         .unit("bytes")
-        .bounds(1024, REQUEST_BYTES_MAX)
-        .help("Size of the largest request that changes something."),
+        .bounds(1024, u64::MAX as i128)
+        .help("Size of the largest request that changes something; 33554432 at most, whatever is given."),
     member("max-concurrent-streams", Kind::Unsigned32, "4294967295")
         .unit("streams")
-        .bounds(1, u32::MAX as i128)
-        .help("Streams that one client connection may have open at a time."),
+        .help("Streams that one client connection may have open at a time; 0 means no limit."),
     member("grpc-keepalive-min-time", Kind::Duration, "5s")
         .bounds(0, YEAR_NS)
         .help("Shortest time that a client must leave between two pings."),
@@ -259,8 +262,7 @@ pub static FLAGS: &[Flag] = &[
         .help("CA bundle that verifies client certificates, PEM. Setting it requires client certificates."),
     security("auto-tls", Kind::Bool, "false")
         .in_file("client-transport-security.auto-tls")
-        .not_yet(NO_AUTO_TLS)
-        .help("Serve clients with a generated certificate."),
+        .help("Serve clients with a generated certificate, which is kept in the data directory."),
     security("peer-cert-file", Kind::Text, "")
         .in_file("peer-transport-security.cert-file")
         .help("Certificate shown to other members, PEM."),
@@ -289,12 +291,10 @@ pub static FLAGS: &[Flag] = &[
         .help("Host names of which another member's certificate must carry one."),
     security("peer-auto-tls", Kind::Bool, "false")
         .in_file("peer-transport-security.auto-tls")
-        .not_yet(NO_AUTO_TLS)
-        .help("Talk to other members with a generated certificate."),
+        .help("Talk to other members with a generated certificate, which is kept in the data directory."),
     security("self-signed-cert-validity", Kind::Unsigned, "1")
         .unit("years")
-        .bounds(1, 100)
-        .accepted("no certificate is generated yet")
+        .bounds(0, 100)
         .help("How long generated certificates are valid."),
     security("peer-crl-file", Kind::Text, "")
         .not_in_file()
@@ -322,7 +322,7 @@ pub static FLAGS: &[Flag] = &[
         .help("Time after which an unused simple token expires."),
     // Profiling and Monitoring
     Flag::new("enable-pprof", Section::Monitoring, Kind::Bool, "false")
-        .not_yet("profiles cannot be fetched over HTTP yet; use perf")
+        .accepted("profiles cannot be fetched over HTTP; use perf")
         .help("Serve profiles under /debug/pprof/."),
     Flag::new("metrics", Section::Monitoring, Kind::Text, "basic")
         .help("How much /metrics shows: 'basic', or 'extensive' with latency histograms of every gRPC method."),

@@ -29,7 +29,7 @@ impl Level {
         match text.to_ascii_lowercase().as_str() {
             "debug" => Ok(Level::Debug),
             "info" | "" => Ok(Level::Info),
-            "warn" => Ok(Level::Warn),
+            "warn" | "warning" => Ok(Level::Warn),
             "error" => Ok(Level::Error),
             "dpanic" | "panic" => Ok(Level::Panic),
             "fatal" => Ok(Level::Fatal),

@@ -8,67 +8,91 @@
 //! Not here: what a member does when it fails while running; it calls back, and the process ends at once.
 
 mod descriptors;
+mod signals;
 mod translate;
 
 use crate::config::{ClusterState, Config};
 use crate::log;
 use crate::notify::notify;
+use signals::Signals;
 use std::sync::Arc;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Returns when the member has stopped; an error says why it could not start.
-pub fn run(config: &Config) -> Result<(), String> {
+pub use signals::End;
+
+/// Returns when the member has stopped, with the signal that asked for it; an error says why it could not start.
+pub fn run(config: &Config) -> Result<End, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the main thread's runtime: {error}"))?;
     runtime.block_on(live(config))
 }
 
-async fn live(config: &Config) -> Result<(), String> {
+async fn live(config: &Config) -> Result<End, String> {
     let mut signals = Signals::listen()?;
     check_can_join(config)?;
     log_start(config);
+    // Dropped in the reverse order, and so is what was made for them.
+    let for_clients = translate::generate(config.client_tls.as_ref())?;
+    let for_peers = translate::generate(config.peer_tls.as_ref())?;
     let clients = translate::clients(config)?;
     let descriptors = Some(descriptors::check(config, &clients, descriptors::raise())?);
     let clients = api::bind(api::Config { descriptors, ..clients }).map_err(|error| error.to_string())?;
     // Nobody calls the only member; its peer addresses are kept, so that nobody else takes them.
     let peers = api::bind(translate::peers(config)?).and_then(api::Bound::refuse);
     let _peers = peers.map_err(|error| error.to_string())?;
-    let disk = Arc::new(io::OsDisk);
-    let clock = Arc::new(io::OsClock::default());
-    let node = node::Node::start(translate::node(config, fail), disk, clock, &mut io::OsRng);
-    let node = node.map_err(|error| error.to_string())?;
-    log_identity(node.handle());
-    let published = tokio::select! {
-        published = publish(config, node.handle()) => published,
-        () = signals.stop() => false,
+    let node = tokio::select! {
+        node = start(translate::node(config, fail)) => node?,
+        // What a start has done so far is as good as after a power loss.
+        end = signals.stop() => return Ok(end),
     };
-    if published {
-        let server = clients.serve(node.handle().clone()).map_err(|error| error.to_string())?;
-        tracing::info!("ready to serve client requests");
-        tell("READY=1");
-        signals.stop().await;
-        tell("STOPPING=1");
-        server.stop();
-    }
+    [for_clients, for_peers].into_iter().flatten().for_each(api::SelfSigned::keep);
+    log_identity(node.handle());
+    let end = tokio::select! {
+        () = publish(config, node.handle()) => None,
+        end = signals.stop() => Some(end),
+    };
+    let end = match end {
+        Some(end) => end,
+        None => {
+            let server = clients.serve(node.handle().clone()).map_err(|error| error.to_string())?;
+            tracing::info!("ready to serve client requests");
+            tell("READY=1");
+            let end = signals.stop().await;
+            tell("STOPPING=1");
+            server.stop();
+            end
+        }
+    };
     node.stop();
     tracing::info!("stopped");
-    Ok(())
+    Ok(end)
+}
+
+/// On a thread of its own: reading a long log takes its time, and signals must not wait for it.
+async fn start(config: node::Config) -> Result<node::Node, String> {
+    let (started, node) = tokio::sync::oneshot::channel();
+    let start = move || {
+        let node = node::Node::start(config, Arc::new(io::OsDisk), Arc::new(io::OsClock::default()), &mut io::OsRng);
+        // Nobody waits any more if a signal has asked for the end.
+        let _ = started.send(node.map_err(|error| error.to_string()));
+    };
+    let thread = std::thread::Builder::new().name("start".to_owned()).spawn(start);
+    thread.map_err(|error| format!("start thread: {error}"))?;
+    node.await.map_err(|_| "the thread that starts the member has ended".to_owned())?
 }
 
 /// Until it works: without it nobody could find us. Each try waits for a leader, and gives up after the request
-/// timeout. False if the member stopped meanwhile.
-async fn publish(config: &Config, handle: &node::Handle) -> bool {
+/// timeout. A member that has stopped by itself ends the process, so nothing is waited for then.
+async fn publish(config: &Config, handle: &node::Handle) {
     let client_urls = translate::texts(&config.cluster.client_urls);
     loop {
         match handle.publish(&config.name, &client_urls).await {
             Ok(()) => break,
-            Err(node::Refused::Stopped) => return false,
+            Err(node::Refused::Stopped) => return std::future::pending().await,
             Err(refused) => tracing::warn!(error = %refused, "publish name and client URLs: trying again"),
         }
         tokio::task::yield_now().await;
     }
     tracing::info!("local-member-id" = %id(handle.member().0), "published local member to cluster through raft");
-    true
 }
 
 /// Joining needs members to join, which a single one never has; what the directory holds goes on whatever the flag
@@ -95,6 +119,7 @@ fn log_start(config: &Config) {
         "heartbeat-interval" = ?config.timing.tick,
         "election-ticks" = config.timing.election_ticks,
         "snapshot-count" = config.limits.checkpoint_entries,
+        "snapshot-catchup-entries" = config.limits.catch_up_entries,
         "initial-advertise-peer-urls" = %crate::flags::url::join(&config.cluster.peer_urls),
         "advertise-client-urls" = %crate::flags::url::join(&config.cluster.client_urls),
         "listen-client-urls" = %crate::flags::url::join(&config.listen.client_urls),
@@ -104,6 +129,10 @@ fn log_start(config: &Config) {
         "quota-backend-bytes" = config.limits.quota_bytes.unwrap_or(0),
         "starting a member"
     );
+    if let Some(threshold_mb) = config.limits.defrag_threshold_mb {
+        let threshold_bytes = threshold_mb.saturating_mul(1 << 20);
+        tracing::info!("bootstrap-defrag-threshold-bytes" = threshold_bytes, "Skipping defragmentation");
+    }
     if config.cluster.force_new {
         tracing::warn!("forcing a new cluster changes nothing: this member is the only one already");
     }
@@ -131,26 +160,5 @@ fn tell(state: &str) {
     match notify(state) {
         Ok(told) => tracing::debug!(state, told, "service manager"),
         Err(error) => tracing::warn!(state, %error, "tell the service manager"),
-    }
-}
-
-/// The two signals that ask for an orderly end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, String> {
-        let on = |kind| signal(kind).map_err(|error| format!("listen for signals: {error}"));
-        Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn stop(&mut self) {
-        let name = tokio::select! {
-            _ = self.terminate.recv() => "terminated",
-            _ = self.interrupt.recv() => "interrupt",
-        };
-        tracing::info!(signal = name, "received signal; shutting down");
     }
 }

@@ -1,8 +1,8 @@
 //! From `Config` to what node and api take. A change there stays here.
 
-use crate::config::{Config, Tls, TlsVersion};
+use crate::config::{Config, Pair, Tls, TlsVersion};
 use crate::flags::url::Url;
-use api::{Listen, Serves};
+use api::{Listen, SelfSigned, Serves};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,8 +64,7 @@ pub fn clients(config: &Config) -> Result<api::Config, String> {
         keepalive_interval: keepalive.interval.unwrap_or(Duration::ZERO),
         keepalive_timeout: keepalive.timeout.unwrap_or(Duration::ZERO),
         watch_progress_interval: timing.watch_progress_interval,
-        // Where the time of a slow request went is worth a line as soon as either of etcd's two warnings would come.
-        slow_request: timing.warning_apply.min(timing.warning_unary),
+        slow_request: timing.warning_unary,
         extensive_metrics: config.metrics_extensive,
         cors: http.cors.clone(),
         host_whitelist: http.host_whitelist.clone(),
@@ -86,10 +85,24 @@ pub fn peers(config: &Config) -> Result<api::Config, String> {
     })
 }
 
+/// The pair of the member's own making that a side asks for; to be there before its listeners are bound.
+pub fn generate(tls: Option<&Tls>) -> Result<Option<SelfSigned>, String> {
+    match tls.map(|tls| &tls.pair) {
+        Some(Pair::Generated { directory, hosts, years }) => {
+            SelfSigned::find_or_make(directory, hosts, *years).map(Some).map_err(|error| error.to_string())
+        }
+        Some(Pair::Files { .. }) | None => Ok(None),
+    }
+}
+
 fn tls_files(tls: &Tls) -> api::TlsFiles {
+    let (cert, key) = match &tls.pair {
+        Pair::Files { cert, key } => (cert.clone(), key.clone()),
+        Pair::Generated { directory, .. } => SelfSigned::paths(directory),
+    };
     api::TlsFiles {
-        cert: tls.cert.clone(),
-        key: tls.key.clone(),
+        cert,
+        key,
         trusted_ca: tls.trusted_ca.clone(),
         client_cert_auth: tls.client_cert_auth,
         client_crl: tls.crl.clone(),
