@@ -5,7 +5,7 @@
 
 use model::Rejection;
 use mvcc::ReadError;
-use node::Refused;
+use node::{Ailment, DiskTrouble, Refused};
 use std::borrow::Cow;
 
 /// A gRPC status code; the number is the wire value.
@@ -133,7 +133,6 @@ statuses! {
     NOT_CAPABLE = FailedPrecondition "etcdserver: not capable";
     NO_LEADER = Unavailable "etcdserver: no leader";
     STOPPED = Unavailable "etcdserver: server stopped";
-    STORE_FAILED = Unavailable "bowline: the store's disk failed, writes are refused until a restart";
     TIMED_OUT = Unavailable "etcdserver: request timed out";
     // Not ResourceExhausted: etcd maps this one to an error that is no gRPC status.
     TOO_MANY_REQUESTS = Unknown "etcdserver: too many requests";
@@ -191,17 +190,35 @@ impl From<Refused> for Status {
             Refused::NoLeader => NO_LEADER,
             Refused::TimedOut => TIMED_OUT,
             Refused::TooLarge => REQUEST_TOO_LARGE,
-            // The log's disk is full: the same news for the client as a used-up quota, and as final: it must not be
-            // retried at once. etcd dies in this case, so there is no text of its own to copy.
-            Refused::DiskFull => NO_SPACE,
-            Refused::StoreFailed => STORE_FAILED,
+            Refused::Disk(trouble) => disk(trouble),
+            Refused::TimedOutByDisk(trouble) => Status::new(
+                Code::Unavailable,
+                format!("bowline: request timed out: {trouble}; it may still be carried out"),
+            ),
         }
     }
+}
+
+/// etcd dies in these cases, so there is no text of its own to copy. A full disk has the code of a used-up quota, and
+/// is as final: it must not be retried at once. The text is another, because the way out is.
+fn disk(trouble: DiskTrouble) -> Status {
+    let (code, until) = match trouble.ailment {
+        Ailment::Full => (
+            Code::ResourceExhausted,
+            "what grows is refused until there is space; reads, deletions, compaction and rewrites are served",
+        ),
+        Ailment::ReadOnly | Ailment::Stuck | Ailment::Failing => {
+            (Code::Unavailable, "writes are refused until it takes them again; reads are served")
+        }
+        Ailment::Failed => (Code::Unavailable, "writes are refused until a restart; reads are served"),
+    };
+    Status::new(code, format!("bowline: {trouble}: {until}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use node::DiskUse;
 
     #[test]
     fn codes_are_numbered_by_position() {
@@ -262,8 +279,28 @@ mod tests {
             (Refused::NoLeader, 14, "etcdserver: no leader"),
             (Refused::TimedOut, 14, "etcdserver: request timed out"),
             (Refused::TooLarge, 3, "etcdserver: request is too large"),
-            (Refused::DiskFull, 8, "etcdserver: mvcc: database space exceeded"),
-            (Refused::StoreFailed, 14, "bowline: the store's disk failed, writes are refused until a restart"),
+            (
+                Refused::Disk(DiskTrouble { disk: DiskUse::Store, ailment: Ailment::Full }),
+                8,
+                "bowline: the disk of the store is full: what grows is refused until there is space; reads, deletions, \
+                 compaction and rewrites are served",
+            ),
+            (
+                Refused::Disk(DiskTrouble { disk: DiskUse::Log, ailment: Ailment::Failing }),
+                14,
+                "bowline: the disk of the raft log fails: writes are refused until it takes them again; reads are served",
+            ),
+            (
+                Refused::Disk(DiskTrouble { disk: DiskUse::Store, ailment: Ailment::Failed }),
+                14,
+                "bowline: the disk of the store failed: writes are refused until a restart; reads are served",
+            ),
+            (
+                Refused::TimedOutByDisk(DiskTrouble { disk: DiskUse::Log, ailment: Ailment::Stuck }),
+                14,
+                "bowline: request timed out: the disk of the raft log does not return from a write; it may still be carried \
+                 out",
+            ),
         ];
         for (refused, code, text) in table {
             let status = Status::from(refused);
@@ -277,11 +314,14 @@ mod tests {
     #[test]
     fn r33_no_refusal_makes_clients_repeat_a_write() {
         let safe_to_repeat = ["there is no address available", "there is no connection available"];
-        use Refused::{DiskFull, NoLeader, Stopped, StoreFailed, TimedOut, TooLarge, TooManyRequests};
-        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge, DiskFull, StoreFailed] {
+        use Refused::{Disk, NoLeader, Stopped, TimedOut, TimedOutByDisk, TooLarge, TooManyRequests};
+        let troubles =
+            DiskUse::ALL.into_iter().flat_map(|disk| Ailment::ALL.map(|ailment| DiskTrouble { disk, ailment }));
+        let by_disk = troubles.flat_map(|trouble| [Disk(trouble), TimedOutByDisk(trouble)]);
+        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge].into_iter().chain(by_disk) {
             let may_be_applied = match refused {
-                Stopped | TimedOut | NoLeader => true,
-                TooManyRequests | TooLarge | DiskFull | StoreFailed => false,
+                Stopped | TimedOut | TimedOutByDisk(_) | NoLeader => true,
+                TooManyRequests | TooLarge | Disk(_) => false,
             };
             let status = Status::from(refused);
             assert!(!safe_to_repeat.contains(&status.message.as_ref()), "{refused:?}");

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use model::{KeyRange, LeaseId, Rejection, Revision};
 use std::fmt;
 use std::sync::Arc;
-use store::{Leftovers, Run, SegmentStat, Store};
+use store::{Leftovers, Room, Run, SegmentStat, Store};
 
 /// The revision of an empty store.
 const FIRST_REVISION: Revision = Revision(1);
@@ -250,16 +250,29 @@ impl Mvcc {
         self.compaction.is_pending()
     }
 
-    /// What the record of a key's pair takes now; 0 if there is no such key. Its header counts, too.
-    pub fn record_bytes(&self, key: &[u8]) -> u64 {
-        let meta = self.index.newest(key).and_then(|newest| newest.meta());
-        meta.map_or(0, |meta| meta.location.record_bytes())
+    /// The disk's room for records.
+    pub fn room(&self) -> Room {
+        self.store.room()
     }
 
-    /// Allocates space for records whose payloads have `bytes` together, so that writing them will not wait for space.
-    /// Fails if the disk is full: then nothing of them may be applied yet.
-    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
-        Ok(self.store.allocate(bytes)?)
+    /// What the lack of space was, while there is one.
+    pub fn shortage(&self) -> Option<&store::Fault> {
+        self.store.shortage()
+    }
+
+    /// After a lack of space: looks whether there is some again.
+    pub fn look_for_space(&mut self) -> Result<()> {
+        Ok(self.store.look_for_space()?)
+    }
+
+    /// As `flush`, with all of the store's reserve if the disk is full.
+    pub fn flush_with_reserve(&mut self) -> Result<()> {
+        Ok(self.store.flush_with_reserve()?)
+    }
+
+    /// Lets others have the space of the store's reserve.
+    pub fn give_up_reserve(&mut self) {
+        self.store.give_up_reserve();
     }
 
     /// Captures what a checkpoint of this moment holds: O(1), the rest is the job's, on another thread. One at a time:

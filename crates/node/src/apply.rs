@@ -8,24 +8,28 @@
 //! its records may wait in memory, where everybody can read them, until the next tick, batch or checkpoint writes them
 //! together.
 //!
-//! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits. On a
-//! full disk entries are kept until there is space for their records (readers go on with the last view, space is
-//! reclaimed); any other fault ends the writing.
+//! Invariants: entries are applied in log order, each once; an I/O error is never an answer; nothing here waits.
+//! Records that find the disk full stay in memory until there is space, and nobody notices but who wants to grow the
+//! store (`disk_health`); any other fault ends the writing.
+//!
+//! Not here: upkeep, which is `upkeep`.
 
 use crate::answer::{Reply, Timings};
+use crate::disk_health::{Ailment, Sign};
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
-    APPLY_BATCH_ENTRIES, CHECKPOINT_INTERVAL_MIN, CHECKPOINT_LOG_BYTES, COMPACTION_STEP_KEYS, DISK_RETRY_INTERVAL,
-    LONE_ENTRY_BYTES_MAX, RECLAIM_LOOK_INTERVAL, RECLAIM_RETRY_INTERVAL, RELOCATION_STEP_RECORDS, UNWRITTEN_BYTES_MAX,
+    APPLY_BATCH_ENTRIES, LONE_ENTRY_BYTES_MAX, LOW_ROOM_BYTES, RECLAIM_LOOK_INTERVAL, UNWRITTEN_BYTES_MAX,
+    WINDOW_BYTES_MIN,
 };
 use crate::messages::{ApplyMessage, ApplyReport, Committed, InFlight, Job, JobDone, TermBegun, Turn, WaitingReads};
 use crate::reply::{Outbox, Slot};
 use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
+use crate::upkeep::{CheckpointPace, ReclaimPace};
 use model::{Command, LogIndex, Rejection, Revision, Term};
 use state::{LeaseClock, MeasuredEntry, NoSpace, Outcome, State, StateView};
-use std::collections::VecDeque;
 use std::time::Duration;
+use store::Room;
 
 /// When another step is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,21 +68,18 @@ pub(crate) struct ApplyConfig {
     /// Entries between checkpoints, by `--snapshot-count`.
     pub(crate) checkpoint_entries: u64,
     pub(crate) warning_apply_duration: Duration,
-    pub(crate) request_timeout: Duration,
 }
 
 pub(crate) struct Apply {
-    config: ApplyConfig,
-    shared: Arc<Shared>,
-    state: State,
-    applied: LogIndex,
+    pub(crate) config: ApplyConfig,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: State,
+    pub(crate) applied: LogIndex,
     outbox: Outbox,
     /// Answers of this batch, held back until its view is published.
     answers: Vec<Answer>,
-    /// Committed, and the disk is full.
-    kept: VecDeque<(Committed, Duration)>,
-    /// The disk was full when what is applied was to be written to the store's files; not all of it may be published.
-    unpublished: bool,
+    /// As of the last step with upkeep.
+    room: Room,
     changes: Vec<mvcc::Change>,
     /// Physical compactions that wait until the history is worked off and all of it is settled.
     physical: Vec<Answer>,
@@ -88,16 +89,16 @@ pub(crate) struct Apply {
     /// Of the term that it leads, from the first entry of that term on.
     leading: Option<Leading>,
     driver_awaits_window: bool,
-    checkpoint: CheckpointPace,
-    reclaim: ReclaimPace,
+    pub(crate) checkpoint: CheckpointPace,
+    pub(crate) reclaim: ReclaimPace,
     /// Files that a checkpoint stopped naming.
-    removing: bool,
-    compaction_started: Option<Duration>,
+    pub(crate) removing: bool,
+    pub(crate) compaction_started: Option<Duration>,
     compacted_in_batch: bool,
     /// To be said in the next report.
-    checkpoint_durable: Option<LogIndex>,
+    pub(crate) checkpoint_durable: Option<LogIndex>,
     term_begun: Option<TermBegun>,
-    jobs: Vec<Job>,
+    pub(crate) jobs: Vec<Job>,
     stopping: bool,
 }
 
@@ -117,37 +118,16 @@ struct Answer {
     synced_at: Duration,
 }
 
-#[derive(Default)]
-struct ReclaimPace {
-    running: bool,
-    /// Copied records wait to be followed.
-    follows: bool,
-    /// Not before, because the disk was full.
-    not_before: Duration,
-    looked_at: Duration,
-}
-
-#[derive(Default)]
-struct CheckpointPace {
-    entries: u64,
-    log_bytes: u64,
-    started_at: Duration,
-    running: bool,
-    /// The disk was full: another is due then.
-    again_at: Option<Duration>,
-}
-
 impl Apply {
     pub(crate) fn new(config: ApplyConfig, shared: Arc<Shared>, state: State) -> Apply {
         Apply {
             config,
             shared,
             applied: state.applied().index,
+            room: state.room(),
             state,
             outbox: Outbox::default(),
             answers: Vec::new(),
-            kept: VecDeque::new(),
-            unpublished: false,
             changes: Vec::new(),
             physical: Vec::new(),
             reads: Vec::new(),
@@ -170,8 +150,10 @@ impl Apply {
     /// carry; then state is not to be used any more.
     pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
         self.work_off(taken, Write::First)?;
-        self.write()?;
-        self.expire_waiting();
+        self.flush()?;
+        self.state.look_for_space()?;
+        self.room = self.state.room();
+        self.tell_room();
         self.compaction_step();
         self.answer_physical();
         self.relocation_step();
@@ -185,9 +167,6 @@ impl Apply {
     /// already. Or if they only ask for the records of such entries to be written.
     pub(crate) fn is_lone(&self, messages: &mut [ApplyMessage]) -> bool {
         let [ApplyMessage::Turn(turn)] = messages else { return false };
-        if !self.kept.is_empty() || self.unpublished {
-            return false;
-        }
         let [committed] = &mut turn.committed[..] else { return turn.is_empty() && turn.flush };
         let bytes = committed.entry.data.len();
         if bytes == 0 || bytes > LONE_ENTRY_BYTES_MAX {
@@ -218,12 +197,12 @@ impl Apply {
         let is_stuck = window_bytes == 0 && !self.gives_back() && !wants_upkeep;
         let report = ApplyReport {
             applied: self.shared.published(),
-            window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes },
+            window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes }.min(self.room_window()),
+            is_low: self.room.likely_bytes < LOW_ROOM_BYTES,
             settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
             unwritten: self.state.unwritten_bytes() > 0,
             checkpoint_durable: self.checkpoint_durable.take(),
-            // An office lets reads be answered from the view: it must hold what was applied before.
-            term_begun: self.term_begun.take_if(|_| !self.unpublished),
+            term_begun: self.term_begun.take(),
             failed: false,
         };
         let is_urgent = report.checkpoint_durable.is_some()
@@ -246,11 +225,25 @@ impl Apply {
 
     /// Something waits for space on the disk.
     fn is_short(&self) -> bool {
-        self.unpublished || !self.kept.is_empty() || self.checkpoint.again_at.is_some()
+        self.state.is_short_of_space() || self.checkpoint.again_at.is_some()
+    }
+
+    /// What may be committed at a time, so that little is on its way when the disk turns out to be full.
+    fn room_window(&self) -> u64 {
+        if self.room.likely_bytes < LOW_ROOM_BYTES { self.room.likely_bytes.max(WINDOW_BYTES_MIN) } else { u64::MAX }
+    }
+
+    /// Growth is refused while the disk is full, and rewrites find out what is left for them.
+    fn tell_room(&self) {
+        let shared = &self.shared;
+        shared.progress.record_room.store(self.room.certain_bytes, Ordering::Relaxed);
+        match self.state.shortage() {
+            Some(fault) => shared.disks.raise(Sign::StoreShort, Ailment::Full, fault, shared.clock.monotonic()),
+            None => shared.disks.clear(Sign::StoreShort),
+        }
     }
 
     fn work_off(&mut self, taken: &mut Vec<ApplyMessage>, write: Write) -> Result<(), state::Fault> {
-        self.apply_kept()?;
         for message in taken.drain(..) {
             match message {
                 ApplyMessage::Turn(turn) => self.take_turn(turn, write)?,
@@ -272,7 +265,7 @@ impl Apply {
         self.driver_awaits_window = awaits_window;
         self.reads.extend(reads);
         if flush {
-            self.write()?;
+            self.flush()?;
         }
         self.apply_all(committed, synced_at, write)
     }
@@ -285,6 +278,9 @@ impl Apply {
                 self.removing = false;
                 self.renew_view();
             }
+            JobDone::LogWantsSpace { is_short, has_full_segments } => {
+                self.make_space_for_log(is_short, has_full_segments);
+            }
             JobDone::Failed(fault) => return Err(fault),
         }
         Ok(())
@@ -296,100 +292,31 @@ impl Apply {
         }
         let mut in_batch = 0;
         for committed in entries {
-            if self.unpublished || !self.kept.is_empty() {
-                self.kept.push_back((committed, synced_at));
-                continue;
-            }
-            if let Some(committed) = self.apply_one(committed, synced_at)? {
-                self.kept.push_back((committed, synced_at));
-            }
+            self.apply_one(committed, synced_at)?;
             in_batch += 1;
             if in_batch == APPLY_BATCH_ENTRIES {
                 in_batch = 0;
                 self.publish(write)?;
             }
         }
-        if self.unpublished { Ok(()) } else { self.publish(write) }
+        self.publish(write)
     }
 
-    /// What was kept because the disk was full, as far as there is space now.
-    fn apply_kept(&mut self) -> Result<(), state::Fault> {
-        if self.unpublished {
-            self.publish(Write::First)?;
-        }
-        if self.unpublished || self.kept.is_empty() {
-            return Ok(());
-        }
-        while let Some((committed, synced_at)) = self.kept.pop_front() {
-            if let Some(committed) = self.apply_one(committed, synced_at)? {
-                self.kept.push_front((committed, synced_at));
-                break;
-            }
-        }
-        self.publish(Write::First)
-    }
-
-    /// Whoever waits too long for space on the disk is answered; what was asked for is done once there is space.
-    fn expire_waiting(&mut self) {
-        if !self.unpublished && self.kept.is_empty() {
-            return;
-        }
-        let sent_before = self.shared.clock.monotonic().saturating_sub(self.config.request_timeout);
-        let waiting = self.kept.iter_mut().filter_map(|(committed, _)| committed.in_flight.as_mut());
-        let late = waiting.filter(|in_flight| in_flight.sent_at < sent_before);
-        let unpublished = self.answers.extract_if(.., |answer| answer.sent_at < sent_before);
-        let slots = late.filter_map(|in_flight| in_flight.slot.take()).chain(unpublished.map(|answer| answer.slot));
-        for slot in slots {
-            self.shared.fail_late(slot);
-        }
-    }
-
-    /// Gives the entry back if there is no space for its records.
-    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<Option<Committed>, state::Fault> {
+    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<(), state::Fault> {
         let Committed { entry, decoded, in_flight } = committed;
         if entry.data.is_empty() {
             self.reach(&entry);
             let term = Term(entry.term);
             self.state.apply_empty(self.applied, term);
             self.maybe_begin_term(term);
-            return Ok(None);
+            return Ok(());
         }
         let decoded = match decoded {
             Some(decoded) => decoded,
             None => decode(&entry)?,
         };
-        if !self.allocates_for(&decoded)? {
-            return Ok(Some(Committed { entry, decoded: Some(decoded), in_flight }));
-        }
         self.reach(&entry);
-        self.apply_decoded(&entry, &decoded, in_flight, synced_at)?;
-        Ok(None)
-    }
-
-    fn allocates_for(&mut self, entry: &MeasuredEntry) -> Result<bool, state::Fault> {
-        match self.state.allocate_for(entry) {
-            Ok(()) => Ok(true),
-            Err(fault) if fault.may_pass() => {
-                self.begin_shortage(&fault);
-                Ok(false)
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
-    /// Said once, until there is space again.
-    fn begin_shortage(&self, fault: &state::Fault) {
-        if !self.shared.progress.store_full.swap(true, Ordering::Relaxed) {
-            let what = if fault.is_no_space() { "disk full" } else { "short of descriptors or memory" };
-            tracing::error!(error = %fault, "{what}: writes are refused until there is room again, reads go on");
-        }
-    }
-
-    fn end_shortage(&self) {
-        if self.shared.progress.store_full.load(Ordering::Relaxed) {
-            self.shared.progress.store_full.store(false, Ordering::Relaxed);
-            tracing::warn!("the store can be written again, writes go on");
-        }
+        self.apply_decoded(&entry, &decoded, in_flight, synced_at)
     }
 
     fn reach(&mut self, entry: &consensus::Entry) {
@@ -519,38 +446,24 @@ impl Apply {
     ///
     /// Records that wait in memory may have been published and answered. That is sound whatever becomes of them: their
     /// entries are durable in the log, nothing trims it but a checkpoint, and a checkpoint begins with everything
-    /// written; until then readers find them in memory. Their space was allocated when they were taken, so only a file
-    /// system that cannot allocate is full here.
+    /// written; until then readers find them in memory.
     fn flush(&mut self) -> Result<bool, state::Fault> {
-        match self.state.flush() {
+        let progress = &self.shared.progress;
+        progress.store_write_since_ms.store(self.shared.clock.monotonic().as_millis() as u64 | 1, Ordering::Relaxed);
+        let flushed = self.state.flush();
+        progress.store_write_since_ms.store(0, Ordering::Relaxed);
+        match flushed {
             Ok(()) => Ok(true),
-            Err(fault) if fault.may_pass() => {
-                self.unpublished = true;
-                self.begin_shortage(&fault);
-                Ok(false)
-            }
+            Err(fault) if fault.may_pass() => Ok(false),
             Err(fault) => Err(fault),
         }
     }
 
-    /// Writes what lone entries left in memory. What was not published for lack of space waits for its turn to be.
-    fn write(&mut self) -> Result<(), state::Fault> {
-        if !self.unpublished {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    /// Makes the batch visible and answers it; later, if the disk is full.
+    /// Makes the batch visible and answers it.
     fn publish(&mut self, write: Write) -> Result<(), state::Fault> {
-        if write == Write::Later && self.state.unwritten_bytes() <= UNWRITTEN_BYTES_MAX {
+        let waits = write == Write::Later && self.state.unwritten_bytes() <= UNWRITTEN_BYTES_MAX;
+        if waits || !self.flush()? {
             self.state.publish()?;
-        } else if !self.flush()? {
-            return Ok(());
-        }
-        self.unpublished = false;
-        if self.kept.is_empty() {
-            self.end_shortage();
         }
         let view = Arc::new(self.state.view());
         assert_eq!(view.applied().index, self.applied, "a view holds what was applied");
@@ -602,19 +515,6 @@ impl Apply {
         }
     }
 
-    fn compaction_step(&mut self) {
-        let Some(started) = self.compaction_started else { return };
-        let removed_before = self.state.versions_removed();
-        let is_pending = self.state.compaction_step(COMPACTION_STEP_KEYS);
-        self.shared.metrics.compaction_keys.add(self.state.versions_removed() - removed_before);
-        if is_pending {
-            return;
-        }
-        self.compaction_started = None;
-        let now = self.shared.clock.monotonic();
-        self.shared.metrics.compaction_total.observe(now.saturating_sub(started));
-    }
-
     fn answer_physical(&mut self) {
         if self.physical.is_empty() || self.compaction_started.is_some() || self.state.unsettled_bytes() > 0 {
             return;
@@ -625,96 +525,6 @@ impl Apply {
             send(&mut self.outbox, answer, &view, now);
         }
         self.outbox.send();
-    }
-
-    fn relocation_step(&mut self) {
-        if self.reclaim.follows {
-            self.reclaim.follows = self.state.relocation_step(RELOCATION_STEP_RECORDS);
-        }
-    }
-
-    /// Starts copying if the files are longer than they should be. Not beside a checkpoint, which is written on the
-    /// same thread.
-    fn maybe_reclaim(&mut self) -> Result<(), state::Fault> {
-        let now = self.shared.clock.monotonic();
-        self.reclaim.looked_at = now;
-        let busy = self.reclaim.running || self.checkpoint.running || self.unpublished;
-        if busy || now < self.reclaim.not_before {
-            return Ok(());
-        }
-        if let Some(job) = self.state.begin_clean()? {
-            self.reclaim.running = true;
-            self.jobs.push(Job::Clean(Box::new(job)));
-        }
-        Ok(())
-    }
-
-    fn finish_clean(&mut self, cleaned: Option<Box<state::Cleaned>>) {
-        assert!(self.reclaim.running, "what is cleaned was asked for");
-        assert!(!self.reclaim.follows, "copies of one job are followed before the next");
-        self.reclaim.running = false;
-        let Some(cleaned) = cleaned else {
-            self.reclaim.not_before = self.shared.clock.monotonic() + RECLAIM_RETRY_INTERVAL;
-            self.state.abandon_clean();
-            return;
-        };
-        for (segment, fault) in cleaned.damaged() {
-            tracing::error!(segment, error = %fault, "reclaim space: the segment keeps its space");
-        }
-        self.state.finish_clean(*cleaned);
-        self.reclaim.follows = true;
-    }
-
-    fn checkpoint_is_due(&self) -> bool {
-        let pace = &self.checkpoint;
-        let since = || self.shared.clock.monotonic().saturating_sub(pace.started_at);
-        let by_entries = || pace.entries >= self.config.checkpoint_entries && since() >= CHECKPOINT_INTERVAL_MIN;
-        !pace.running && (pace.log_bytes >= CHECKPOINT_LOG_BYTES || by_entries())
-    }
-
-    fn maybe_checkpoint(&mut self) -> Result<(), state::Fault> {
-        let started_at = self.shared.clock.monotonic();
-        let idle = !self.checkpoint.running && !self.reclaim.running;
-        if self.unpublished {
-            return Ok(());
-        }
-        let due = match self.checkpoint.again_at {
-            Some(again_at) => idle && started_at >= again_at,
-            None => self.checkpoint_is_due() || (idle && self.state.wants_checkpoint()),
-        };
-        if !due {
-            return Ok(());
-        }
-        self.checkpoint = CheckpointPace { started_at, running: true, ..CheckpointPace::default() };
-        let job = self.state.begin_checkpoint()?;
-        self.jobs.push(Job::Checkpoint { job: Box::new(job), index: self.applied });
-        Ok(())
-    }
-
-    fn finish_checkpoint(&mut self, done: Option<Box<state::CheckpointDone>>) {
-        assert!(self.checkpoint.running, "a checkpoint that is done was asked for");
-        self.checkpoint.running = false;
-        let Some(done) = done else {
-            self.checkpoint.again_at = Some(self.shared.clock.monotonic() + DISK_RETRY_INTERVAL);
-            return;
-        };
-        let index = done.applied();
-        assert!(index <= self.applied, "a checkpoint holds entry {index}, but only {} is applied", self.applied);
-        let leftovers = self.state.finish_checkpoint(*done);
-        // The view before it holds files open that are to be removed.
-        self.renew_view();
-        self.removing = true;
-        self.jobs.push(Job::Remove(leftovers));
-        self.checkpoint_durable = Some(index);
-    }
-
-    /// Nothing was applied since the last one, but the files are others. What waits for space to be published renews it
-    /// then.
-    fn renew_view(&self) {
-        if self.unpublished {
-            return;
-        }
-        self.shared.view.store(Arc::new(self.state.view()));
     }
 }
 

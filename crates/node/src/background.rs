@@ -2,11 +2,14 @@
 //! out of segments that are to go, removes files, starts write-back of records, and prepares log segments.
 //!
 //! Stepped: a step does one piece of the job at hand, and looks after write-back, the log's next segment and removed
-//! files. Whatever meets a full disk, or a lack of descriptors, is given up and tried again by apply, perhaps in
-//! another order: a checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. Any
-//! other fault ends the writing.
+//! files. A job whose own files cannot be written is given up and tried again by apply, perhaps in another order: a
+//! checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. A fault that puts
+//! other files in doubt ends the writing.
 
-use crate::limits::{REMOVED_FILES_HELD_MAX, STORE_SYNC_INTERVAL};
+use crate::disk_health::{Ailment, Sign};
+use crate::limits::{
+    LOG_SHORT_AFTER, LOG_SPACE_INTERVAL, REMOVED_FILES_HELD_MAX, STORE_SYNC_INTERVAL, UPKEEP_RETRY_INTERVAL,
+};
 use crate::messages::{Job, JobDone};
 use crate::shared::Shared;
 use model::{LogIndex, Revision};
@@ -24,6 +27,13 @@ pub(crate) struct Background {
     synced_at: Duration,
     jobs: VecDeque<Job>,
     removed: Removed,
+    /// What could not be removed, to be tried again.
+    unremoved: Vec<Leftovers>,
+    retry_at: Duration,
+    /// When apply may be asked again to make space for the log.
+    ask_at: Duration,
+    /// Since when the log's next segment finds no space.
+    log_short_since: Option<Duration>,
 }
 
 /// Removed files that readers may still read: their space is free once the last handle is closed.
@@ -37,7 +47,18 @@ struct Removed {
 impl Background {
     pub(crate) fn new(shared: Arc<Shared>, log: wal::Preparer, write_back: WriteBack) -> Background {
         let synced_at = shared.clock.monotonic();
-        Background { shared, log, write_back, synced_at, jobs: VecDeque::new(), removed: Removed::default() }
+        Background {
+            shared,
+            log,
+            write_back,
+            synced_at,
+            jobs: VecDeque::new(),
+            removed: Removed::default(),
+            unremoved: Vec::new(),
+            retry_at: Duration::ZERO,
+            ask_at: Duration::ZERO,
+            log_short_since: None,
+        }
     }
 
     /// True if the next step is due at once.
@@ -65,10 +86,12 @@ impl Background {
             }
             None => None,
         };
+        let now = self.shared.clock.monotonic();
+        self.remove_again(now);
         self.close_removed();
-        self.prepare_log();
-        self.write_back.step(self.shared.clock.monotonic());
-        done
+        self.prepare_log(now);
+        self.write_back.step(now);
+        done.or_else(|| self.ask_for_log(now))
     }
 
     /// Makes what was written to the store's files durable, and measures that: what is said of a slow disk of the store.
@@ -84,13 +107,32 @@ impl Background {
         Ok(())
     }
 
-    fn remove(&mut self, leftovers: Leftovers) -> JobDone {
-        match leftovers.remove() {
-            Ok(unlinked) => {
-                self.removed.unlinked.extend(unlinked);
-                JobDone::FilesRemoved
-            }
-            Err(fault) => JobDone::Failed(mvcc::Fault::from(fault).into()),
+    /// What the log could trim behind a checkpoint is space, for which somebody may wait.
+    fn ask_for_log(&mut self, now: Duration) -> Option<JobDone> {
+        let has_full_segments = self.log.has_full_segments();
+        let asks = self.log_short_since.is_some() || (has_full_segments && self.log.is_squeezed());
+        if !asks || now < self.ask_at {
+            return None;
+        }
+        self.ask_at = now + LOG_SPACE_INTERVAL;
+        Some(JobDone::LogWantsSpace { is_short: self.log_short_since.is_some(), has_full_segments })
+    }
+
+    /// What is not removed takes space, and nothing else is wrong with it.
+    fn remove(&mut self, mut leftovers: Leftovers) -> JobDone {
+        let removed = leftovers.remove();
+        self.removed.unlinked.extend(leftovers.take_unlinked());
+        if let Err(fault) = removed {
+            tracing::warn!(error = %fault, "remove files that nothing needs: tried again shortly");
+            self.unremoved.push(leftovers);
+        }
+        JobDone::FilesRemoved
+    }
+
+    fn remove_again(&mut self, now: Duration) {
+        if now >= self.retry_at && !self.unremoved.is_empty() {
+            self.retry_at = now + UPKEEP_RETRY_INTERVAL;
+            self.unremoved.retain_mut(|leftovers| leftovers.remove().is_err());
         }
     }
 
@@ -110,31 +152,70 @@ impl Background {
         }
     }
 
-    fn prepare_log(&mut self) {
-        if let Err(fault) = self.log.run() {
-            tracing::debug!(error = %fault, "prepare the log's next segment: tried again shortly");
+    fn prepare_log(&mut self, now: Duration) {
+        let disks = &self.shared.disks;
+        let is_full = disks.refuses_growth().is_some();
+        let prepared = self.log.run(is_full);
+        if !self.log.has_none_ready() {
+            self.log_short_since = None;
+            disks.clear(Sign::LogShort);
+        }
+        match prepared {
+            Err(fault) if fault.is_no_space() && self.log.has_none_ready() => {
+                let since = *self.log_short_since.get_or_insert(now);
+                // What a checkpoint lets the log trim may be enough.
+                if !self.log.has_full_segments() || now.saturating_sub(since) >= LOG_SHORT_AFTER {
+                    disks.raise(Sign::LogShort, Ailment::Full, &fault, since);
+                }
+            }
+            Err(fault) => tracing::debug!(error = %fault, "prepare the log's next segment: tried again shortly"),
+            Ok(()) => {}
         }
     }
 
-    /// A full disk ends the job, and its copies go: the next one may be smaller.
+    /// A disk that does not take it ends the job, and its copies go: the next one may be smaller.
     fn clean(&mut self, mut job: Box<CleanJob>) -> Option<JobDone> {
         match job.step() {
             Ok(true) => {
                 self.jobs.push_front(Job::Clean(job));
                 None
             }
-            Ok(false) => Some(cleaned(job.finish().map(|relocated| Some(Box::new(relocated))))),
-            Err(fault) => Some(cleaned(Err(fault))),
+            Ok(false) => Some(self.cleaned(job.finish())),
+            Err(fault) => Some(self.cleaned(Err(fault))),
         }
     }
 
-    /// A full disk ends the job, and what it wrote goes: the next one may be smaller, or come after other things went.
+    fn cleaned(&self, copied: mvcc::Result<state::Cleaned>) -> JobDone {
+        match copied {
+            Ok(relocated) => JobDone::Cleaned(Some(Box::new(relocated))),
+            Err(fault) if fault.may_be_repeated() => {
+                self.upkeep_failed(&fault.into(), "reclaim space");
+                JobDone::Cleaned(None)
+            }
+            Err(fault) => JobDone::Failed(fault.into()),
+        }
+    }
+
+    /// Nothing that counts is lost. A disk that is full says so where records need space.
+    fn upkeep_failed(&self, fault: &state::Fault, doing: &str) {
+        tracing::warn!(error = %fault, "{doing}: tried again shortly");
+        if !fault.is_no_space() {
+            let ailment = Ailment::of(false, fault.is_read_only());
+            self.shared.disks.raise(Sign::StoreUpkeep, ailment, fault, self.shared.clock.monotonic());
+        }
+    }
+
+    /// A disk that does not take it ends the job, and what it wrote goes: the next one may be smaller, or come after
+    /// other things went.
     fn write_checkpoint(&mut self, mut job: CheckpointJob, index: LogIndex) -> JobDone {
         let started = self.shared.clock.monotonic();
         let written = match job.write() {
-            Ok(done) => JobDone::Checkpoint(Some(Box::new(done))),
-            Err(fault) if fault.may_pass() => {
-                tracing::warn!(error = %fault, "write checkpoint {index}: tried again shortly");
+            Ok(done) => {
+                self.shared.disks.clear(Sign::StoreUpkeep);
+                JobDone::Checkpoint(Some(Box::new(done)))
+            }
+            Err(fault) if fault.may_be_repeated() => {
+                self.upkeep_failed(&fault, &format!("write checkpoint {index}"));
                 JobDone::Checkpoint(None)
             }
             Err(fault) => JobDone::Failed(fault),
@@ -143,16 +224,5 @@ impl Background {
         drop(job);
         self.shared.metrics.checkpoint.observe(self.shared.clock.monotonic().saturating_sub(started));
         written
-    }
-}
-
-fn cleaned(copied: mvcc::Result<Option<Box<state::Cleaned>>>) -> JobDone {
-    match copied {
-        Ok(relocated) => JobDone::Cleaned(relocated),
-        Err(fault) if fault.may_pass() => {
-            tracing::warn!(error = %fault, "reclaim space: tried again shortly");
-            JobDone::Cleaned(None)
-        }
-        Err(fault) => JobDone::Failed(fault.into()),
     }
 }

@@ -6,21 +6,22 @@
 //! syncs one group the next one gathers, so there is no timer and no batch size to tune.
 //!
 //! Invariants: nothing is committed by this member before the log has said that it is durable here. While the log is
-//! *stalled* new proposals are refused, entries already taken wait, reads go on.
+//! *stalled* new proposals are refused, or wait if they may make space; entries already taken wait, reads go on.
 //!
 //! Not here: threads, files, what an entry means (`apply`), what a leader does with its time (`chores`).
 
 use crate::chores::{Chores, Figures};
-use crate::limits::{IN_FLIGHT_MAX, LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
+use crate::disk_health::{Ailment, DiskTrouble, DiskUse, Sign};
+use crate::limits::{DISK_STUCK_AFTER, IN_FLIGHT_MAX, LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
 use crate::messages::{
     ApplyReport, Committed, DriverMessage, InFlight, LogReport, LogRequest, LogWork, Proposal, TermBegun, Turn,
     WaitingReads,
 };
 use crate::office::{Office, Reads};
 use crate::pace::Pace;
-use crate::reply::Slot;
+use crate::reply::{Slot, SlotWatch};
 use crate::shared::Shared;
-use crate::{AutoCompaction, Refused};
+use crate::{AutoCompaction, Refused, Reply};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
 use model::{Command, LogIndex, Revision, SpaceSettle, Term};
 use state::StateView;
@@ -56,6 +57,8 @@ pub(crate) struct Driver {
     /// Holds those that must wait until the store's files are shorter.
     pace: Pace,
     in_flight: VecDeque<InFlight>,
+    /// Requests whose entries went to apply: its disk may keep it.
+    at_apply: VecDeque<AtApply>,
     reads: Vec<WaitingRead>,
     logging: Logging,
     office: Option<Arc<Office>>,
@@ -64,6 +67,8 @@ pub(crate) struct Driver {
     committed: LogIndex,
     applied: LogIndex,
     window_bytes: u64,
+    /// The window is for small proposals, too.
+    is_low: bool,
     settleable: Option<SpaceSettle>,
     /// Compactions of the member itself that watchers are told of; they are for the next tick.
     announced: Vec<Command>,
@@ -98,6 +103,13 @@ struct Told {
     awaits_window: bool,
 }
 
+/// What is left here of a proposal that apply works on.
+struct AtApply {
+    index: LogIndex,
+    sent_at: Duration,
+    answer: SlotWatch<Reply>,
+}
+
 struct WaitingRead {
     /// The ReadIndex round it is in; `None` until one can be asked.
     round: Option<ReadId>,
@@ -119,10 +131,12 @@ impl Driver {
             proposals: Vec::new(),
             pace: Pace::default(),
             in_flight: VecDeque::new(),
+            at_apply: VecDeque::new(),
             reads: Vec::new(),
             logging: Logging::default(),
             office: None,
             window_bytes,
+            is_low: false,
             settleable: None,
             announced: Vec::new(),
             unwritten: false,
@@ -149,7 +163,7 @@ impl Driver {
         let mut output = DriverOutput::default();
         for message in messages.drain(..) {
             match message {
-                DriverMessage::Propose(proposal) => self.pace.sort(proposal, &mut self.proposals),
+                DriverMessage::Propose(proposal) => self.pace.sort(proposal, self.is_low, &mut self.proposals),
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
                 DriverMessage::Applied(report) => self.take_applied(report, &mut output),
                 DriverMessage::Logged(report) => self.take_logged(report, now, &mut output),
@@ -184,12 +198,22 @@ impl Driver {
     }
 
     fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
-        let ApplyReport { applied, window_bytes, settleable, unwritten, checkpoint_durable, term_begun, failed } =
-            report;
+        let ApplyReport {
+            applied,
+            window_bytes,
+            is_low,
+            settleable,
+            unwritten,
+            checkpoint_durable,
+            term_begun,
+            failed,
+        } = report;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
         assert!(applied <= self.committed, "applied {applied} is reported, but {} went to apply", self.committed);
         self.applied = applied;
+        while self.at_apply.pop_front_if(|at_apply| at_apply.index <= applied).is_some() {}
         self.window_bytes = window_bytes;
+        self.is_low = is_low;
         self.settleable = settleable;
         self.unwritten = unwritten;
         self.store_failed |= failed;
@@ -236,6 +260,7 @@ impl Driver {
     }
 
     fn propose(&mut self, taken_at: Duration) {
+        self.refuse_growth();
         self.pace.admit(self.window_bytes, self.applied, &mut self.proposals);
         self.shared.progress.waiting_bytes.store(self.pace.waiting_bytes(), Ordering::Relaxed);
         if self.proposals.is_empty() {
@@ -245,10 +270,14 @@ impl Driver {
         self.shared.progress.taken_at_ns.store(taken_at_ns, Ordering::Relaxed);
         let bytes: usize = self.proposals.iter().map(|proposal| proposal.payload.len()).sum();
         let payloads = self.proposals.iter_mut().map(|proposal| std::mem::take(&mut proposal.payload)).collect();
-        let proposed = if self.logging.stalled {
-            Err(Refused::DiskFull)
-        } else if self.store_failed {
-            Err(Refused::StoreFailed)
+        let disks = &self.shared.disks;
+        // For space one may wait: what grows was refused before, and the rest makes some.
+        let log = disks.of(DiskUse::Log, taken_at).map(|sick| sick.trouble);
+        let waits_in_vain = |trouble: &DiskTrouble| self.logging.stalled && trouble.ailment != Ailment::Full;
+        let proposed = if let Some(trouble) = log.filter(waits_in_vain) {
+            Err(Refused::Disk(trouble))
+        } else if let Some(trouble) = self.store_failed.then(|| disks.store_failed()).flatten() {
+            Err(Refused::Disk(trouble))
         } else if self.in_flight.len() >= IN_FLIGHT_MAX {
             Err(Refused::TooManyRequests)
         } else {
@@ -271,6 +300,16 @@ impl Driver {
         for (index, Proposal { slot, sent_at, .. }) in (first..).zip(self.proposals.drain(..)) {
             let (index, term) = (LogIndex(index), Term(last.term));
             self.in_flight.push_back(InFlight { index, term, slot, sent_at, taken_at });
+        }
+    }
+
+    /// What came before it was known that a disk is full. What the handle has looked at since only replaces records.
+    fn refuse_growth(&mut self) {
+        let Some(trouble) = self.shared.disks.refuses_growth() else { return };
+        let arrived = self.proposals.extract_if(.., |proposal| proposal.may_grow);
+        for slot in arrived.chain(self.pace.take_growth()).filter_map(|proposal| proposal.slot) {
+            self.shared.metrics.proposals_failed.increment();
+            slot.refuse(Refused::Disk(trouble));
         }
     }
 
@@ -378,6 +417,11 @@ impl Driver {
             }
             let first = self.in_flight.pop_front()?;
             if first.index == index && first.term == term {
+                self.at_apply.extend(first.slot.as_ref().map(|slot| AtApply {
+                    index,
+                    sent_at: first.sent_at,
+                    answer: slot.watch(),
+                }));
                 return Some(first);
             }
             self.lose(first, Refused::TimedOut);
@@ -413,6 +457,7 @@ impl Driver {
     fn tick(&mut self, now: Duration, output: &mut DriverOutput) {
         self.last_tick = now;
         self.consensus.tick();
+        self.look_at_disks(now);
         self.expire_requests(now);
         self.shared.pinned_views.expire(now);
         if self.logging.at_work.is_empty() && !self.logging.stalled {
@@ -423,6 +468,23 @@ impl Driver {
             if self.logging.is_late(now) { clock.stand_still(now) } else { clock.advance(now) }
         }
         self.do_chores(now);
+    }
+
+    /// A disk that does not return says nothing by itself.
+    fn look_at_disks(&self, now: Duration) {
+        let Shared { disks, progress, .. } = &*self.shared;
+        let log_since = self.logging.at_work.front().filter(|_| !self.logging.stalled).map(|(_, since)| *since);
+        let store_since_ms = progress.store_write_since_ms.load(Ordering::Relaxed);
+        let store_since = (store_since_ms > 0).then(|| Duration::from_millis(store_since_ms));
+        for (sign, since) in [(Sign::LogStuck, log_since), (Sign::StoreStuck, store_since)] {
+            match since.map(|since| now.saturating_sub(since)).filter(|lasts| *lasts >= DISK_STUCK_AFTER) {
+                Some(lasts) => {
+                    let error = format_args!("a write lasts {} s", lasts.as_secs());
+                    disks.raise(sign, Ailment::Stuck, &error, now.saturating_sub(lasts));
+                }
+                None => disks.clear(sign),
+            }
+        }
     }
 
     fn do_chores(&mut self, now: Duration) {
@@ -451,16 +513,20 @@ impl Driver {
     /// shorter, or ends a lease, and nobody who waits was promised an order to it.
     fn propose_own(&mut self, command: Command, now: Duration) {
         let payload = self.shared.payload(command);
-        self.proposals.push(Proposal { payload, slot: None, sent_at: now });
+        self.proposals.push(Proposal { payload, may_grow: false, slot: None, sent_at: now });
     }
 
     /// Requests that waited too long are answered; their entries may still be applied later.
     fn expire_requests(&mut self, now: Duration) {
         let timeout = self.config.request_timeout;
-        for in_flight in &mut self.in_flight {
-            if now.saturating_sub(in_flight.sent_at) <= timeout {
-                break;
+        let metrics = &self.shared.metrics;
+        let is_late = |sent_at: Duration| now.saturating_sub(sent_at) > timeout;
+        while let Some(late) = self.at_apply.pop_front_if(|at_apply| is_late(at_apply.sent_at)) {
+            if late.answer.refuse(self.shared.timed_out()) {
+                metrics.proposals_failed.increment();
             }
+        }
+        for in_flight in self.in_flight.iter_mut().take_while(|in_flight| is_late(in_flight.sent_at)) {
             if let Some(slot) = in_flight.slot.take() {
                 self.shared.fail_late(slot);
             }
@@ -469,10 +535,9 @@ impl Driver {
         for slot in self.pace.expire(now.saturating_sub(timeout)).filter_map(|proposal| proposal.slot) {
             self.shared.fail_late(slot);
         }
-        let late = self.reads.extract_if(.., |read| now.saturating_sub(read.sent_at) > timeout);
-        for read in late {
-            self.shared.metrics.read_indexes_slow.increment();
-            read.slot.refuse(Refused::TimedOut);
+        for late in self.reads.extract_if(.., |read| is_late(read.sent_at)) {
+            metrics.read_indexes_slow.increment();
+            late.slot.refuse(self.shared.timed_out());
         }
     }
 }

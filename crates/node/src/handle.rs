@@ -3,6 +3,7 @@
 
 use crate::Refused;
 use crate::answer::{RangeAnswer, Reply, Timings};
+use crate::disk_health::DiskUse;
 use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use crate::messages::{DriverMessage, Proposal};
@@ -14,7 +15,7 @@ use crate::status::{Metrics, Overload, Status, Waiting};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
 use model::{Rejection, Revision, Term, Txn};
 use mvcc::ReadError;
-use state::{BudgetState, LiveTables, Operations, StateView, TxnOutcome};
+use state::{BudgetState, Footprint, LiveTables, Operations, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,11 +41,12 @@ impl Handle {
     /// take the command back.
     pub fn propose(&self, command: Command) -> Pending<Reply> {
         let progress = &self.shared.progress;
-        if progress.store_full.load(Ordering::Relaxed) {
-            return self.refused(Refused::DiskFull);
-        }
-        if progress.store_failed.load(Ordering::Relaxed) {
-            return self.refused(Refused::StoreFailed);
+        let mut may_grow = Footprint::of(&command).writes_records();
+        if self.shared.disks.is_sick() {
+            if let Some(refused) = self.refused_by_disk(&command, may_grow) {
+                return self.refused(refused);
+            }
+            may_grow &= self.shared.disks.refuses_growth().is_none();
         }
         let waiting = progress.waiting_bytes.load(Ordering::Relaxed);
         if progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || waiting > INBOX_BYTES_MAX as u64 {
@@ -57,7 +59,7 @@ impl Handle {
         let bytes = payload.len();
         let (slot, pending) = Slot::new(self.mailbox.clone());
         let sent_at = self.shared.clock.monotonic();
-        let proposal = Proposal { payload, slot: Some(slot), sent_at };
+        let proposal = Proposal { payload, may_grow, slot: Some(slot), sent_at };
         match self.shared.inbox.push(DriverMessage::Propose(proposal), bytes) {
             Ok(()) => pending,
             Err((error, message)) => {
@@ -65,6 +67,22 @@ impl Handle {
                 self.refused(refused_by_inbox(error))
             }
         }
+    }
+
+    /// Nothing is proposed that a full disk has no space for: an entry that is committed must be applied. What replaces
+    /// records by such of about the same size is served as long as space is left that was put aside for it, and what
+    /// writes no records always.
+    fn refused_by_disk(&self, command: &Command, writes_records: bool) -> Option<Refused> {
+        let Shared { disks, progress, .. } = &*self.shared;
+        if let Some(trouble) = disks.store_failed() {
+            return Some(Refused::Disk(trouble));
+        }
+        let trouble = disks.refuses_growth().filter(|_| writes_records)?;
+        let view = self.shared.view.load();
+        let room = progress.record_room.load(Ordering::Relaxed);
+        // What cannot be read cannot be told from growth.
+        let fits = self.shared.live.replaces_within(&view, command, room).unwrap_or(false);
+        (!fits).then_some(Refused::Disk(trouble))
     }
 
     /// What is certainly refused needs no place in the log: else a flood that comes to nothing would be written, synced
@@ -208,9 +226,9 @@ impl Handle {
             term: Term(progress.term.load(Ordering::Relaxed)),
             committed: LogIndex(progress.committed.load(Ordering::Relaxed)),
             applied: LogIndex(progress.applied.load(Ordering::Relaxed)),
-            store_failed: progress.store_failed.load(Ordering::Relaxed),
+            store_failed: self.shared.disks.store_failed().is_some(),
             waiting_bytes: progress.waiting_bytes.load(Ordering::Relaxed),
-            disk_full: progress.log_stalled.load(Ordering::Relaxed) || progress.store_full.load(Ordering::Relaxed),
+            sick_disks: DiskUse::ALL.map(|disk| self.shared.disks.of(disk, self.shared.clock.monotonic())),
         }
     }
 

@@ -28,6 +28,7 @@ mod auto_compaction;
 mod background;
 mod budget_watch;
 mod chores;
+mod disk_health;
 mod driver;
 mod governor;
 mod handle;
@@ -50,10 +51,12 @@ mod status;
 mod stepped;
 mod sync;
 mod threads;
+mod upkeep;
 mod workplace;
 
 pub use answer::{RangeAnswer, Reply, Timings};
 pub use auto_compaction::AutoCompaction;
+pub use disk_health::{Ailment, DiskTrouble, DiskUse, SickDisk};
 pub use handle::Handle;
 pub use open::StartError;
 pub use reply::{Mailbox, Pending};
@@ -75,24 +78,24 @@ pub enum Refused {
     TimedOut,
     /// The command is larger than an entry of the log may be; nothing was done.
     TooLarge,
-    /// The disk of the log is full or fails; nothing was done, and the member goes on by itself once it can write
-    /// again.
-    DiskFull,
-    /// The disk of the store failed: nothing was done, and nothing will be until the member is started again.
-    StoreFailed,
+    /// A disk does not take it; nothing was done, and the member goes on by itself once it does, unless the store
+    /// failed (`Status::store_failed`).
+    Disk(DiskTrouble),
+    /// Not done within the request timeout because of a disk; whether a write will be carried out is unknown.
+    TimedOutByDisk(DiskTrouble),
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Refused::Stopped => "server stopped",
-            Refused::TooManyRequests => "too many requests",
-            Refused::NoLeader => "no leader",
-            Refused::TimedOut => "request timed out",
-            Refused::TooLarge => "request is too large",
-            Refused::DiskFull => "log disk full or failing",
-            Refused::StoreFailed => "the store's disk failed",
-        })
+        match self {
+            Refused::Stopped => f.write_str("server stopped"),
+            Refused::TooManyRequests => f.write_str("too many requests"),
+            Refused::NoLeader => f.write_str("no leader"),
+            Refused::TimedOut => f.write_str("request timed out"),
+            Refused::TooLarge => f.write_str("request is too large"),
+            Refused::Disk(trouble) => trouble.fmt(f),
+            Refused::TimedOutByDisk(trouble) => write!(f, "request timed out: {trouble}"),
+        }
     }
 }
 

@@ -52,6 +52,19 @@ pub(crate) const STORE_SYNC_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a checkpoint that could not be written is tried again: each may write much before it finds out.
+pub(crate) const CHECKPOINT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How often files that could not be removed are tried again.
+pub(crate) const UPKEEP_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often space is asked for the log, and how long it may lack before growth is refused for it.
+pub(crate) const LOG_SPACE_INTERVAL: Duration = Duration::from_millis(200);
+pub(crate) const LOG_SHORT_AFTER: Duration = Duration::from_secs(1);
+/// Room for records below which the disk counts as nearly full.
+pub(crate) const LOW_ROOM_BYTES: u64 = 32 << 20;
+/// What may be committed at a time however full the disk is: it stays in memory if it finds no space.
+pub(crate) const WINDOW_BYTES_MIN: u64 = 1 << 20;
+/// A write that lasts longer is said to be stuck.
+pub(crate) const DISK_STUCK_AFTER: Duration = Duration::from_secs(3);
 
 const _: () = assert!(STOP_WAIT_MAX.as_millis() < STOP_THREADS_MAX.as_millis());
 const _: () = assert!(APPLY_BATCH_ENTRIES < APPLY_LAG_ENTRIES_MAX as usize);

@@ -3,9 +3,10 @@
 //!
 //! Stepped by whoever may wait for the disk. Invariants: a failed write or sync is never retried on the same file; what
 //! cannot be written is kept, in order, and tried again with the next step. Lack of space, descriptors or memory leaves
-//! the log as it was; after anything else it fails over to another file, and if that fails for a reason that does not
-//! pass this process cannot go on.
+//! the log as it was; after anything else it fails over to another file, and tries that again and again: reads go on
+//! meanwhile.
 
+use crate::disk_health::{Ailment, Sign};
 use crate::messages::{LogReport, LogRequest, LogWork};
 use crate::shared::Shared;
 use std::collections::VecDeque;
@@ -68,15 +69,15 @@ impl Log {
                 self.waiting.clear();
                 self.appended = 0;
                 if std::mem::take(&mut self.stalled) {
-                    tracing::warn!("the raft log can be written again, writes go on");
+                    self.shared.disks.clear(Sign::LogStalled);
                 }
                 Some(LogReport { durable: Some(newest), stalled: false })
             }
             Err(fault) => {
                 self.failed |= !fault.may_pass();
-                if !std::mem::replace(&mut self.stalled, true) {
-                    tracing::error!(error = %fault, "write raft log: writes are refused until it succeeds, reads go on");
-                }
+                self.stalled = true;
+                let ailment = Ailment::of(fault.is_no_space(), fault.is_read_only());
+                self.shared.disks.raise(Sign::LogStalled, ailment, &fault, self.shared.clock.monotonic());
                 Some(LogReport { durable: None, stalled: true })
             }
         }
@@ -84,7 +85,7 @@ impl Log {
 
     fn write(&mut self) -> wal::Result<()> {
         if self.failed {
-            self.wal.fail_over().inspect_err(|fault| self.give_up(fault))?;
+            self.wal.fail_over()?;
             self.failed = false;
         }
         assert!(self.appended <= self.waiting.len(), "what the log has taken is still waited for");
@@ -110,13 +111,6 @@ impl Log {
 
     fn since(&self, started: Duration) -> Duration {
         self.shared.clock.monotonic().saturating_sub(started)
-    }
-
-    /// Neither the log's file nor another can be written, for a reason that does not pass.
-    fn give_up(&self, fault: &wal::Fault) {
-        if !fault.may_pass() {
-            self.shared.end_process(fault.to_string());
-        }
     }
 
     fn prove(&mut self) {

@@ -35,6 +35,8 @@ pub(crate) enum DriverMessage {
 /// A command that wants a place in the log.
 pub(crate) struct Proposal {
     pub(crate) payload: Bytes,
+    /// It writes records, and nobody has looked whether they only replace others.
+    pub(crate) may_grow: bool,
     /// Nobody waits for what the member proposes by itself.
     pub(crate) slot: Option<Slot<Reply>>,
     pub(crate) sent_at: Duration,
@@ -122,6 +124,8 @@ pub(crate) struct ApplyReport {
     pub(crate) applied: LogIndex,
     /// Bytes that may be written, of what is applied, before the store's files are too long.
     pub(crate) window_bytes: u64,
+    /// The disk of the store is nearly full: the window is for small proposals, too.
+    pub(crate) is_low: bool,
     /// What this member's files allow to be settled, if it leads.
     pub(crate) settleable: Option<SpaceSettle>,
     /// Records of what is applied wait in memory for the next tick.
@@ -159,11 +163,16 @@ pub(crate) enum Job {
 
 /// From the background to apply.
 pub(crate) enum JobDone {
-    /// `None` if the disk was full.
+    /// `None` if it could not be written, and may be another time.
     Checkpoint(Option<Box<CheckpointDone>>),
-    /// Copies are written; `None` if the disk was full.
+    /// Copies are written; `None` if they could not be, and may be another time.
     Cleaned(Option<Box<Cleaned>>),
     FilesRemoved,
+    /// No job: there is little space for the log's next segment, or none. Full ones may be trimmed behind a checkpoint.
+    LogWantsSpace {
+        is_short: bool,
+        has_full_segments: bool,
+    },
     Failed(state::Fault),
 }
 
@@ -176,11 +185,20 @@ impl Turn {
 impl ApplyReport {
     /// Takes in a later one, so that those that nobody has read do not pile up.
     pub(crate) fn merge(&mut self, later: ApplyReport) {
-        let ApplyReport { applied, window_bytes, settleable, unwritten, checkpoint_durable, term_begun, failed } =
-            later;
+        let ApplyReport {
+            applied,
+            window_bytes,
+            is_low,
+            settleable,
+            unwritten,
+            checkpoint_durable,
+            term_begun,
+            failed,
+        } = later;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
         self.applied = applied;
         self.window_bytes = window_bytes;
+        self.is_low = is_low;
         self.settleable = settleable;
         self.unwritten = unwritten;
         self.checkpoint_durable = checkpoint_durable.or(self.checkpoint_durable);

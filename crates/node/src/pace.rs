@@ -29,9 +29,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Takes a new proposal: to those that go now, or to those that wait.
-    pub(crate) fn sort(&mut self, proposal: Proposal, now: &mut Vec<Proposal>) {
-        if self.waiting.is_empty() && proposal.payload.len() < LARGE_BYTES {
+    /// Takes a new proposal: to those that go now, or to those that wait. On a disk that is nearly full, `is_low`,
+    /// small ones need the window, too: many of them are in flight.
+    pub(crate) fn sort(&mut self, proposal: Proposal, is_low: bool, now: &mut Vec<Proposal>) {
+        if self.waiting.is_empty() && proposal.payload.len() < LARGE_BYTES && !(is_low && proposal.may_grow) {
             now.push(proposal);
         } else {
             self.waiting_bytes += proposal.payload.len() as u64;
@@ -80,10 +81,32 @@ impl Pace {
         })
     }
 
+    /// Takes out what may make the store grow.
+    pub(crate) fn take_growth(&mut self) -> impl Iterator<Item = Proposal> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (growth, others): (Vec<Proposal>, VecDeque<Proposal>) = partition(waiting);
+        self.waiting = others;
+        self.waiting_bytes = self.waiting.iter().map(|proposal| proposal.payload.len() as u64).sum();
+        growth.into_iter()
+    }
+
     /// Payloads of what waits.
     pub(crate) fn waiting_bytes(&self) -> u64 {
         self.waiting_bytes
     }
+}
+
+/// By whether they may make the store grow, each in order.
+fn partition(waiting: VecDeque<Proposal>) -> (Vec<Proposal>, VecDeque<Proposal>) {
+    let (mut growth, mut others) = (Vec::new(), VecDeque::new());
+    for proposal in waiting {
+        if proposal.may_grow {
+            growth.push(proposal);
+        } else {
+            others.push_back(proposal);
+        }
+    }
+    (growth, others)
 }
 
 #[cfg(test)]
@@ -97,7 +120,8 @@ mod tests {
         let mut now = Vec::new();
         for size in sizes {
             let payload = vec![0; *size].into();
-            pace.sort(Proposal { payload, slot: None, sent_at: Duration::from_secs(1) }, &mut now);
+            let proposal = Proposal { payload, may_grow: size % 2 == 0, slot: None, sent_at: Duration::from_secs(1) };
+            pace.sort(proposal, false, &mut now);
         }
         pace.admit(window_bytes as u64, LogIndex(applied), &mut now);
         now.iter().map(|proposal| proposal.payload.len()).collect()
@@ -134,6 +158,16 @@ mod tests {
         assert_eq!(goes(&mut pace, 5, 0, &[LARGE]), []);
         pace.forget_proposed();
         assert_eq!(goes(&mut pace, 5, 0, &[]), [LARGE]);
+    }
+
+    #[test]
+    fn growth_is_taken_out_and_the_rest_keeps_its_order() {
+        let mut pace = Pace::default();
+        goes(&mut pace, 0, 0, &[LARGE, LARGE + 1, LARGE, 5, 6]);
+        let taken: Vec<usize> = pace.take_growth().map(|proposal| proposal.payload.len()).collect();
+        assert_eq!(taken, [LARGE, LARGE, 6]);
+        assert_eq!(pace.waiting_bytes(), LARGE as u64 + 1 + 5);
+        assert_eq!(goes(&mut pace, 2 * LARGE, 0, &[]), [LARGE + 1, 5]);
     }
 
     #[test]

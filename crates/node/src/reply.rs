@@ -3,7 +3,8 @@
 //! A request's future and the thread that answers it share one cell. Answers for requests of one rim are handed over
 //! together and wake that rim once; the rim then wakes its own tasks, which costs no system call. A handle without a
 //! mailbox (tests, tools) is woken directly.
-//! Invariant: a cell is answered exactly once, also when its request is dropped unanswered (`Slot::drop` says stopped).
+//! Invariant: of several answers a cell takes the first, and it gets one also when its request is dropped unanswered
+//! (`Slot::drop` says stopped).
 
 use crate::Refused;
 use crate::sync::{Arc, Mutex, lock};
@@ -25,16 +26,17 @@ enum CellState<T> {
 }
 
 impl<T> Cell<T> {
-    fn answer(&self, answer: Answer<T>) {
+    /// False if it was answered before.
+    fn answer(&self, answer: Answer<T>) -> bool {
         let mut state = lock(&self.state);
-        if let CellState::Waiting(waker) = &mut *state {
-            let waker = waker.take();
-            *state = CellState::Answered(answer);
-            drop(state);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        let CellState::Waiting(waker) = &mut *state else { return false };
+        let waker = waker.take();
+        *state = CellState::Answered(answer);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
         }
+        true
     }
 }
 
@@ -83,11 +85,27 @@ impl<T: Send + 'static> Slot<T> {
         self.cell.as_ref().is_some_and(|cell| Arc::strong_count(cell) > 1)
     }
 
+    pub(crate) fn watch(&self) -> SlotWatch<T> {
+        SlotWatch { cell: self.cell.clone() }
+    }
+
     /// Answers now, waking the request's task itself; for refusals, which are rare.
     pub(crate) fn refuse(mut self, refused: Refused) {
         if let Some(cell) = self.cell.take() {
             cell.answer(Err(refused));
         }
+    }
+}
+
+/// A second hand on a slot's cell, for who must answer in time whoever has the slot.
+pub(crate) struct SlotWatch<T> {
+    cell: Option<Arc<Cell<T>>>,
+}
+
+impl<T> SlotWatch<T> {
+    /// Answers, if nobody has. True if it did.
+    pub(crate) fn refuse(self, refused: Refused) -> bool {
+        self.cell.is_some_and(|cell| cell.answer(Err(refused)))
     }
 }
 
@@ -159,8 +177,14 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn put<T: Send + 'static>(&mut self, mut slot: Slot<T>, answer: Answer<T>) {
         let Some(cell) = slot.cell.take() else { return };
-        let Some(mailbox) = slot.mailbox.take() else { return cell.answer(answer) };
-        self.post(&mailbox, Box::new(move || cell.answer(answer)));
+        let Some(mailbox) = slot.mailbox.take() else {
+            cell.answer(answer);
+            return;
+        };
+        let deliver = move || {
+            cell.answer(answer);
+        };
+        self.post(&mailbox, Box::new(deliver));
     }
 
     /// Asks the rim of `mailbox` to run `delivery`, together with the answers that go there.

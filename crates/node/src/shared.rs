@@ -1,13 +1,15 @@
 //! What the parts of a member and all handles share: what is published, each by one part, and the driver's inbox.
 //!
 //! ```text
-//! published by apply     view, live tables, events, `applied`, `store_full`, `store_failed`
+//! published by apply     view, live tables, events, `applied`, `record_room`
 //! published by driver    office, leader, term, committed, `log_stalled`, `waiting_bytes`
+//! published by all parts how the disks are
 //! ```
 //! Nothing here decides what apply does: it reads what others publish only through messages.
 
 use crate::Refused;
 use crate::answer::Reply;
+use crate::disk_health::{Ailment, DiskHealth, Sign};
 use crate::inbox::Inbox;
 use crate::messages::DriverMessage;
 use crate::office::Office;
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<watch::EventLog>,
     pub(crate) event_signals: EventSignals,
     pub(crate) progress: Progress,
+    pub(crate) disks: DiskHealth,
     pub(crate) metrics: Metrics,
     pub(crate) next_request: AtomicU64,
     pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,
@@ -48,9 +51,14 @@ impl Shared {
     pub(crate) fn store_faulted(&self, fault: &state::Fault) {
         if !fault.is_io() {
             self.end_process(fault.to_string());
-        } else if !self.progress.store_failed.swap(true, Ordering::Relaxed) {
-            tracing::error!(error = %fault, "the store's disk failed: writes are refused until a restart, reads go on");
+            return;
         }
+        self.disks.raise(Sign::StoreFailed, Ailment::Failed, fault, self.clock.monotonic());
+    }
+
+    /// What is said of a request that was not done in time: if a disk keeps it, that.
+    pub(crate) fn timed_out(&self) -> Refused {
+        self.disks.trouble().map_or(Refused::TimedOut, Refused::TimedOutByDisk)
     }
 
     /// A proposal was not done in time. One whose client gave up was counted then.
@@ -58,7 +66,7 @@ impl Shared {
         if slot.is_awaited() {
             self.metrics.proposals_failed.increment();
         }
-        slot.refuse(Refused::TimedOut);
+        slot.refuse(self.timed_out());
     }
 
     /// The last entry whose effect is published.

@@ -8,6 +8,7 @@
 use crate::apply::{Apply, ApplyConfig};
 use crate::auto_compaction::AutoCompaction;
 use crate::background::Background;
+use crate::disk_health::DiskHealth;
 use crate::driver::{Driver, DriverConfig};
 use crate::handle::Handle;
 use crate::inbox::Inbox;
@@ -136,6 +137,7 @@ pub(crate) fn assemble(
         pinned_views: PinnedViews::default(),
         // What fails before anything is applied reports this.
         progress: Progress { applied: AtomicU64::new(state.applied().index.0), ..Progress::default() },
+        disks: DiskHealth::default(),
         metrics: Metrics::default(),
         next_request: AtomicU64::new(rng.next_u64() >> 16),
         on_fault: config.on_fault,
@@ -149,7 +151,6 @@ pub(crate) fn assemble(
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,
-        request_timeout: config.request_timeout,
     };
     let background = Background::new(shared.clone(), wal.preparer(), state.write_back());
     let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());

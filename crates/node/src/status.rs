@@ -1,5 +1,6 @@
 //! What a member tells about itself: a status that any thread may read, and the measurements of its own threads.
 
+use crate::disk_health::{Ailment, SickDisk};
 use model::{ClusterId, Command, LogIndex, MemberId, Term};
 use state::Operations;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,9 +17,9 @@ pub struct Status {
     pub term: Term,
     pub committed: LogIndex,
     pub applied: LogIndex,
-    /// The disk of the log or the store is full, or the log's fails: writes are refused, reads go on.
-    pub disk_full: bool,
-    /// The store's disk failed: nothing is written until the member is started again, reads go on.
+    /// Disks that do not take writes, or not all: reads go on.
+    pub sick_disks: [Option<SickDisk>; 2],
+    /// The store's disk failed: nothing is written until the member is started again.
     pub store_failed: bool,
     /// Payloads of proposals that wait until the store's files are shorter.
     pub waiting_bytes: u64,
@@ -33,15 +34,28 @@ pub(crate) struct Progress {
     pub(crate) applied: AtomicU64,
     /// The log's disk is full or fails.
     pub(crate) log_stalled: AtomicBool,
-    /// The store's disk is full: apply keeps entries until there is space for their records.
-    pub(crate) store_full: AtomicBool,
-    pub(crate) store_failed: AtomicBool,
     /// When the driver took proposals last, in nanoseconds of the clock.
     pub(crate) taken_at_ns: AtomicU64,
     /// The log is being written or synced.
     pub(crate) log_is_busy: AtomicBool,
+    /// Bytes of records that find space although the disk is full.
+    pub(crate) record_room: AtomicU64,
+    /// Since when apply waits for a write to the store's files, in odd milliseconds; 0 if it does not.
+    pub(crate) store_write_since_ms: AtomicU64,
     /// Payloads of the proposals that the driver keeps until the store's files are shorter.
     pub(crate) waiting_bytes: AtomicU64,
+}
+
+impl Status {
+    /// A disk of the member does not take all writes.
+    pub fn is_sick(&self) -> bool {
+        self.sick_disks.iter().any(Option::is_some)
+    }
+
+    /// A disk of the member is full.
+    pub fn disk_full(&self) -> bool {
+        self.sick_disks.iter().flatten().any(|sick| sick.trouble.ailment == Ailment::Full)
+    }
 }
 
 impl Progress {

@@ -35,6 +35,16 @@ impl Fault {
         matches!(self, Fault::Keys(fault) if fault.may_pass())
     }
 
+    /// What was done may be done again, with other files: none that count are in doubt.
+    pub fn may_be_repeated(&self) -> bool {
+        matches!(self, Fault::Keys(fault) if fault.may_be_repeated())
+    }
+
+    /// The file system takes no writes at all.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Fault::Keys(fault) if fault.is_read_only())
+    }
+
     /// The machine failed, for whatever reason.
     pub fn is_io(&self) -> bool {
         matches!(self, Fault::Keys(fault) if fault.is_io())

@@ -1,15 +1,15 @@
 //! The footprint of a command: what it costs and how long its records may get, from one walk when it is decoded.
 //!
 //! ```text
-//! decode ──▶ MeasuredEntry { entry, footprint } ──▶ is it small and bounded? ──▶ space for it ─────▶ apply: quota
-//!                                                  bounded_record_bytes         State::allocate_for  cost_bytes
+//! propose ──▶ does it write records? ──▶ decode ──▶ is it small and bounded? ──▶ apply: quota
+//!             writes_records                        bounded_record_bytes         cost_bytes
 //! ```
 //! Figures of a txn are those of its dearer branch, nested txns included, each figure by itself: which branch is
 //! carried out is known in apply.
 //!
 //! Invariant: a pure function of the command, so that a cost is the same on every member.
-//! Not here: what the keys are now. A put that keeps its value is as long as that is, which `record_bytes_max` asks
-//! for; what puts would do exactly is `demand`.
+//! Not here: what the keys are now. A put that keeps its value is as long as that is, so it is not bounded; what puts
+//! would do exactly is `demand`.
 
 use crate::fault::{Fault, Result};
 use crate::quota::{LEASE_BYTES, put_cost};
@@ -31,13 +31,12 @@ pub struct Footprint {
     cost_bytes: u64,
     /// Without the values that puts keep.
     record_bytes_max: u64,
-    keeps_values: bool,
     is_bounded: bool,
 }
 
 impl Footprint {
     pub fn of(command: &Command) -> Footprint {
-        measure(command, &|_| 0)
+        measure(command)
     }
 
     /// What the command counts against the quota; 0 if it does not make the store grow.
@@ -45,13 +44,13 @@ impl Footprint {
         self.cost_bytes
     }
 
-    /// Bytes that the records of `command` take at most, headers included; 0 if it writes none. `current_bytes` is what
-    /// a key's record takes now, 0 if there is none: a put that keeps its value writes it anew.
-    fn record_bytes_max(self, command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
-        if self.keeps_values { measure(command, current_bytes).record_bytes_max } else { self.record_bytes_max }
+    /// Whether the command may write records: only such a one may make the store grow.
+    pub fn writes_records(self) -> bool {
+        self.record_bytes_max > 0
     }
 
-    /// The same, if it and the command's work can be told from the command's size alone.
+    /// Bytes that its records take at most, headers included, if they and the command's work can be told from the
+    /// command's size alone; 0 if it writes none.
     pub fn bounded_record_bytes(self) -> Option<u64> {
         self.is_bounded.then_some(self.record_bytes_max)
     }
@@ -61,7 +60,6 @@ impl Footprint {
         Footprint {
             cost_bytes: self.cost_bytes.saturating_add(other.cost_bytes),
             record_bytes_max: self.record_bytes_max.saturating_add(other.record_bytes_max),
-            keeps_values: self.keeps_values || other.keeps_values,
             is_bounded: self.is_bounded && other.is_bounded,
         }
     }
@@ -71,16 +69,15 @@ impl Footprint {
         Footprint {
             cost_bytes: self.cost_bytes.max(other.cost_bytes),
             record_bytes_max: self.record_bytes_max.max(other.record_bytes_max),
-            keeps_values: self.keeps_values || other.keeps_values,
             is_bounded: self.is_bounded && other.is_bounded,
         }
     }
 }
 
-fn measure(command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+fn measure(command: &Command) -> Footprint {
     match command {
-        Command::Put(put) => measure_put(put, current_bytes),
-        Command::Txn(txn) => measure_txn(txn, current_bytes),
+        Command::Put(put) => measure_put(put),
+        Command::Txn(txn) => measure_txn(txn),
         Command::LeaseGrant(_) => Footprint { cost_bytes: LEASE_BYTES, ..Footprint::default() },
         Command::DeleteRange(_)
         | Command::Compact(_)
@@ -96,34 +93,33 @@ fn measure(command: &Command, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprin
     }
 }
 
-fn measure_txn(txn: &Txn, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+fn measure_txn(txn: &Txn) -> Footprint {
     let branch = |operations: &[Operation]| {
         let nothing = Footprint { is_bounded: true, ..Footprint::default() };
-        operations.iter().fold(nothing, |sum, operation| sum.and(measure_operation(operation, current_bytes)))
+        operations.iter().fold(nothing, |sum, operation| sum.and(measure_operation(operation)))
     };
     let dearer = branch(&txn.success).or(branch(&txn.failure));
     let is_bounded = dearer.is_bounded && txn.compares.iter().all(|compare| compare.range.is_single());
     Footprint { is_bounded, ..dearer }
 }
 
-fn measure_operation(operation: &Operation, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+fn measure_operation(operation: &Operation) -> Footprint {
     match operation {
-        Operation::Put(put) => measure_put(put, current_bytes),
-        Operation::Txn(txn) => Footprint { is_bounded: false, ..measure_txn(txn, current_bytes) },
+        Operation::Put(put) => measure_put(put),
+        Operation::Txn(txn) => Footprint { is_bounded: false, ..measure_txn(txn) },
         Operation::Range(range) => Footprint { is_bounded: range.range.is_single(), ..Footprint::default() },
         Operation::DeleteRange(delete) => Footprint { is_bounded: delete.range.is_single(), ..Footprint::default() },
     }
 }
 
-fn measure_put(put: &Put, current_bytes: &impl Fn(&[u8]) -> u64) -> Footprint {
+fn measure_put(put: &Put) -> Footprint {
     let (value_bytes, keeps_values) = match &put.value {
         PutValue::Set(value) => (value.len() as u64, false),
-        PutValue::Keep => (current_bytes(&put.key), true),
+        PutValue::Keep => (0, true),
     };
     Footprint {
         cost_bytes: put_cost(put),
         record_bytes_max: RECORD_OVERHEAD_BYTES_MAX + put.key.len() as u64 + value_bytes,
-        keeps_values,
         is_bounded: !keeps_values,
     }
 }
@@ -148,11 +144,6 @@ impl MeasuredEntry {
 
     pub fn footprint(&self) -> Footprint {
         self.footprint
-    }
-
-    /// See `Footprint::record_bytes_max`.
-    pub(crate) fn record_bytes_max(&self, current_bytes: &impl Fn(&[u8]) -> u64) -> u64 {
-        self.footprint.record_bytes_max(&self.entry.command, current_bytes)
     }
 }
 
@@ -195,17 +186,17 @@ mod tests {
 
     #[test]
     fn records_of_the_dearer_branch_count_however_deep() {
-        let records = |command: Command| {
-            Footprint::of(&command).record_bytes_max(&command, &|key| if key == b"key" { 1000 } else { 0 })
-        };
+        let records = |command: Command| Footprint::of(&command).record_bytes_max;
         let keep = || valued("key", PutValue::Keep);
         let value = || valued("key", PutValue::Set("value".into()));
         let inner = txn(vec![put("key", "value"), put("key", "")], Vec::new());
         let outer = txn(vec![put("key", "value")], vec![Operation::Txn(inner)]);
         assert_eq!(records(Command::Put(value())), 136);
-        assert_eq!(records(Command::Put(keep())), 1131);
+        assert_eq!(records(Command::Put(keep())), 131);
         assert_eq!(records(Command::Txn(outer)), 136 + 131);
-        assert_eq!(records(Command::Txn(txn(vec![put("key", "value")], vec![Operation::Put(keep())]))), 1131);
+        assert_eq!(records(Command::Txn(txn(vec![put("key", "value")], vec![Operation::Put(keep())]))), 136);
+        let writes = |command: Command| Footprint::of(&command).writes_records();
+        assert!(writes(Command::Put(keep())) && !writes(Command::LeaseRevoke(LeaseId(1))));
         assert_eq!(records(Command::LeaseRevoke(LeaseId(1))), 0);
     }
 

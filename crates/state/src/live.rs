@@ -38,6 +38,14 @@ impl LiveTables {
         &self.budgets
     }
 
+    /// True if the puts of `command` only replace records by such of about the same size, and the new ones have at most
+    /// `record_bytes` together. Fails if the disk does.
+    pub fn replaces_within(&self, view: &StateView, command: &Command, record_bytes: u64) -> Result<bool> {
+        let asked_by = AskedBy { quota: true, budgets: false };
+        let demand = Demand::of(&view.kv, &self.accounts, command, asked_by)?.quota;
+        Ok(!demand.grows && demand.record_bytes <= record_bytes)
+    }
+
     /// What makes apply refuse `command` for an alarm that is up, a budget or the quota if it comes next; for a leader
     /// whose `view` holds all that was acknowledged. Meeting the quota is for apply, which raises the alarm. Changes
     /// nothing: a caller that refuses for a budget counts that (`BudgetReader::count_refused`). Fails if the disk does.

@@ -1,10 +1,10 @@
 //! Space, as `mvcc` gives it back: nothing in it is state, so that members may differ in when they do it.
 
 use crate::fault::Result;
-use crate::footprint::MeasuredEntry;
 use crate::state::State;
 use model::SpaceSettle;
 use mvcc::{CleanJob, Cleaned};
+use store::Room;
 
 impl State {
     /// A job that empties segments, for another thread, if files are longer than they should be. To be answered with
@@ -55,13 +55,34 @@ impl State {
         self.mvcc.settleable(gives_back)
     }
 
-    /// Allocates space for the records of an entry, so that applying it will not wait for space. Fails with a lack of
-    /// space if the disk is full: then it must not be applied yet.
-    pub fn allocate_for(&mut self, entry: &MeasuredEntry) -> Result<()> {
-        match entry.record_bytes_max(&|key| self.mvcc.record_bytes(key)) {
-            0 => Ok(()),
-            bytes => Ok(self.mvcc.allocate(bytes)?),
-        }
+    /// The disk's room for records.
+    pub fn room(&self) -> Room {
+        self.mvcc.room()
+    }
+
+    /// Space for a record was lacking, and there is not much again: growth is to be refused before it is proposed.
+    pub fn is_short_of_space(&self) -> bool {
+        self.shortage().is_some()
+    }
+
+    /// What the lack of space was, while there is one.
+    pub fn shortage(&self) -> Option<&store::Fault> {
+        self.mvcc.shortage()
+    }
+
+    /// After a lack of space: looks whether there is some again.
+    pub fn look_for_space(&mut self) -> Result<()> {
+        Ok(self.mvcc.look_for_space()?)
+    }
+
+    /// As `flush`, with all of the store's reserve if the disk is full.
+    pub fn flush_with_reserve(&mut self) -> Result<()> {
+        Ok(self.mvcc.flush_with_reserve()?)
+    }
+
+    /// Lets others have the space of the store's reserve: the log, if it cannot take what shrinks the store.
+    pub fn give_up_reserve(&mut self) {
+        self.mvcc.give_up_reserve();
     }
 
     /// True if records of so many bytes, headers included, have space that is allocated already.

@@ -2,7 +2,7 @@
 //! there is to crash safety here: until the manifest is replaced the old checkpoint counts, from then on the new one
 //! does.
 
-use crate::fault::{Fault, Result};
+use crate::fault::{Fault, Result, says_no_space};
 use crate::manifest::Manifest;
 use crate::open::{FILE_HEADER_BYTES, RUN_MAGIC, check_header, write_header};
 use crate::reader::OpenSegment;
@@ -49,6 +49,8 @@ pub struct Done {
     pub(crate) run_bytes: u64,
 }
 
+/// The manifest that is about to count.
+const TEMPORARY: &str = "manifest.tmp";
 /// Blocks are collected to writes of about this size.
 const WRITE_BYTES: usize = 1 << 20;
 const BLOCK_HEADER_BYTES: usize = 8;
@@ -75,7 +77,8 @@ impl CheckpointWriter {
     }
 
     /// Makes the checkpoint durable. `blocks` are the index blocks, each below 4 GiB. May be called again after a fault
-    /// that `may_pass`, with the same blocks; after any other the store must be opened again.
+    /// that `may_pass`, with the same blocks. After another that may be repeated the next checkpoint may succeed: what
+    /// failed is its own files. After any other the store must be opened again.
     pub fn commit(&mut self, meta: &[u8], blocks: &mut dyn Iterator<Item = Vec<u8>>, mode: Mode) -> Result<Done> {
         let mut manifest = self.manifest.clone();
         if mode == Mode::Full {
@@ -87,11 +90,18 @@ impl CheckpointWriter {
         for segment in &self.to_sync {
             segment.sync()?;
         }
-        self.disk.sync_dir(&self.directory).map_err(Fault::io("sync directory", &self.directory))?;
+        self.disk.sync_dir(&self.directory).map_err(|error| {
+            let fault = Fault::io("sync directory", &self.directory)(error);
+            // A later sync may succeed and say nothing about names that this one lost.
+            if fault.may_pass() { fault } else { fault.for_good() }
+        })?;
         let manifest_bytes = write_manifest_temporary(&*self.disk, &self.directory, &manifest)?;
         // Even if replacing fails: the name may have changed and not be durable. Then the run must stay as it is.
         self.run_is_ours = false;
-        replace_manifest(&*self.disk, &self.directory)?;
+        replace_manifest(&*self.disk, &self.directory).inspect_err(|fault| {
+            self.run_is_ours =
+                fault.may_be_repeated() && self.disk.exists(&self.directory.join(TEMPORARY)).unwrap_or(false);
+        })?;
         let run_bytes = std::mem::take(&mut self.run_bytes);
         Ok(Done { manifest, manifest_bytes, leaving: self.leaving.clone(), run_bytes })
     }
@@ -140,7 +150,11 @@ impl CheckpointWriter {
 /// Writes the manifest next to the one that counts, and syncs it. Answers its length.
 pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> Result<u64> {
     assert!(manifest.is_sensible(), "a manifest can be read back");
-    let temporary = directory.join("manifest.tmp");
+    let temporary = directory.join(TEMPORARY);
+    // A file whose write or sync failed is not written again.
+    if disk.exists(&temporary).map_err(Fault::io("look for", &temporary))? {
+        disk.remove(&temporary).map_err(Fault::io("remove", &temporary))?;
+    }
     let file = disk.open(&temporary, Open::CREATE).map_err(Fault::io("make", &temporary))?;
     let content = manifest.encode();
     file.set_len(0)
@@ -150,13 +164,21 @@ pub(crate) fn write_manifest_temporary(disk: &dyn Disk, directory: &Path, manife
     Ok(content.len() as u64)
 }
 
-/// Puts it in the place of the one that counts. If this fails, either may be found after a power cut.
+/// Puts it in the place of the one that counts. If this fails and the new one has lost its name, either may be found
+/// after a power cut; as long as it has it, the old one counts and all may be done anew.
 pub(crate) fn replace_manifest(disk: &dyn Disk, directory: &Path) -> Result<()> {
-    let (path, temporary) = (directory.join("manifest"), directory.join("manifest.tmp"));
+    let (path, temporary) = (directory.join("manifest"), directory.join(TEMPORARY));
     disk.replace(&temporary, &path).map_err(|error| {
         // That shows before anything has changed.
-        let harmless = io::is_out_of_descriptors(&error);
-        if harmless { Fault::io("replace", &path)(error) } else { Fault::io_for_good("replace", &path)(error) }
+        if io::is_out_of_descriptors(&error) {
+            return Fault::io("replace", &path)(error);
+        }
+        let has_its_name = disk.exists(&temporary).unwrap_or(false);
+        if has_its_name || says_no_space(&error) {
+            Fault::io_anew("replace", &path)(error)
+        } else {
+            Fault::io_for_good("replace", &path)(error)
+        }
     })
 }
 

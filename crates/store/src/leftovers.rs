@@ -1,19 +1,20 @@
 //! Files that a durable checkpoint stopped naming. Removing a long file takes the file system a while, and so does
 //! closing the last handle of a removed one: both are for a thread that may take its time.
 
-use crate::fault::{Fault, Result};
+use crate::fault::Fault;
 use crate::reader::OpenSegment;
 use crate::space::Space;
 use io::Disk;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-/// See the file's head. Until `remove` the files count as the store's; those that are not removed go at the next open.
+/// See the file's head. Until they are removed the files count as the store's; those that never are go at the next
+/// open.
 #[derive(Debug)]
 #[must_use = "the files take space until they are removed"]
 pub struct Leftovers {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) space: Arc<Space>,
+    pub(crate) space: Weak<Space>,
     /// With what each takes.
     pub(crate) files: Vec<(PathBuf, u64)>,
     pub(crate) unlinked: Unlinked,
@@ -24,18 +25,31 @@ pub struct Leftovers {
 pub struct Unlinked(pub(crate) Vec<Arc<OpenSegment>>);
 
 impl Leftovers {
-    /// Removes the files, and puts the reserve aside again if it was given up and there is space. All files are tried,
-    /// the first fault is told.
-    pub fn remove(self) -> Result<Unlinked> {
+    /// Removes the files. Those that cannot be removed stay here, for another attempt, and the first fault is told.
+    pub fn remove(&mut self) -> Result<(), Fault> {
         let mut removed = Ok(());
-        for (path, bytes) in &self.files {
-            let gone = self.disk.remove(path).map_err(Fault::io("remove", path));
-            self.space.take_unnamed(*bytes);
-            removed = removed.and(gone);
-        }
-        // If there is no space for it yet, the next checkpoint tries again.
-        let _ = self.space.reserve();
-        removed.map(|()| self.unlinked)
+        let space = self.space.upgrade();
+        self.files.retain(|(path, bytes)| {
+            let gone = match self.disk.remove(path) {
+                // An attempt before was told that it failed.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                gone => gone.map_err(Fault::io("remove", path)),
+            };
+            let stays = gone.is_err();
+            if let (false, Some(space)) = (stays, &space) {
+                space.take_unnamed(*bytes);
+            }
+            if removed.is_ok() {
+                removed = gone;
+            }
+            stays
+        });
+        removed
+    }
+
+    /// The removed segments, from which readers may still read.
+    pub fn take_unlinked(&mut self) -> Unlinked {
+        std::mem::take(&mut self.unlinked)
     }
 }
 

@@ -7,7 +7,7 @@
 //!   as a whole or not at all.
 //! - A file is removed only after a durable checkpoint stopped naming it.
 //! - After a write that failed for any other reason than lack of space nothing is taken any more.
-//! - Running out of space leaves the store usable: space is allocated before a record is taken.
+//! - Running out of space leaves the store usable: a record that finds none waits in memory, where it can be read.
 //!
 //! Deliberately not here: what records mean, keys, revisions, and threads. Formats: `docs/formats/store.md`.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod manifest;
 mod open;
 mod reader;
 mod record;
+mod room;
 mod scan;
 mod segments;
 mod space;
@@ -36,6 +37,7 @@ pub use fault::{Cause, Fault, Result};
 pub use leftovers::{Leftovers, Unlinked};
 pub use reader::Reader;
 pub use record::{Location, RECORD_OVERHEAD_BYTES};
+pub use room::Room;
 pub use scan::Scan;
 pub use segments::{ALLOCATE_BYTES, Checkpoint, Options, RESERVE_BYTES, SEGMENT_BYTES_MIN, SegmentStat, Store};
 pub use verify::{Image, Verified};

@@ -85,25 +85,25 @@ impl SegmentStat {
 }
 
 #[derive(Debug)]
-struct Segment {
-    open: Arc<OpenSegment>,
+pub(crate) struct Segment {
+    pub(crate) open: Arc<OpenSegment>,
     /// End of the last record written to the file or waiting in the buffer.
-    length: u64,
+    pub(crate) length: u64,
     /// Of the file, what is allocated ahead included.
-    file_bytes: u64,
-    live_bytes: u64,
+    pub(crate) file_bytes: u64,
+    pub(crate) live_bytes: u64,
     /// Appended to since the last durable checkpoint.
     unsynced: bool,
 }
 
 #[derive(Debug)]
 pub struct Store {
-    disk: Arc<dyn Disk>,
-    directory: PathBuf,
-    options: Options,
-    segments: BTreeMap<u32, Segment>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) segments: BTreeMap<u32, Segment>,
     reader: Reader,
-    active: Option<Active>,
+    pub(crate) active: Option<Active>,
     next_segment: u32,
     next_run: u32,
     sequence: u64,
@@ -114,14 +114,14 @@ pub struct Store {
     /// Of all segments.
     live_bytes: u64,
     /// Of all segments.
-    file_bytes: u64,
-    space: Arc<Space>,
+    pub(crate) file_bytes: u64,
+    pub(crate) space: Arc<Space>,
     write_back: WriteBack,
     removed_segments: u64,
-    /// The last time that space was needed there was none.
-    short_of_space: bool,
+    /// See `room`.
+    pub(crate) shortage: Option<Fault>,
     /// A write failed for another reason than lack of space: what the files hold is unknown.
-    failed: bool,
+    pub(crate) failed: bool,
 }
 
 /// Whether the directory may be changed.
@@ -136,8 +136,8 @@ enum Claim {
 
 /// The segment that records are appended to.
 #[derive(Debug)]
-struct Active {
-    id: u32,
+pub(crate) struct Active {
+    pub(crate) id: u32,
     /// Records not yet written to the file, which begin at `flushed`.
     buffer: Vec<u8>,
     flushed: u64,
@@ -154,7 +154,7 @@ impl Segment {
 
 impl Active {
     /// Of a segment whose file ends at `flushed`.
-    fn new(id: u32, flushed: u64) -> Active {
+    pub(crate) fn new(id: u32, flushed: u64) -> Active {
         Active { id, buffer: Vec::new(), flushed, published: 0 }
     }
 
@@ -209,7 +209,7 @@ impl Store {
             space,
             write_back: WriteBack::default(),
             removed_segments: 0,
-            short_of_space: false,
+            shortage: None,
             failed: false,
             segments,
             disk,
@@ -269,7 +269,8 @@ impl Store {
         for (id, segment) in &self.segments {
             assert!(*id < self.next_segment, "segment {id} has an id that was given out");
             assert!(segment.length >= FILE_HEADER_BYTES, "segment {id} has its header");
-            assert!(segment.length <= segment.file_bytes, "segment {id} has its records in its file");
+            let is_active = self.is_active(*id);
+            assert!(is_active || segment.length <= segment.file_bytes, "segment {id} has its records in its file");
             assert!(segment.live_bytes <= segment.record_bytes(), "segment {id} has no more live records than records");
             live_bytes += segment.live_bytes;
             file_bytes += segment.file_bytes;
@@ -288,18 +289,18 @@ impl Store {
     }
 
     /// Takes a record whose payload is the concatenation of `parts`. It is visible to `read` at once and to readers
-    /// after `publish` or `flush`. Fails only for lack of space, leaving the store as it was, or if the disk fails.
+    /// after `publish` or `flush`. A lack of space is noted (`is_short_of_space`). Fails if the disk does.
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<Location> {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let length = u32::try_from(bytes).map_err(|_| self.too_large(bytes))?;
         let record_bytes = u64::from(length) + HEADER_BYTES as u64;
-        self.try_allocate(record_bytes)?;
-        let active = self.active.as_mut().expect("allocating leaves an active segment");
+        self.check_sound()?;
+        self.make_room(record_bytes)?;
+        let active = self.active.as_mut().expect("making room leaves an active segment");
         let segment = self.segments.get_mut(&active.id).expect("the active segment is one of the segments");
         let offset = u32::try_from(segment.length).expect("a segment that is appended to ends below 4 GiB");
         let location = Location { segment: active.id, offset, length };
         assert_eq!(active.end(), segment.length, "the buffer ends where the segment does");
-        assert!(location.end() <= segment.file_bytes, "space is allocated before a record is taken");
         put_record(&mut active.buffer, parts, location);
         segment.length += record_bytes;
         segment.live_bytes += record_bytes;
@@ -320,71 +321,8 @@ impl Store {
         Fault::refused("append to", &self.directory, format!("record of {bytes} bytes, the limit is {}", u32::MAX))
     }
 
-    /// Allocates space for records that take `bytes` together, a header each included, so that appending them will not
-    /// lack space.
-    /// Fails if there is none, or if the disk fails.
-    pub fn allocate(&mut self, bytes: u64) -> Result<()> {
-        self.try_allocate(bytes + HEADER_BYTES as u64)
-    }
-
-    /// True if the last attempt to allocate found none.
-    pub fn is_short_of_space(&self) -> bool {
-        self.short_of_space
-    }
-
-    fn try_allocate(&mut self, record_bytes: u64) -> Result<()> {
-        self.check_sound()?;
-        let allocated = self.allocate_records(record_bytes);
-        self.short_of_space = allocated.as_ref().is_err_and(Fault::is_no_space);
-        self.failed |= allocated.as_ref().is_err_and(|fault| !fault.may_pass());
-        allocated
-    }
-
-    fn allocate_records(&mut self, record_bytes: u64) -> Result<()> {
-        let fits = self.active.as_ref().is_some_and(|active| {
-            let Some(segment) = self.segments.get(&active.id) else { return false };
-            let end = segment.length + record_bytes;
-            // What was allocated for several records is for all of them.
-            segment.length == FILE_HEADER_BYTES || end <= self.segment_bytes_max().max(segment.file_bytes)
-        });
-        if !fits {
-            self.seal()?;
-            self.open_next_segment()?;
-        }
-        let active = self.active.as_ref().expect("a segment was opened").id;
-        let segment = self.segments.get(&active).expect("the active segment is one of the segments");
-        let needed = segment.length + record_bytes;
-        if needed <= segment.file_bytes {
-            return Ok(());
-        }
-        assert!(segment.length <= segment.file_bytes, "records lie in space that is allocated");
-        let ahead = (segment.length + self.options.allocate_bytes).min(self.segment_bytes_max()).max(needed);
-        assert!(ahead >= needed, "what is allocated is enough for the record");
-        self.check_reserve(&segment.open.path)?;
-        let file = &segment.open.file;
-        file.allocate(segment.file_bytes, ahead - segment.file_bytes)
-            .map_err(Fault::io("allocate space for", &segment.open.path))?;
-        self.file_bytes += ahead - segment.file_bytes;
-        self.segments.get_mut(&active).expect("the active segment is one of the segments").file_bytes = ahead;
-        Ok(())
-    }
-
-    /// While the reserve is away, what space there is belongs to giving space back.
-    fn check_reserve(&self, needed_by: &Path) -> Result<()> {
-        if self.space_is_ours() {
-            return self.space.reserve();
-        }
-        let taken = || Fault::io("allocate space for", needed_by)(std::io::ErrorKind::StorageFull.into());
-        if self.space.is_reserved() { Ok(()) } else { Err(taken()) }
-    }
-
-    fn segment_bytes_max(&self) -> u64 {
+    pub(crate) fn segment_bytes_max(&self) -> u64 {
         (self.live_bytes / 16).max(self.options.segment_bytes_min).min(self.options.segment_bytes)
-    }
-
-    /// Nobody is at work who might give the reserve up.
-    fn space_is_ours(&self) -> bool {
-        Arc::strong_count(&self.space) == 1
     }
 
     /// Appends no more to the segment that is appended to, and gives back what was allocated ahead for it.
@@ -403,13 +341,8 @@ impl Store {
         Ok(())
     }
 
-    /// True if records of so many bytes, headers included, have space that is allocated already.
-    pub fn is_allocated(&self, bytes: u64) -> bool {
-        let Some(segment) = self.active.as_ref().and_then(|active| self.segments.get(&active.id)) else { return false };
-        segment.length.saturating_add(bytes) <= segment.file_bytes.min(self.segment_bytes_max())
-    }
-
-    fn open_next_segment(&mut self) -> Result<()> {
+    /// Makes the file of the next segment.
+    pub(crate) fn begin_segment(&self) -> Result<Arc<OpenSegment>> {
         let id = self.next_segment;
         let path = self.directory.join(format!("segment-{id:08x}"));
         // Left over by an attempt that found no space for its header.
@@ -418,11 +351,17 @@ impl Store {
         }
         let file = self.disk.open(&path, Open::CREATE_NEW).map_err(Fault::io("make", &path))?;
         write_header(&*file, SEGMENT_MAGIC, id).map_err(Fault::io("write header of", &path))?;
+        Ok(OpenSegment::new(id, path, file))
+    }
+
+    /// Appends to it from now on.
+    pub(crate) fn take_segment(&mut self, open: Arc<OpenSegment>) {
+        assert!(self.active.is_none(), "the segment before it is sealed");
+        let id = open.id;
+        assert_eq!(id, self.next_segment, "segments are taken in the order they are made");
         self.next_segment += 1;
-        let open = OpenSegment::new(id, path, file);
         self.insert(open, FILE_HEADER_BYTES, 0);
         self.active = Some(Active::new(id, FILE_HEADER_BYTES));
-        Ok(())
     }
 
     fn insert(&mut self, open: Arc<OpenSegment>, length: u64, live_bytes: u64) {
@@ -459,8 +398,8 @@ impl Store {
     }
 
     /// Lets readers see what was appended without writing it: who knows the segment reads it from memory until `flush`
-    /// wrote it. Costs a copy, so it is for little. A crash of the process loses it, as it loses everything that no
-    /// checkpoint names.
+    /// wrote it. Costs a copy, so it is for little, or for what finds no space. A crash of the process loses it, as it
+    /// loses everything that no checkpoint names.
     pub fn publish(&mut self) -> Result<()> {
         self.check_sound()?;
         let Some(active) = &mut self.active else { return Ok(()) };
@@ -483,10 +422,14 @@ impl Store {
     /// from now on does. Not a sync.
     pub fn flush(&mut self) -> Result<()> {
         self.check_sound()?;
-        let Some(active) = &mut self.active else { return Ok(()) };
+        let Some(active) = &self.active else { return Ok(()) };
         if active.buffer.is_empty() {
             return Ok(());
         }
+        let allocated = self.allocate_taken();
+        self.failed |= allocated.as_ref().is_err_and(|fault| !fault.may_pass());
+        allocated?;
+        let active = self.active.as_mut().expect("it is there");
         let segment = self.segments.get(&active.id).expect("the active segment is one of the segments");
         let file = &segment.open.file;
         if let Err(error) = file.write_at(&active.buffer, active.flushed) {
@@ -586,7 +529,7 @@ impl Store {
 
     /// Bytes that a copy may take without the reserve running out; `None` while that is whole.
     pub fn cold_bytes_max(&self) -> Option<u64> {
-        (!self.space.is_reserved()).then(|| self.space.reserve_bytes() / 2)
+        (!self.space.is_reserved()).then(|| self.space.copy_bytes_max())
     }
 
     /// Writes out what was appended and captures what a checkpoint of this moment must hold. The writer does the slow
@@ -648,6 +591,6 @@ impl Store {
             self.renew_reader();
         }
         self.space.add_unnamed(files.iter().map(|(_, bytes)| bytes).sum());
-        Leftovers { disk: self.disk.clone(), space: self.space.clone(), files, unlinked: Unlinked(unlinked) }
+        Leftovers { disk: self.disk.clone(), space: Arc::downgrade(&self.space), files, unlinked: Unlinked(unlinked) }
     }
 }

@@ -1,21 +1,36 @@
 //! Bytes of the directory that no checkpoint names: the reserve, and files being written on other threads.
 //!
 //! The reserve is a file that holds nothing. Giving space back takes space first (copies of what is still live, and a
-//! checkpoint), so on a full disk the reserve is removed for that, and only for that: while it is away no space is
-//! allocated for new records. It is made again once there is space.
+//! checkpoint), and so does what must be taken although the disk is full (records of what is committed already, of
+//! rewrites that do not grow). So on a full disk the reserve is given up for those, and only for those:
+//!
+//! ```text
+//! reserve   ├── copies and checkpoints: all of it, at once ──────────────┤
+//!           ├────────────────────────────┼── records: this share, piece ──┤
+//!                                           by piece
+//! ```
+//! While it is not whole no space is allocated ahead of records. It is made again, as far as there is space for it,
+//! whenever somebody looks after it; a part is better than none.
 
 use crate::fault::{Fault, Result};
 use io::{Disk, Open};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Records may take so many eighths of the reserve.
+const RECORDS_EIGHTHS: u64 = 3;
+
+/// A smaller part of a reserve is not worth a file.
+const PART_BYTES_MIN: u64 = if cfg!(test) { 4 << 10 } else { 256 << 10 };
 
 #[derive(Debug)]
 pub(crate) struct Space {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     reserve_bytes: u64,
-    is_reserved: AtomicBool,
+    /// How much of it is put aside.
+    reserved_bytes: AtomicU64,
     /// Of files being written.
     unnamed_bytes: AtomicU64,
 }
@@ -27,38 +42,84 @@ impl Space {
             disk,
             path,
             reserve_bytes,
-            is_reserved: AtomicBool::new(false),
+            reserved_bytes: AtomicU64::new(0),
             unnamed_bytes: AtomicU64::new(0),
         })
     }
 
-    pub(crate) fn reserve_bytes(&self) -> u64 {
-        self.reserve_bytes
+    /// Bytes that one job of copies may take, so that what they empty can still be given back.
+    pub(crate) fn copy_bytes_max(&self) -> u64 {
+        (self.reserve_bytes - self.records_share()) / 2
     }
 
-    /// True if nothing has to be put aside before new records are taken.
+    fn records_share(&self) -> u64 {
+        self.reserve_bytes / 8 * RECORDS_EIGHTHS
+    }
+
+    fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes.load(Ordering::Acquire)
+    }
+
+    /// True if nothing has to be put aside before space is allocated ahead of records.
     pub(crate) fn is_reserved(&self) -> bool {
-        self.reserve_bytes == 0 || self.is_reserved.load(Ordering::Acquire)
+        self.reserved_bytes() == self.reserve_bytes
     }
 
-    /// Puts the reserve aside unless it is. Only while nobody is at work who might give it up.
+    /// What records may still take of the reserve.
+    pub(crate) fn record_bytes_left(&self) -> u64 {
+        self.reserved_bytes().saturating_sub(self.reserve_bytes - self.records_share())
+    }
+
+    /// Puts the reserve aside unless it is; a part of it if there is no space for more, which is a lack of space. Only
+    /// while nobody is at work who might give it up.
     pub(crate) fn reserve(&self) -> Result<()> {
         if self.is_reserved() {
             return Ok(());
         }
         let file = self.disk.open(&self.path, Open::CREATE).map_err(Fault::io("make", &self.path))?;
-        if let Err(error) = file.allocate(0, self.reserve_bytes) {
-            // What it took of the space goes back; if not now, the next attempt allocates over it.
-            let _ = self.disk.remove(&self.path);
-            return Err(Fault::io("allocate space for", &self.path)(error));
+        let Err(error) = file.allocate(0, self.reserve_bytes) else {
+            self.reserved_bytes.store(self.reserve_bytes, Ordering::Release);
+            return Ok(());
+        };
+        let fault = Fault::io("allocate space for", &self.path)(error);
+        let mut part = self.reserve_bytes / 2;
+        while fault.is_no_space() && part >= PART_BYTES_MIN && part > self.reserved_bytes() {
+            if file.allocate(0, part).is_ok() {
+                // What the attempt for more has left of itself.
+                let _ = file.set_len(part);
+                self.reserved_bytes.store(part, Ordering::Release);
+                return Err(fault);
+            }
+            part /= 2;
         }
-        self.is_reserved.store(true, Ordering::Release);
-        Ok(())
+        // What it took of the space goes back; if not now, the next attempt allocates over it.
+        if self.reserved_bytes() > 0 {
+            let _ = file.set_len(self.reserved_bytes());
+        } else {
+            let _ = self.disk.remove(&self.path);
+        }
+        Err(fault)
     }
 
     /// Removes the reserve. False if there was none to give up.
     pub(crate) fn give_up(&self) -> bool {
-        self.reserve_bytes > 0 && self.is_reserved.swap(false, Ordering::AcqRel) && self.disk.remove(&self.path).is_ok()
+        self.reserved_bytes.swap(0, Ordering::AcqRel) > 0 && self.disk.remove(&self.path).is_ok()
+    }
+
+    /// Gives up so much of it for records, and a little more so that this is not asked for often. False if that is more
+    /// than they may take. Only while nobody is at work who might give it up.
+    pub(crate) fn give_up_for_records(&self, bytes: u64) -> bool {
+        let left = self.record_bytes_left();
+        if bytes > left {
+            return false;
+        }
+        let piece = bytes.max(PART_BYTES_MIN).min(left);
+        let rest = self.reserved_bytes() - piece;
+        let shortened = self.disk.open(&self.path, Open::READ_WRITE).and_then(|file| file.set_len(rest));
+        if shortened.is_ok() {
+            self.reserved_bytes.store(rest, Ordering::Release);
+        }
+        shortened.is_ok()
     }
 
     pub(crate) fn add_unnamed(&self, bytes: u64) {
@@ -72,7 +133,6 @@ impl Space {
 
     /// Bytes of all files that are counted here.
     pub(crate) fn bytes(&self) -> u64 {
-        let reserve = if self.is_reserved.load(Ordering::Relaxed) { self.reserve_bytes } else { 0 };
-        reserve + self.unnamed_bytes.load(Ordering::Relaxed)
+        self.reserved_bytes.load(Ordering::Relaxed) + self.unnamed_bytes.load(Ordering::Relaxed)
     }
 }

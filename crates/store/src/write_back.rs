@@ -180,7 +180,7 @@ mod tests {
         let mut writer = store.begin_checkpoint().expect("a checkpoint begins");
         let done = writer.commit(b"", &mut std::iter::empty(), Mode::Full).expect("it is durable");
         drop(writer);
-        drop(store.finish_checkpoint(done).remove().expect("the file is removed"));
+        store.finish_checkpoint(done).remove().expect("the file is removed");
         assert!(disk.used() < 100_000, "the file is closed");
         store.write_back().step(Duration::ZERO);
         store.write_back().step(WAITING_AGE_MAX);

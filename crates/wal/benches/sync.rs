@@ -63,7 +63,7 @@ fn group(disk: Arc<dyn Disk>, directory: &Path, count: usize, entry_bytes: usize
     let mut spent = Vec::with_capacity(groups);
     let mut cpu = Duration::ZERO;
     while spent.len() < groups {
-        preparer.run().expect("prepare");
+        preparer.run(false).expect("prepare");
         let group = entries(next, count, &data);
         let state = HardState { term: 1, vote: 1, commit: next - 1 };
         let (start, cpu_start) = (Instant::now(), cpu_time());
@@ -105,7 +105,7 @@ fn open(disk: Arc<dyn Disk>, directory: &Path) {
     println!("a fresh log is open after {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     let start = Instant::now();
     let mut preparer = wal.preparer();
-    preparer.run().expect("prepare");
+    preparer.run(false).expect("prepare");
     println!("the next segment is ready {:.1} ms later", start.elapsed().as_secs_f64() * 1e3);
     let data = Bytes::from(vec![7; ENTRY_BYTES]);
     let mut next = 1;
@@ -113,7 +113,7 @@ fn open(disk: Arc<dyn Disk>, directory: &Path) {
         wal.append(&entries(next, 50, &data), None).expect("append");
         wal.sync().expect("sync");
         next += 50;
-        preparer.run().expect("prepare");
+        preparer.run(false).expect("prepare");
     }
     let bytes = next as usize * ENTRY_BYTES;
     wal.close().expect("close");

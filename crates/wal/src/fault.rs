@@ -16,7 +16,7 @@ pub enum Fault {
     Newer { path: PathBuf, version: u32, supported: u32 },
     /// The files are whole, and not to be used as they are; the text says why and what to do.
     Refused { doing: &'static str, path: PathBuf, why: String },
-    /// An earlier write or sync failed; `fail_over` has not been called, or could not help.
+    /// An earlier write or sync failed, and `fail_over` has not succeeded since.
     Failed,
 }
 
@@ -29,10 +29,17 @@ impl Fault {
         Fault::Refused { doing, path: path.to_path_buf(), why: why.into() }
     }
 
-    /// The disk or a quota is full. Nothing was written; the same call may succeed later.
+    /// The disk or a quota is full, or the process at its limit of a file's size. Nothing was written; the same call
+    /// may succeed later.
     pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self, Fault::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            if matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+    }
+
+    /// The file system takes no writes at all.
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Fault::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
     /// Something that may be there again later: space, descriptors, memory. The log is as it was, and the same call may
@@ -65,7 +72,7 @@ impl fmt::Display for Fault {
             ),
             Fault::Refused { doing, path, why } => write!(f, "raft log: {doing} {}: {why}", path.display()),
             Fault::Failed => {
-                f.write_str("raft log: an earlier write or sync failed, so nothing more is written; restart")
+                f.write_str("raft log: an earlier write or sync failed, and no other file was begun since")
             }
         }
     }

@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 /// for the first one to be written.
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Space of a segment on a disk that is nearly full.
+pub(crate) const SMALL_SEGMENT_BYTES: u64 = 1 << 20;
+/// A segment is made smaller until it takes no more than this part of the space that is free.
+const FREE_SPACE_DIVISOR: u64 = 4;
+
 pub(crate) const FIRST_TEMPORARY: &str = "first.tmp";
 pub(crate) const NEXT_TEMPORARY: &str = "next.tmp";
 pub(crate) const SPARE_TEMPORARY: &str = "spare.tmp";
@@ -64,6 +69,15 @@ pub(crate) fn segment_bytes(sequence: u64, segment_bytes: u64) -> u64 {
     grown.unwrap_or(u64::MAX).min(segment_bytes)
 }
 
+/// Bytes of a segment that is planned to have `planned`, on a disk of which `free_bytes` are free.
+pub(crate) fn fitting_bytes(planned: u64, free_bytes: u64) -> u64 {
+    let mut bytes = planned;
+    while bytes > SMALL_SEGMENT_BYTES && bytes > free_bytes / FREE_SPACE_DIVISOR {
+        bytes = (bytes / 4).max(SMALL_SEGMENT_BYTES);
+    }
+    bytes
+}
+
 /// Empties `file` and reserves `bytes` for it. A full disk shows here, and then nothing is left behind.
 pub(crate) fn reserve(disk: &dyn Disk, file: &dyn File, path: &Path, bytes: u64) -> Result<()> {
     let reserved = file.set_len(0).and_then(|()| file.allocate(0, bytes));
@@ -100,5 +114,13 @@ mod tests {
         assert_eq!(sizes, [1, 4, 16, 64, 64]);
         assert_eq!(segment_bytes(u64::MAX, 1 << 20), 1 << 20);
         assert_eq!(segment_bytes(1, 4096), 4096);
+    }
+
+    #[test]
+    fn segments_are_smaller_where_little_is_free_and_never_useless() {
+        let of = |planned: u64, free: u64| fitting_bytes(planned << 20, free << 20) >> 20;
+        assert_eq!((of(64, 1000), of(64, 256), of(64, 255), of(64, 60)), (64, 64, 16, 4));
+        assert_eq!((of(64, 4), of(64, 0), of(1, 0), of(2, 0)), (1, 1, 1, 1));
+        assert_eq!(fitting_bytes(4096, 0), 4096);
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Pool {
     pub retired: VecDeque<u64>,
     /// The segment being written.
     pub active: u64,
+    /// Full segments that the log is kept in.
+    pub sealed: usize,
 }
 
 #[derive(Debug, Clone, Default)]

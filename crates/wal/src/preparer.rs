@@ -5,7 +5,7 @@
 //! each durably, so that those left are always contiguous.
 
 use crate::fault::{Fault, Result};
-use crate::files;
+use crate::files::{self, SMALL_SEGMENT_BYTES};
 use crate::pool::{SPARES_MAX, SharedPool};
 use io::{BLOCK_BYTES, Disk, File, Open};
 use std::io::ErrorKind;
@@ -41,6 +41,8 @@ pub struct Preparer {
     pool: SharedPool,
     next_spare: u64,
     building: Option<Building>,
+    /// The newest spare is smaller than it should be, for lack of space.
+    is_squeezed: bool,
 }
 
 struct Building {
@@ -57,25 +59,70 @@ impl Preparer {
         pool: SharedPool,
         next_spare: u64,
     ) -> Preparer {
-        Preparer { disk, directory, segment_bytes, pool, next_spare, building: None }
+        Preparer { disk, directory, segment_bytes, pool, next_spare, building: None, is_squeezed: false }
     }
 
-    /// Does all there is to do.
-    pub fn run(&mut self) -> Result<()> {
-        while self.step()? == Progress::More {}
+    /// Does all there is to do. `spares_little`: the disk is full, and a spare is to take no more of it than it must.
+    pub fn run(&mut self, spares_little: bool) -> Result<()> {
+        if spares_little {
+            self.give_back_large()?;
+        }
+        while self.step(spares_little)? == Progress::More {}
         Ok(())
+    }
+
+    /// True if the log would have to make its next segment by itself.
+    pub fn has_none_ready(&self) -> bool {
+        self.pool.lock().spares.is_empty()
+    }
+
+    /// True if the log has full segments, which it may be able to trim.
+    pub fn has_full_segments(&self) -> bool {
+        self.pool.lock().sealed > 0
+    }
+
+    /// True if there is so little space that what the log could trim is missed.
+    pub fn is_squeezed(&self) -> bool {
+        self.is_squeezed
+    }
+
+    /// Spares that are larger than they must be.
+    fn give_back_large(&mut self) -> Result<()> {
+        if self.building.take_if(|building| building.bytes > SMALL_SEGMENT_BYTES).is_some() {
+            let path = self.directory.join(files::SPARE_TEMPORARY);
+            self.disk.remove(&path).map_err(Fault::io("remove", &path))?;
+        }
+        let Some(spare) = self.pool.lock().spares.front().copied() else { return Ok(()) };
+        let path = files::spare_path(&self.directory, spare);
+        // The log may have taken it by now.
+        let length = self.disk.open(&path, Open::READ).and_then(|file| file.len());
+        if !length.is_ok_and(|length| length > SMALL_SEGMENT_BYTES)
+            || self.pool.lock().spares.pop_front_if(|front| *front == spare).is_none()
+        {
+            return Ok(());
+        }
+        self.disk.remove(&path).map_err(Fault::io("remove", &path))
+    }
+
+    fn planned_bytes(&mut self, spares_little: bool) -> u64 {
+        let planned = files::segment_bytes(self.pool.lock().active + 1, self.segment_bytes);
+        // Where that cannot be asked, the attempt will show.
+        let free = || self.disk.free_space(&self.directory).unwrap_or(u64::MAX);
+        let fitting = files::fitting_bytes(planned, if spares_little { 0 } else { free() });
+        self.is_squeezed = fitting < planned;
+        fitting
     }
 
     /// Does one piece of work, at most about 1 MiB of writing and a sync. After a fault, which may be that no space is
     /// left, the next call starts again with what is still missing.
-    pub fn step(&mut self) -> Result<Progress> {
+    pub fn step(&mut self, spares_little: bool) -> Result<Progress> {
         let retired = self.pool.lock().retired.front().copied();
         if let Some(sequence) = retired {
-            self.recycle(sequence)?;
+            self.recycle(sequence, spares_little)?;
             return Ok(Progress::More);
         }
         if self.building.is_none() && self.pool.lock().spares.len() < SPARES_MAX {
-            let bytes = files::segment_bytes(self.pool.lock().active + 1, self.segment_bytes);
+            let bytes = self.planned_bytes(spares_little);
             self.building = Some(self.begin(bytes)?);
             return Ok(Progress::More);
         }
@@ -89,13 +136,14 @@ impl Preparer {
         Ok(Progress::More)
     }
 
-    fn recycle(&mut self, sequence: u64) -> Result<()> {
+    fn recycle(&mut self, sequence: u64, spares_little: bool) -> Result<()> {
         let path = files::segment_path(&self.directory, sequence);
         let mut spare = None;
         match self.disk.open(&path, Open::READ) {
             Ok(file) => {
                 let length = file.len().map_err(Fault::io("measure", &path))?;
-                if length == self.segment_bytes && self.pool.lock().spares.len() < SPARES_MAX {
+                let wanted = if spares_little { SMALL_SEGMENT_BYTES } else { self.segment_bytes };
+                if length == wanted && self.pool.lock().spares.len() < SPARES_MAX {
                     let to = files::spare_path(&self.directory, self.next_spare);
                     self.disk.replace(&path, &to).map_err(Fault::io("rename", &path))?;
                     spare = Some(self.next_spare);

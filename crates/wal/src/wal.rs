@@ -10,13 +10,13 @@
 //! anything newer or older.
 //!
 //! What the caller does with a fault: if it `may_pass`, the same call again later (a refused `append` has taken nothing
-//! in, a refused `sync` has lost nothing). Otherwise `fail_over`, then the same call again; if `fail_over` fails for a
-//! reason that does not pass, the member stops.
+//! in, a refused `sync` has lost nothing). Otherwise `fail_over`, again and again until it succeeds, then the same call
+//! again.
 
 use crate::batch::{batch_bytes_max, decode_batch, put_batch};
 use crate::buffer::{Buffer, block_start};
 use crate::fault::{Fault, Result};
-use crate::files::{self, NEXT_TEMPORARY};
+use crate::files::{self, NEXT_TEMPORARY, SMALL_SEGMENT_BYTES};
 use crate::format::{HEADER_BYTES, Header, Owner, RECORD_HEADER_BYTES, Salt, padded, seal};
 use crate::mark::{FoundMark, Mark, MarkFile};
 use crate::pool::SharedPool;
@@ -119,8 +119,6 @@ enum Health {
     Good,
     /// The active file must not be written any more.
     FileFailed,
-    /// Nothing can be written any more.
-    Lost,
 }
 
 impl Wal {
@@ -153,6 +151,7 @@ impl Wal {
         let next_spare = Some(spares.iter().max().map_or(0, |newest| newest.saturating_add(1)));
         pool.lock().spares.extend(spares);
         pool.lock().active = range.sequence;
+        pool.lock().sealed = sealed.len();
         let active = Active { range, salt: Salt::new(found.log_id, range.sequence), file };
         let wal = Wal {
             disk,
@@ -270,7 +269,7 @@ impl Wal {
     }
 
     /// After a failed write or sync: leaves that file alone for good, begins a new segment where the durable part
-    /// ended, and appends everything since again. A `sync` must follow. If this fails too, the member must stop.
+    /// ended, and appends everything since again. A `sync` must follow. If this fails, it may be called again.
     pub fn fail_over(&mut self) -> Result<()> {
         if self.health != Health::FileFailed {
             return self.check_health();
@@ -312,7 +311,9 @@ impl Wal {
             }
         }
         if drop_count > 0 {
-            self.pool.lock().retired.extend(self.sealed.drain(..drop_count).map(|segment| segment.sequence));
+            let mut pool = self.pool.lock();
+            pool.retired.extend(self.sealed.drain(..drop_count).map(|segment| segment.sequence));
+            pool.sealed = self.sealed.len();
         }
     }
 
@@ -361,8 +362,7 @@ impl Wal {
         assert!(bytes <= 1 << 30, "a group of {bytes} bytes");
         let header_bytes = HEADER_BYTES as u64;
         if self.tip.end == header_bytes {
-            let grown = grow(&mut self.active.file, header_bytes + bytes);
-            return self.lost_unless_it_passes(grown);
+            return grow(&mut self.active.file, header_bytes + bytes);
         }
         // The next segment must be certain before anything changes.
         let mut next = match self.next.take() {
@@ -371,7 +371,7 @@ impl Wal {
         };
         let grown = if header_bytes + bytes > next.bytes { grow(&mut next, header_bytes + bytes) } else { Ok(()) };
         self.next = Some(next);
-        self.lost_unless_it_passes(grown)?;
+        grown?;
         self.sync_buffer()?;
         let next = self.next.take().expect("it was put there above");
         self.begin_segment(next, Tip { hard_state: self.tip.hard_state, ..self.durable });
@@ -380,39 +380,33 @@ impl Wal {
         Ok(())
     }
 
-    fn lost_unless_it_passes<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(fault) = &result
-            && !fault.may_pass()
-        {
-            self.health = Health::Lost;
-        }
-        result
-    }
-
     /// A file under the name of segment `sequence`: a spare if there is one, else a new one whose space is reserved.
     fn take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
-        let taken = self.try_take_file(sequence);
-        self.lost_unless_it_passes(taken)
-    }
-
-    fn try_take_file(&mut self, sequence: u64) -> Result<SegmentFile> {
         let path = files::segment_path(&self.directory, sequence);
         let spare = self.pool.lock().spares.pop_front();
         if let Some(spare) = spare {
             let from = files::spare_path(&self.directory, spare);
             // Its content means nothing, but its space is durable already: the name is all that is left to make so.
             if let Err(error) = self.disk.replace(&from, &path) {
-                // It is still there if not even its name could be looked at.
-                if ::io::is_out_of_descriptors(&error) {
+                if self.disk.exists(&from).unwrap_or(false) {
                     self.pool.lock().spares.push_front(spare);
                 }
                 return Err(Fault::io("rename", &from)(error));
             }
         } else {
             let from = self.directory.join(NEXT_TEMPORARY);
-            let bytes = files::segment_bytes(sequence, self.options.segment_bytes);
+            let planned = files::segment_bytes(sequence, self.options.segment_bytes);
+            let free = self.disk.free_space(&self.directory).unwrap_or(u64::MAX);
             let file = self.disk.open(&from, Open::CREATE).map_err(Fault::io("create", &from))?;
-            files::reserve(&*self.disk, &*file, &from, bytes)?;
+            let fitting = files::fitting_bytes(planned, free);
+            match files::reserve(&*self.disk, &*file, &from, fitting) {
+                // Another limit than that of the disk.
+                Err(fault) if fault.is_no_space() && fitting > SMALL_SEGMENT_BYTES => {
+                    let file = self.disk.open(&from, Open::CREATE).map_err(Fault::io("create", &from))?;
+                    files::reserve(&*self.disk, &*file, &from, SMALL_SEGMENT_BYTES)?;
+                }
+                reserved => reserved?,
+            }
             self.disk.replace(&from, &path).map_err(Fault::io("rename", &from))?;
         }
         open_segment(&*self.disk, path, self.options)
@@ -421,6 +415,7 @@ impl Wal {
     /// Goes on in `next`, as the segment after the active one, which ends at `follows`.
     fn begin_segment(&mut self, next: SegmentFile, follows: Tip) {
         self.sealed.push_back(self.active.range);
+        self.pool.lock().sealed = self.sealed.len();
         self.follows = follows;
         self.start_segment(self.active.range.sequence + 1, next);
     }

@@ -165,10 +165,8 @@ impl Checker {
     }
 
     fn refused(&mut self, flight: &Flight, refused: Refused) {
-        let certain = matches!(
-            refused,
-            Refused::TooManyRequests | Refused::NoLeader | Refused::TooLarge | Refused::DiskFull | Refused::StoreFailed
-        );
+        let certain =
+            matches!(refused, Refused::TooManyRequests | Refused::NoLeader | Refused::TooLarge | Refused::Disk(_));
         if certain && let Some(write) = self.writes.get_mut(&flight.number) {
             write.is_over = true;
         }

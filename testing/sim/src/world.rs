@@ -238,10 +238,10 @@ impl World {
             return false;
         }
         let since = now - stepped_at;
-        let disk_full = self.member.handle().is_some_and(|handle| handle.status().disk_full);
+        let is_sick = self.member.handle().is_some_and(|handle| handle.status().is_sick());
         match part {
             // Whoever tries a full disk again takes its time.
-            Part::Log | Part::Apply if disk_full && since < RETRY_INTERVAL => false,
+            Part::Log | Part::Apply if is_sick && since < RETRY_INTERVAL => false,
             Part::Background if since >= BACKGROUND_INTERVAL => true,
             _ => self.member.has_work(part),
         }
@@ -449,7 +449,7 @@ impl World {
             self.checker.check_leases(&handle, now)?;
         }
         match reading::size_excess(&handle.view()) {
-            Some(excess) if !status.disk_full => Err(excess),
+            Some(excess) if !status.disk_full() => Err(excess),
             _ => Ok(()),
         }
     }

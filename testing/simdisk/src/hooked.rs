@@ -1,7 +1,7 @@
 //! A disk on which a test is asked before everything that happens to a file: to count, to refuse, or to keep the caller
 //! waiting.
 //!
-//! Not here: what happens to directories, which goes below unasked.
+//! Not here: what happens to directories, and opening, which go below unasked.
 
 use io::{Disk, File, LockGuard, Open};
 use std::fmt;
@@ -17,6 +17,9 @@ pub enum FileOperation {
     Sync,
     Allocate,
     SetLength,
+    Remove,
+    /// Of the file that takes the new name.
+    Rename,
 }
 
 /// An error is returned in the place of the operation.
@@ -69,10 +72,12 @@ impl Disk for HookedDisk {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        (self.hook)(FileOperation::Remove, path)?;
         self.below.remove(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        (self.hook)(FileOperation::Rename, from)?;
         self.below.rename(from, to)
     }
 

@@ -9,7 +9,7 @@ use model::{Alarm, AlarmAction, AlarmKind, MemberId, Revision};
 use mvcc::KvHash;
 use node::Metrics;
 use proto::etcdserverpb as pb;
-use state::ActiveAlarm;
+use state::{ActiveAlarm, StateView};
 use std::time::Instant;
 use stdx::metrics::Histogram;
 
@@ -28,6 +28,7 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
             .iter()
             .map(|alarm| format!("memberID:{} alarm:{}", alarm.member, alarm_type(alarm.kind).as_str_name())),
     );
+    errors.extend(node.sick_disks.iter().flatten().map(|sick| format!("bowline: {sick}")));
     let response = pb::StatusResponse {
         header: header(rim, view.revision()),
         version: model::ETCD_VERSION.to_string(),
@@ -77,6 +78,15 @@ fn alarm_members(alarms: impl IntoIterator<Item = ActiveAlarm>) -> Vec<pb::Alarm
     alarms.into_iter().map(member).collect()
 }
 
+/// A full disk shows as NOSPACE of this member, where etcd's tools look. It is no alarm of the cluster: nobody else
+/// refuses anything for it, it cannot be disarmed, and it goes when there is space.
+fn full_disk(rim: &Rim, view: &StateView, kind: AlarmKind) -> Option<ActiveAlarm> {
+    let alarm = ActiveAlarm { kind: AlarmKind::NoSpace, member: rim.node.member() };
+    let is_asked_for = matches!(kind, AlarmKind::None | AlarmKind::NoSpace);
+    let is_raised = view.alarms().iter().any(|raised| raised == alarm);
+    (is_asked_for && !is_raised && rim.node.status().disk_full()).then_some(alarm)
+}
+
 pub(crate) async fn alarm(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     use pb::alarm_request::AlarmAction as Action;
     let request: pb::AlarmRequest = decode(message)?;
@@ -87,7 +97,8 @@ pub(crate) async fn alarm(rim: &Rim, message: Bytes, trace: &Trace) -> Result<An
         Ok(Action::Deactivate) => AlarmAction::Deactivate,
         Ok(Action::Get) | Err(_) => {
             let view = rim.node.read_barrier().await?;
-            let alarms = alarm_members(view.alarms().of_kind(kind));
+            let raised = view.alarms().of_kind(kind);
+            let alarms = alarm_members(raised.chain(full_disk(rim, &view, kind)));
             let response = pb::AlarmResponse { header: header(rim, view.revision()), alarms };
             return Ok(Answer::Message(wire::message(&response)));
         }

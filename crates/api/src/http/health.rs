@@ -7,14 +7,18 @@ use crate::status::Status;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use model::{AlarmKind, KeyRange, Range};
+use node::{Ailment, SickDisk};
 use std::fmt::Write;
 use std::time::Instant;
 
 async fn run_check(rim: &Rim, check: Check) -> Result<(), String> {
     match check {
-        // Reads are served; but only a new start brings writes back, and this is what asks for one.
-        Check::LiveSerializableRead if rim.node.status().store_failed => Err(STORE_FAILED.to_string()),
-        Check::LiveSerializableRead | Check::ReadySerializableRead => said(read(rim, true).await),
+        Check::LiveSerializableRead | Check::ReadySerializableRead => {
+            match sick_disk(rim, |sick| sick >= Ailment::Stuck) {
+                Some(sick) => Err(sick.to_string()),
+                None => said(read(rim, true).await),
+            }
+        }
         Check::ReadyLinearizableRead => said(read(rim, false).await),
         Check::ReadyDataCorruption if rim.node.view().alarms().is_active(AlarmKind::Corrupt) => {
             Err("alarm activated: CORRUPT".to_string())
@@ -25,7 +29,13 @@ async fn run_check(rim: &Rim, check: Check) -> Result<(), String> {
     }
 }
 
-const STORE_FAILED: &str = "the store's disk failed, writes are refused until a restart";
+/// The worst disk of those that are meant. Where nothing but a new start or another disk may help, liveness is to ask
+/// for one, although reads are served. A disk that is full or read-only is not helped by that, and reads and deletions
+/// go on: that is for `/health` alone.
+fn sick_disk(rim: &Rim, is_meant: impl Fn(Ailment) -> bool) -> Option<SickDisk> {
+    let sick = rim.node.status().sick_disks.into_iter().flatten();
+    sick.filter(|sick| is_meant(sick.trouble.ailment)).max_by_key(|sick| sick.trouble.ailment)
+}
 
 fn is_learner(rim: &Rim) -> bool {
     let (view, member) = (rim.node.view(), rim.node.member());
@@ -85,8 +95,15 @@ async fn unhealthy_because(rim: &Rim, head: &Head) -> Option<String> {
         return Some(format!("ALARM {alarm}"));
     }
     drop(alarms);
-    if rim.node.status().store_failed {
-        return Some(STORE_FAILED.to_string());
+    // What liveness asks for does not mean a disk that a restart does not help.
+    let ignores_full = excluded.iter().any(|excluded| excluded == "NOSPACE");
+    let is_meant = |ailment| match ailment {
+        Ailment::Full => !ignores_full && !serializable,
+        Ailment::ReadOnly => !serializable,
+        Ailment::Stuck | Ailment::Failing | Ailment::Failed => true,
+    };
+    if let Some(sick) = sick_disk(rim, is_meant) {
+        return Some(format!("DISK: {sick}"));
     }
     if !serializable && rim.node.status().leader.is_none() {
         return Some("RAFT NO LEADER".to_string());

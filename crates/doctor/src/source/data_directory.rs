@@ -122,7 +122,6 @@ fn apply(state: &mut State, index: u64, term: u64, data: &Bytes) -> state::Resul
         return Ok(false);
     }
     let entry = MeasuredEntry::decode(index, data.clone())?;
-    state.allocate_for(&entry)?;
     Ok(state.apply(index, term, &entry)?.no_space.is_some())
 }
 

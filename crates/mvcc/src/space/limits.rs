@@ -80,8 +80,8 @@ pub(crate) const SETTLED_AT_ONCE_BYTES_MAX: u64 = 16 * MIB;
 /// Bytes that are worth a log entry to settle, unless nothing remains to be settled after it.
 pub(crate) const SETTLE_BYTES_MIN: u64 = 4 * MIB;
 
-/// Bytes copied by one job, unless there is much to give back and the copies end below `WAIT`; on a full disk half of
-/// the reserve.
+/// Bytes copied by one job, unless there is much to give back and the copies end below `WAIT`; on a full disk a quarter
+/// of the reserve and a little.
 pub(crate) const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 * MIB };
 
 /// Records copied by one job: bounds the memory that their list takes.
@@ -132,8 +132,8 @@ const _: () =
 // Cleaning begins before writers wait by more than one job takes, so that writers seldom wait at all.
 const _: () = assert!(TARGET.bytes + COPY_BYTES_MAX <= WAIT.bytes);
 
-// What is worth a job fits into one, on a full disk too, where a job may copy half of the reserve.
-const _: () = assert!(GARBAGE_BYTES_MIN <= COPY_BYTES_MAX && GARBAGE_BYTES_MIN <= RESERVE_BYTES / 2);
+// What is worth a job fits into one, on a full disk too, where a job may copy more than a quarter of the reserve.
+const _: () = assert!(GARBAGE_BYTES_MIN <= COPY_BYTES_MAX && GARBAGE_BYTES_MIN <= RESERVE_BYTES / 4);
 const _: () = assert!(COPY_STEP_BYTES <= COPY_BYTES_MAX && COPY_STEP_BYTES > RECORD_OVERHEAD_BYTES);
 // What goes on counting is worth an entry when it has all gone, and before.
 const _: () = assert!(SETTLE_BYTES_MIN <= SETTLED_AT_ONCE_BYTES_MAX);

@@ -98,7 +98,11 @@ impl Mvcc {
         }
         let copied_max = self.store.cold_bytes_max().unwrap_or(at_a_time);
         if self.seals_for(excess, &garbage) {
-            self.store.seal()?;
+            match self.store.seal() {
+                // What stayed in memory keeps its segment.
+                Err(fault) if fault.may_pass() => {}
+                sealed => sealed?,
+            }
             garbage = self.garbage();
         }
         let wanted = excess.max(GARBAGE_BYTES_MIN);

@@ -145,12 +145,11 @@ fn churn(
     for _ in 0..rounds {
         let key = format!("key/{}", random.below(12));
         let value = value(&mut random);
-        while let Err(fault) = mvcc.allocate(1000) {
-            if !fault.is_no_space() {
-                return Err(fault);
-            }
+        mvcc.look_for_space()?;
+        while mvcc.shortage().is_some() {
             churn_reclaim(mvcc, memory)?;
             full(mvcc);
+            mvcc.look_for_space()?;
         }
         let deletes = random.below(8) == 0;
         let mut txn = mvcc.begin();
@@ -171,7 +170,10 @@ fn churn(
 }
 
 fn churn_reclaim(mvcc: &mut Mvcc, memory: &mut Memory) -> crate::Result<()> {
-    mvcc.flush()?;
+    match mvcc.flush_with_reserve() {
+        Err(fault) if fault.is_no_space() => return Ok(()),
+        flushed => flushed?,
+    }
     mvcc.compaction_step(9);
     mvcc.relocation_step(3);
     if let Some(mut job) = mvcc.begin_clean()? {

@@ -53,15 +53,15 @@ fn r13_a_full_disk_refuses_writes_serves_reads_and_heals_without_restart() {
     disk.set_capacity(Some(disk.used()));
     let value = "x".repeat(1 << 20);
     let refused = (0..200).find_map(|n| put(node.handle(), &format!("big{n}"), &value).err());
-    assert!(matches!(refused, Some(Refused::DiskFull | Refused::TimedOut)), "{refused:?}");
+    assert!(matches!(refused, Some(Refused::Disk(_) | Refused::TimedOutByDisk(_))), "{refused:?}");
     assert_eq!(get(node.handle(), "before"), Some("1".to_owned()));
-    assert!(node.handle().status().disk_full);
+    assert!(node.handle().status().disk_full());
     disk.set_capacity(None);
     while put(node.handle(), "after", "2").is_err() {
         std::thread::yield_now();
     }
     assert_eq!(get(node.handle(), "after"), Some("2".to_owned()));
-    assert!(!node.handle().status().disk_full);
+    assert!(!node.handle().status().disk_full());
     node.stop();
 }
 

@@ -1,5 +1,7 @@
 //! A member from outside: what is acknowledged stays, and space is given back.
 
+mod failing_disk;
+mod full_disk;
 mod known_bugs;
 mod leases;
 mod member;

@@ -164,7 +164,7 @@ fn a_full_disk_gets_room_from_garbage() {
             block_on(handle.propose(Command::Put(keep.clone()))).is_ok_and(|applied| applied.answer.is_ok())
         });
     }
-    until("the reserve is there again", || !handle.status().disk_full);
+    until("the reserve is there again", || !handle.status().disk_full());
     let before = handle.view().kv().key_count();
     node.stop();
     let node = start(Arc::new(disk.after_kill()), config("/data"));

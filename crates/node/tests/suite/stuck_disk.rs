@@ -96,7 +96,7 @@ fn a_member_stops_while_its_disk_does_not_return() {
     let started = Instant::now();
     node.stop();
     assert!(started.elapsed() < Duration::from_secs(60), "it waited for the disk");
-    assert!(matches!(block_on(pending), Err(Refused::Stopped | Refused::TimedOut)));
+    assert!(matches!(block_on(pending), Err(Refused::Stopped | Refused::TimedOut | Refused::TimedOutByDisk(_))));
     let survivor = start(Arc::new(disk.below.after_kill()), config("/data"));
     assert_eq!(get(survivor.handle(), "before").as_deref(), Some("1"));
     survivor.stop();

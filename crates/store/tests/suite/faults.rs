@@ -6,7 +6,7 @@ use simdisk::{Random, SimDisk};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use store::{Fault, Mode, RECORD_OVERHEAD_BYTES, Result, Store};
+use store::{Fault, Mode, Options, RECORD_OVERHEAD_BYTES, Result, Store};
 
 const ACTIONS: usize = 90;
 
@@ -271,45 +271,61 @@ fn who_tries_again_when_there_is_space_notices_nothing_else() {
     assert!(refused_in_all > 100, "space lacked too seldom to say something: {refused_in_all}");
 }
 
-/// Nothing may lack space once it was allocated for all of it, however the records lie in segments.
+/// Records are committed before they are taken, so a full disk refuses none.
 #[test]
-fn what_was_allocated_is_enough_for_all_that_it_was_allocated_for() {
-    for already in 0..12 {
-        for records in [1, 2, 7, 40] {
-            let disk = SimDisk::new();
-            let opened = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options());
-            let (mut store, _) = opened.expect("a new store opens");
-            for _ in 0..already {
-                store.append(&[&[1; 90]]).expect("there is space");
-            }
-            store.allocate(records * (RECORD_OVERHEAD_BYTES + 100)).expect("there is space");
-            disk.set_capacity(Some(disk.used()));
-            for record in 0..records {
-                store.append(&[&[2; 100]]).unwrap_or_else(|fault| panic!("{already}, {record} of {records}: {fault}"));
-            }
-            store.flush().expect("what was taken has its space");
-        }
-    }
-}
-
-#[test]
-fn who_does_not_wait_for_space_gets_the_fault() {
+fn what_finds_no_space_stays_in_memory_until_there_is_some() {
+    let options = || Options { reserve_bytes: 64 << 10, ..options() };
     let disk = SimDisk::new();
     let (mut store, _) =
         Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens");
-    let kept = store.append(&[b"kept"]).expect("there is space");
+    let mut records = vec![store.append(&[b"kept"]).expect("the disk works")];
     disk.set_capacity(Some(disk.used()));
-    let mut taken = 0;
-    let fault = loop {
-        match store.append(&[&[1; 100]]) {
-            Ok(_) => taken += 1,
-            Err(fault) => break fault,
+    for _ in 0..1000 {
+        records.push(store.append(&[&[1; 100]]).expect("the disk works"));
+    }
+    let shortage = store.shortage().expect("there is no space").to_string();
+    assert!(shortage.starts_with("allocate space for /d/store/segment-0000000"), "{shortage}");
+    let fault = store.flush().expect_err("not all of it fits into the share of the reserve");
+    assert!(fault.is_no_space(), "{fault}");
+    store.publish().expect("the disk works");
+    let check = |store: &Store| {
+        for location in &records {
+            let record = store.read(*location).expect("it is read");
+            assert_eq!(store.reader().read(*location).expect("it is read"), record);
+            assert!(record == "kept" || *record == [1; 100]);
         }
     };
-    assert!(fault.to_string().starts_with("allocate space for /d/store/segment-00000001: "), "{fault}");
-    assert!(taken > 0, "what was allocated ahead can be used");
-    store.flush().expect("what was taken has its space");
-    assert_eq!(store.read(kept).expect("reads go on"), "kept");
+    check(&store);
+    disk.set_capacity(Some(disk.used() + (100 << 10)));
+    store.look_for_space().expect("the disk works");
+    assert_eq!(store.unwritten_bytes(), 0, "it is written as soon as there is space for it");
+    assert!(store.is_short_of_space(), "there is not much");
+    check(&store);
+    disk.set_capacity(None);
+    store.look_for_space().expect("the disk works");
+    assert!(!store.is_short_of_space());
+    check(&store);
+}
+
+/// What is needed for giving space back is not for records, but for a share.
+#[test]
+fn records_take_their_share_of_the_reserve_and_no_more() {
+    let reserve_bytes = 64 << 10;
+    let disk = SimDisk::new();
+    let opened = Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), Options { reserve_bytes, ..options() });
+    let (mut store, _) = opened.expect("a new store opens");
+    store.append(&[b"first"]).expect("the disk works");
+    disk.set_capacity(Some(disk.used()));
+    let certain = store.room().certain_bytes;
+    assert!(certain >= reserve_bytes * 3 / 8, "{certain}");
+    let mut taken = 0;
+    while store.flush().is_ok() {
+        store.append(&[&[1; 100]]).expect("the disk works");
+        taken += 100 + RECORD_OVERHEAD_BYTES;
+    }
+    assert!(taken + 200 > certain && taken < certain + 200, "{taken} of {certain}");
+    let reserve = disk.image().into_iter().find(|(path, _)| path.ends_with("reserve"));
+    assert!(reserve.is_some_and(|(_, content)| content.len() as u64 >= reserve_bytes * 5 / 8));
 }
 
 #[test]
@@ -356,4 +372,27 @@ fn what_was_published_is_read_when_it_cannot_be_written() {
             store.publish().expect_err("a write failed");
         }
     }
+}
+
+/// What cannot be removed takes space and nothing else: it is counted, and removed by a later attempt.
+#[test]
+fn a_file_that_cannot_be_removed_is_removed_later() {
+    let disk = SimDisk::new();
+    let (mut store, _) =
+        Store::open(Arc::new(disk.clone()), Path::new(DIRECTORY), options()).expect("a new store opens");
+    let mut checkpoint = |mode| {
+        let mut writer = store.begin_checkpoint().expect("the disk works");
+        let done = writer.commit(b"meta", &mut std::iter::once(vec![1; 100]), mode).expect("the disk works");
+        drop(writer);
+        store.finish_checkpoint(done)
+    };
+    checkpoint(Mode::Full).remove().expect("there is nothing to remove");
+    let mut leftovers = checkpoint(Mode::Full);
+    disk.fail_at(disk.steps(), ErrorKind::PermissionDenied);
+    leftovers.remove().expect_err("the run before cannot be removed");
+    let files = |disk: &SimDisk| disk.image().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
+    assert_eq!(store.physical_bytes(), files(&disk));
+    leftovers.remove().expect("it can now");
+    assert_eq!(store.physical_bytes(), files(&disk));
+    leftovers.remove().expect("it is gone already");
 }

@@ -149,7 +149,7 @@ fn r08_any_set_of_sectors_of_the_last_write_may_be_missing() {
                 next += 4;
             }
             wal.trim(next - 1);
-            preparer.run().expect("recycle");
+            preparer.run(false).expect("recycle");
             while wal.segments() < 2 {
                 wal.append(&entries(1, next, &["y".repeat(300).as_str(); 4]), None).expect("append");
                 wal.sync().expect("sync");

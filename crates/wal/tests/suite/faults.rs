@@ -132,7 +132,7 @@ impl Member {
             self.promises.trimmed = self.promises.trimmed.max(upto);
             self.wal.trim(upto);
         }
-        while let Ok(Progress::More) = self.preparer.step() {}
+        while let Ok(Progress::More) = self.preparer.step(false) {}
     }
 }
 
@@ -342,7 +342,7 @@ fn power_cut_and_failure_at_every_step_of_groups_that_share_blocks() {
         fill(&mut member, 3);
         let trimmed = member.wal.last().index - 1;
         member.wal.trim(trimmed);
-        member.preparer.run().expect("nothing fails yet");
+        member.preparer.run(false).expect("nothing fails yet");
         fill(&mut member, 2);
         let found = wal::read(disk, Path::new(DIRECTORY)).expect("intact");
         member.promises = Promises::after(&found);
@@ -414,7 +414,7 @@ fn r17_a_vote_that_was_not_written_yet_survives_the_change_of_file() {
     let large = "x".repeat(3000);
     member.wal.append(&entries(1, 1, &[large.as_str()]), None).expect("append");
     member.wal.append(&[], Some(vote)).expect("append");
-    member.preparer.run().expect("nothing fails yet");
+    member.preparer.run(false).expect("nothing fails yet");
     // The new segment's name, then the write, then the sync.
     let before = disk.steps();
     disk.fail_at(before + 4, BROKEN);
@@ -516,7 +516,7 @@ fn trimming_waits_until_the_newest_segment_is_durable() {
     member.wal.append(&entries(1, 2, &[large.as_str()]), None).expect("append");
     assert_eq!(member.wal.segments(), 2);
     member.wal.trim(1);
-    member.preparer.run().expect("nothing fails");
+    member.preparer.run(false).expect("nothing fails");
     for seed in 0..8 {
         let (_, recovered) = open(&after_power_cut(&disk, seed)).expect("intact");
         assert!(
@@ -526,7 +526,7 @@ fn trimming_waits_until_the_newest_segment_is_durable() {
     }
     member.wal.sync().expect("sync");
     member.wal.trim(1);
-    member.preparer.run().expect("nothing fails");
+    member.preparer.run(false).expect("nothing fails");
     let (_, recovered) = open(&after_power_cut(&disk, 0)).expect("intact");
     assert_eq!(recovered.entries, entries(1, 2, &[large.as_str()]));
 }

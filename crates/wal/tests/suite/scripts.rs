@@ -57,7 +57,7 @@ impl Session {
             "sync" => writeln!(out, "{} bytes durable", self.wal().sync().expect("sync")).expect("strings grow"),
             "write" => writeln!(out, "{} bytes written", self.wal().write().expect("write")).expect("strings grow"),
             "trim" => self.wal().trim(number(1)),
-            "prepare" => self.preparer.as_mut().expect("open").run().expect("prepare"),
+            "prepare" => self.preparer.as_mut().expect("open").run(false).expect("prepare"),
             "close" => self.wal.take().expect("open").close().expect("close"),
             "kill" => self.wal = None,
             "files" => {

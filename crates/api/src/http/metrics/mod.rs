@@ -16,6 +16,7 @@ use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, Request
 use crate::refusals::Limit;
 use crate::status::Code;
 use model::{AlarmKind, ETCD_VERSION};
+use node::{Ailment, DiskTrouble, DiskUse};
 use state::StateView;
 use std::sync::PoisonError;
 use std::time::SystemTime;
@@ -28,6 +29,7 @@ pub(crate) fn export(shared: &Shared) -> String {
     server(&mut text, shared);
     space(&mut text, shared, &view);
     refusals(&mut text, shared);
+    disks(&mut text, shared);
     health(&mut text, shared);
     node(&mut text, shared);
     mvcc(&mut text, shared, &view);
@@ -120,6 +122,21 @@ fn refusals(text: &mut Text, shared: &Shared) {
     let mut excess = text.family("bowline_refused_excess", Type::Gauge, help);
     for (limit, refusals) in all() {
         excess.sample(&[("limit", limit.name())], refusals.excess.get() as f64);
+    }
+}
+
+fn disks(text: &mut Text, shared: &Shared) {
+    let help = "Seconds since which a disk of the member does not take all writes, by what it is for and by what ails it; 0 \
+                if it does.";
+    let mut seconds = text.family("bowline_disk_sick_seconds", Type::Gauge, help);
+    let sick_disks = shared.node.status().sick_disks;
+    for disk in DiskUse::ALL {
+        for ailment in Ailment::ALL {
+            let found = sick_disks.iter().flatten().find(|sick| sick.trouble == DiskTrouble { disk, ailment });
+            // One that has just begun shows, too.
+            let lasts = found.map_or(0.0, |sick| sick.lasts.as_secs_f64().max(0.001));
+            seconds.sample(&[("ailment", ailment.name()), ("disk", disk.name())], lasts);
+        }
     }
 }
 
