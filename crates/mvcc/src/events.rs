@@ -4,6 +4,7 @@ use crate::entry::Entry;
 use crate::index::Index;
 use crate::tree::Key;
 use crate::version::Version;
+use crate::view::View;
 use bytes::Bytes;
 use model::{KeyRange, Revision, VersionedRevision};
 use store::Location;
@@ -47,28 +48,53 @@ pub(crate) fn event(key: Bytes, version: &Version, prev: Option<Location>) -> Ev
 /// sorts.
 const SURPLUS_EVENTS: usize = if cfg!(test) { 8 } else { 4096 };
 
-/// The changes of `range` with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them.
-pub(crate) fn history(
-    index: &Index,
-    range: &KeyRange,
+/// Changes of a range with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them, gathered in
+/// steps.
+pub struct EventWalk {
+    page: Page,
+    rest: KeyRange,
     from: Revision,
-    to: Revision,
-    compacted: Revision,
-    limit: usize,
-) -> EventPage {
-    let mut page = Page { events: Vec::new(), to, limit: limit.max(1), prune_at: SURPLUS_EVENTS.max(2 * limit) };
-    let mut entries = index.entries(range);
-    while let Some((key, packed)) = entries.next_wanted(|summary| summary.newest >= from) {
-        let entry = Entry(packed);
-        if entry.newest() >= from {
-            page.add_key(index, key, entry, from, compacted);
-            page.prune_surplus();
-        }
+}
+
+impl EventWalk {
+    pub(crate) fn new(range: &KeyRange, from: Revision, to: Revision, limit: usize) -> EventWalk {
+        let page = Page { events: Vec::new(), to, limit: limit.max(1), prune_at: SURPLUS_EVENTS.max(2 * limit) };
+        EventWalk { page, rest: range.clone(), from }
     }
-    page.prune();
-    assert!(page.events.first().is_none_or(|event| event.at.main >= from), "a page begins where it was asked to");
-    assert!(page.events.last().is_none_or(|event| event.at.main <= page.to), "a page ends before the next");
-    EventPage { events: page.events, next: Revision(page.to.0.saturating_add(1)) }
+
+    /// Looks at up to `keys_max` keys of the view that it was begun with. True once it was all over the range.
+    pub fn step(&mut self, view: &View, keys_max: usize) -> bool {
+        let EventWalk { page, rest, from, .. } = self;
+        let mut entries = view.index.entries(rest);
+        let mut looked_at = 0;
+        let mut next: Option<Bytes> = None;
+        while let Some((key, packed)) = entries.next_wanted(|summary| summary.newest >= *from) {
+            if looked_at == keys_max {
+                next = Some(key.to_vec().into());
+                break;
+            }
+            looked_at += 1;
+            let entry = Entry(packed);
+            if entry.newest() >= *from {
+                page.add_key(&view.index, key, entry, *from, view.compacted);
+                page.prune_surplus();
+            }
+        }
+        let is_done = next.is_none();
+        if let Some(next) = next {
+            rest.start = next;
+        }
+        is_done
+    }
+
+    /// What was gathered.
+    pub fn finish(self) -> EventPage {
+        let EventWalk { mut page, from, .. } = self;
+        page.prune();
+        assert!(page.events.first().is_none_or(|event| event.at.main >= from), "a page begins where it was asked to");
+        assert!(page.events.last().is_none_or(|event| event.at.main <= page.to), "a page ends before the next");
+        EventPage { events: page.events, next: Revision(page.to.0.saturating_add(1)) }
+    }
 }
 
 struct Page {

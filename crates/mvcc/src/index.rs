@@ -8,6 +8,7 @@ use crate::entry::{Entry, KeySummary, push_version};
 use crate::history::History;
 use crate::tree::{Fold, Iter, Key, Tree};
 use crate::version::Version;
+use bytes::Bytes;
 use model::{KeyRange, RangeEnd, Revision};
 
 #[derive(Clone, Default)]
@@ -72,10 +73,18 @@ impl Index {
         if range.end == RangeEnd::Single {
             return self.version_at(&range.start, at).is_some_and(|version| !version.is_tombstone()).into();
         }
-        let mut count = Count { index: self, at, live: 0 };
+        let (live, rest) = self.count_some(range, at, usize::MAX);
+        assert!(rest.is_none(), "all are counted");
+        live
+    }
+
+    /// The same for the first part of the range: up to `keys_max` keys are looked at one by one. The key to go on at,
+    /// if something is left.
+    pub(crate) fn count_some(&self, range: &KeyRange, at: Revision, keys_max: usize) -> (u64, Option<Bytes>) {
+        let mut count = Count { index: self, at, live: 0, left: keys_max, rest: None };
         self.keys.fold(&range.start, range.end_bound(), &mut count);
         assert!(count.live <= self.keys.len() as u64, "no more keys exist than are known");
-        count.live
+        (count.live, count.rest)
     }
 }
 
@@ -83,10 +92,16 @@ struct Count<'a> {
     index: &'a Index,
     at: Revision,
     live: u64,
+    /// Keys that may still be looked at.
+    left: usize,
+    rest: Option<Bytes>,
 }
 
 impl Fold<KeySummary> for Count<'_> {
     fn whole(&mut self, summary: &KeySummary) -> bool {
+        if self.rest.is_some() {
+            return true;
+        }
         let unchanged = summary.newest <= self.at;
         if unchanged {
             self.live += summary.live;
@@ -95,6 +110,14 @@ impl Fold<KeySummary> for Count<'_> {
     }
 
     fn entry(&mut self, key: Key<'_>, entry: &[u8]) {
+        if self.rest.is_some() {
+            return;
+        }
+        if self.left == 0 {
+            self.rest = Some(key.to_vec().into());
+            return;
+        }
+        self.left -= 1;
         let entry = Entry(entry);
         let live = if entry.newest() <= self.at {
             entry.is_live()

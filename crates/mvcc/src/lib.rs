@@ -33,6 +33,7 @@ mod load;
 mod owner;
 mod range;
 mod run;
+mod sorted;
 mod space;
 mod superseded;
 #[cfg(test)]
@@ -42,10 +43,11 @@ mod txn;
 mod verify;
 mod version;
 mod view;
+mod walk;
 
 pub use accounts::{AccountDepth, AccountOrder, AccountStat, AccountsReader, MeterId, Usage};
 pub use checkpoint::{CheckpointDone, CheckpointJob};
-pub use events::{Change, Event, EventPage};
+pub use events::{Change, Event, EventPage, EventWalk};
 pub use fault::{Fault, ReadError, Result};
 pub use hash::KvHash;
 pub use owner::Mvcc;
@@ -58,3 +60,4 @@ pub use txn::{PutResult, Txn};
 pub use verify::{Verified, verify};
 pub use version::Meta;
 pub use view::View;
+pub use walk::{Found, Pages, Walk};

@@ -190,6 +190,11 @@ impl Source<'_> {
     }
 }
 
+/// The order in which keys come anyway.
+pub(crate) fn is_in_key_order(sort: Sort) -> bool {
+    sort == IN_KEY_ORDER
+}
+
 const IN_KEY_ORDER: Sort = Sort { target: SortTarget::Key, order: SortOrder::Ascend };
 
 /// Records loaded at a time where values are looked at.

@@ -1,7 +1,7 @@
 //! A consistent read: the store as it was when the view was taken, for as long as somebody holds it. No locks, no
 //! waiting.
 
-use crate::events::{self, EventPage};
+use crate::events::{EventPage, EventWalk};
 use crate::fault::{ReadError, Result};
 use crate::hash::{self, CompactionHashes, KvHash};
 use crate::index::Index;
@@ -82,10 +82,23 @@ impl View {
         to: Revision,
         limit: usize,
     ) -> std::result::Result<EventPage, ReadError> {
+        let mut walk = self.walk_events(range, from, to, limit)?;
+        while !walk.step(self, usize::MAX) {}
+        Ok(walk.finish())
+    }
+
+    /// The same in steps.
+    pub fn walk_events(
+        &self,
+        range: &KeyRange,
+        from: Revision,
+        to: Revision,
+        limit: usize,
+    ) -> std::result::Result<EventWalk, ReadError> {
         if from < self.compacted {
             return Err(Rejection::Compacted.into());
         }
-        Ok(events::history(&self.index, range, from, to.min(self.revision), self.compacted, limit))
+        Ok(EventWalk::new(range, from, to.min(self.revision), limit))
     }
 
     /// etcd's hash of the history up to `revision` (0: all). Goes over the whole key index: not for a thread that

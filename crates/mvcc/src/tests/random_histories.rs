@@ -308,6 +308,9 @@ fn check_view(view: &View, model: &Model) {
             assert_eq!(pairs(view, &found.items), expected, "at {at}");
             assert_eq!((found.count, found.more, found.revision.0), (expected.len() as u64, false, model.revision));
             assert_eq!(view.count(range, Revision(at)), Ok(expected.len() as u64));
+            check_walk(view, view, &request, 3);
+            check_walk(view, view, &Range { count_only: true, ..request.clone() }, 1);
+            check_walk(view, view, &Range { limit: 2, ..request }, 2);
         }
         check_pages(view, model, range, first);
     }
@@ -322,6 +325,33 @@ fn check_view(view: &View, model: &Model) {
     }
 }
 
+/// A range in steps of `keys_max` keys finds what it finds at once, and pages of a later view are the same.
+fn check_walk(view: &View, later: &View, request: &Range, keys_max: usize) {
+    let expected = view.range(request).expect("a readable revision");
+    let mut walk = crate::Walk::new(view, request).expect("a readable revision");
+    while !walk.step(view, keys_max).expect("readable") {}
+    let mut found = walk.finish();
+    assert_eq!((found.more, found.count), (expected.more, expected.count), "{request:?}");
+    assert_eq!(found.pairs, expected.items.len() as u64, "{request:?}");
+    let kept = found.items.take();
+    if let Some(kept) = &kept {
+        assert_eq!(pairs(view, kept), pairs(view, &expected.items), "{request:?}");
+    }
+    let (items, view_of_items) = match kept.filter(|_| found.is_sorted) {
+        Some(sorted) => (sorted, view),
+        None => {
+            let mut items = Vec::new();
+            while found.pages.left() > 0 {
+                items.extend(found.pages.page(later, keys_max, 30).expect("not compacted"));
+            }
+            (items, later)
+        }
+    };
+    let lengths = items.iter().map(|item| 1 + stdx::codec::varint_len(item.encoded_len() as u64) + item.encoded_len());
+    assert_eq!(found.pairs_bytes, lengths.sum::<usize>(), "{request:?}");
+    assert_eq!(pairs(view_of_items, &items), pairs(view, &expected.items), "{request:?}");
+}
+
 /// Events in pages of several sizes, from every revision on.
 fn check_pages(view: &View, model: &Model, range: &KeyRange, first: i64) {
     for (from, limit) in (first..=model.revision + 1).zip([1, 2, 3, 50].into_iter().cycle()) {
@@ -329,6 +359,9 @@ fn check_pages(view: &View, model: &Model, range: &KeyRange, first: i64) {
         let mut next = Revision(from);
         while next.0 <= model.revision {
             let page = view.events(range, next, Revision(i64::MAX), limit).expect("not compacted");
+            let mut walk = view.walk_events(range, next, Revision(i64::MAX), limit).expect("not compacted");
+            while !walk.step(view, 2) {}
+            assert_eq!(walk.finish(), page);
             let mut revisions: Vec<_> = page.events.iter().map(|event| event.at.main).collect();
             revisions.dedup();
             assert!(revisions.len() <= limit && page.next > next);
@@ -387,8 +420,8 @@ proptest! {
 
     #[test]
     fn ranges_filter_sort_and_limit_as_etcd_does(
-        txns in proptest::collection::vec(txn(), 0..40), range in range(), limit in 0u64..6,
-        target in 0usize..5, order in 0usize..3, sorted: bool, keys_only: bool, bounds in proptest::array::uniform4(0i64..30),
+        txns in proptest::collection::vec(txn(), 0..40), later in proptest::collection::vec(txn(), 0..4),
+        range in range(), limit in 0u64..6, target in 0usize..5, order in 0usize..3, sorted: bool, keys_only: bool, bounds in proptest::array::uniform4(0i64..30),
     ) {
         let mut session = Session::new();
         txns.iter().for_each(|writes| session.txn(writes));
@@ -401,7 +434,12 @@ proptest! {
             ..Range::new(range)
         };
         let view = flushed_view(&mut session.mvcc);
+        let before = session.model.clone();
         let found = view.range(&request).expect("a readable revision");
+        check_walk(&view, &view, &request, 1);
+        later.iter().for_each(|writes| session.txn(writes));
+        check_walk(&view, &flushed_view(&mut session.mvcc), &request, 2);
+        session.model = before;
         let all = session.model.live(&request.range, i64::MAX);
         prop_assert_eq!(found.count, all.len() as u64);
         let mut expected: Vec<KeyValue> = all.into_iter().filter(|kv| {
