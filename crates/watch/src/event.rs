@@ -71,6 +71,15 @@ impl Event {
         self.kv.into_iter().chain(self.prev.filter(|_| with_prev))
     }
 
+    /// Bytes of the encoded form.
+    fn encoded_len(&self, with_prev: bool) -> usize {
+        let field = |length: usize| 1 + varint_len(length as u64) + length;
+        let kv = self.kv.map_or_else(|| self.deleted_kv().len(), |at| at.length as usize);
+        let prev = self.prev.filter(|_| with_prev).map_or(0, |at| field(at.length as usize));
+        let type_bytes = if self.kind == EventKind::Delete { 2 } else { 0 };
+        field(type_bytes + field(kv) + prev)
+    }
+
     fn encode(&self, with_prev: bool, records: &mut impl Iterator<Item = Bytes>) -> Bytes {
         let kv = match self.kv {
             Some(_) => records.next().unwrap_or_default(),
@@ -203,7 +212,7 @@ impl EventList {
         self.shared.picks.iter().filter_map(|pick| self.event(pick))
     }
 
-    pub(crate) fn first_revision(&self) -> Revision {
+    pub fn first_revision(&self) -> Revision {
         self.iter().next().map_or(Revision(0), Event::revision)
     }
 
@@ -234,6 +243,54 @@ impl EventList {
     pub fn encoded_each(&self, with_prev: bool) -> Result<Vec<Bytes>, mvcc::Fault> {
         self.load(with_prev)?;
         Ok(self.iter().filter_map(|event| event.form(with_prev).get().cloned()).collect())
+    }
+
+    /// Bytes that it may come to hold beside the view.
+    pub fn weight(&self) -> u64 {
+        self.iter().map(Event::weight).sum()
+    }
+
+    /// Lengths of what `encoded_each` returns.
+    pub fn encoded_lengths(&self, with_prev: bool) -> impl Iterator<Item = usize> {
+        self.iter().map(move |event| event.encoded_len(with_prev))
+    }
+
+    /// The fields of the events `from` to `to` of the list, as many as make about `bytes_max` and one at least, and the
+    /// next event. Nothing of it is kept: for what is sent to one watcher as that takes it.
+    pub fn encoded_part(
+        &self,
+        with_prev: bool,
+        from: usize,
+        to: usize,
+        bytes_max: usize,
+    ) -> Result<(Bytes, usize), mvcc::Fault> {
+        let mut bytes = 0;
+        let picks = self.shared.picks.get(from..to).unwrap_or_default();
+        let count = picks.iter().take_while(|pick| {
+            let fits = bytes == 0 || bytes < bytes_max;
+            bytes += self.event(pick).map_or(0, |event| event.encoded_len(with_prev));
+            fits
+        });
+        let picks = picks.get(..count.count()).unwrap_or_default();
+        let mut out = Vec::new();
+        for same_batch in picks.chunk_by(|one, other| one.batch == other.batch) {
+            let Some(batch) = same_batch.first().and_then(|pick| self.shared.batches.get(pick.batch as usize)) else {
+                continue;
+            };
+            let events: Vec<&Event> = same_batch.iter().filter_map(|pick| self.event(pick)).collect();
+            let missing = events.iter().filter(|event| event.form(with_prev).get().is_none());
+            let locations: Vec<Location> = missing.flat_map(|event| event.records(with_prev)).collect();
+            let mut records = Vec::with_capacity(locations.len());
+            batch.view.load(&locations, &mut records)?;
+            let mut records = records.into_iter();
+            for event in events {
+                match event.form(with_prev).get() {
+                    Some(encoded) => out.extend_from_slice(encoded),
+                    None => out.extend_from_slice(&event.encode(with_prev, &mut records)),
+                }
+            }
+        }
+        Ok((out.into(), from + picks.len()))
     }
 
     /// Encodes the events that are not yet, with one read for all their records in each batch.

@@ -18,7 +18,7 @@ use crate::event::{Batch, Event, EventList, Pick};
 use crate::groups::{Filter, Groups, Member, Place};
 use crate::log::{EventLog, News};
 use model::{KeyRange, Revision};
-use mvcc::{ReadError, View};
+use mvcc::{EventWalk, ReadError, View};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -28,8 +28,10 @@ const ADVANCE_BATCHES_MAX: usize = 64;
 const CATCH_UP_BATCHES_MAX: usize = 256;
 /// Distinct revisions in one piece (etcd's figure).
 const CATCH_UP_REVISIONS_MAX: usize = 1000;
+/// Keys that one step towards a piece from the store looks at.
+const CATCH_UP_STEP_KEYS: usize = 2048;
 /// Bytes that the events of one piece may come to hold; a single revision may exceed it.
-const CATCH_UP_BYTES_MAX: u64 = 16 << 20;
+const CATCH_UP_BYTES_MAX: u64 = 2 << 20;
 
 /// Names a watcher of one registry; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,6 +106,7 @@ pub struct Registry {
     /// Number of watchers in `groups`.
     current: usize,
     behind: VecDeque<WatcherId>,
+    fetch: Option<Fetch>,
 }
 
 #[derive(Debug, Default)]
@@ -149,6 +152,7 @@ impl Registry {
             groups: Groups::default(),
             current: 0,
             behind: VecDeque::new(),
+            fetch: None,
         }
     }
 
@@ -224,6 +228,14 @@ impl Registry {
         }
     }
 
+    /// What was handed out to a paused watcher from `next` on was not sent: it is handed out again.
+    pub fn rewind(&mut self, id: WatcherId, next: Revision) {
+        let Some(Position::Paused { next: reached, is_new }) = self.watcher(id).map(|watcher| watcher.position) else {
+            return;
+        };
+        self.set_position(id, Position::Paused { next: reached.min(next), is_new });
+    }
+
     /// Appends a delivery for each current watcher with something new, in order of revision. True if there is still
     /// more: call again.
     pub fn advance(&mut self, deliveries: &mut Vec<Delivery>) -> bool {
@@ -294,14 +306,29 @@ impl Registry {
         !self.behind.is_empty()
     }
 
-    /// Fetches the next piece for the watcher whose turn it is; `None` if nobody is behind. `view` is the newest one.
-    /// Fails if the disk does; then the watcher keeps its turn.
+    /// Fetches the next piece for the watcher whose turn it is, or takes a step towards it (a piece without events);
+    /// `None` if nobody is behind. `view` is the newest one. Fails if the disk does; then the watcher keeps its turn.
     pub fn catch_up(&mut self, view: &View) -> Result<Option<CatchUp>, ReadError> {
         while let Some(&id) = self.behind.front() {
+            let begun = self.fetch.take();
             let piece = match self.watcher(id) {
                 Some(Watcher { position: Position::Behind { next, is_new }, range, filter, .. }) => {
                     let (next, is_new, filter) = (*next, *is_new, *filter);
-                    self.fetch(range, filter, next, is_new, view)?
+                    let begun = begun.filter(|fetch| (fetch.watcher, fetch.next) == (id, next));
+                    let found = match begun {
+                        Some(fetch) => Found::Begun(fetch),
+                        None => self.find(id, range, filter, next, is_new, view)?,
+                    };
+                    match found {
+                        Found::Piece(piece) => piece,
+                        Found::Begun(mut fetch) => {
+                            if !fetch.walk.step(&fetch.view, CATCH_UP_STEP_KEYS) {
+                                self.fetch = Some(fetch);
+                                return Ok(Some(CatchUp { watcher: id, delivery: None, standing: Standing::Behind }));
+                            }
+                            fetch.finish(filter)
+                        }
+                    }
                 }
                 _ => {
                     self.dequeue(id);
@@ -334,29 +361,32 @@ impl Registry {
         CatchUp { watcher: id, delivery, standing }
     }
 
-    fn fetch(
+    /// Where the watcher's next piece is: in the log, or in the store.
+    fn find(
         &self,
+        id: WatcherId,
         range: &KeyRange,
         filter: Filter,
         next: Revision,
         is_new: bool,
         view: &View,
-    ) -> Result<Piece, ReadError> {
+    ) -> Result<Found, ReadError> {
         let compacted = view.compacted_revision();
         if is_new && next < compacted {
-            return Ok(Piece::Compacted(compacted));
+            return Ok(Found::Piece(Piece::Compacted(compacted)));
         }
         // The log may still know pairs before events that are compacted; a watch that begins there gets what the store
         // says.
         if !(is_new && next <= compacted)
             && let Some((batches, newest)) = self.log.batches_since(next, CATCH_UP_BATCHES_MAX)
         {
-            return Ok(fetch_from_log(range, filter, next, batches, newest));
+            return Ok(Found::Piece(fetch_from_log(range, filter, next, batches, newest)));
         }
         if next < compacted {
-            return Ok(Piece::Compacted(compacted));
+            return Ok(Found::Piece(Piece::Compacted(compacted)));
         }
-        fetch_from_store(range, filter, next, view)
+        let walk = view.walk_events(range, next, view.revision(), CATCH_UP_REVISIONS_MAX)?;
+        Ok(Found::Begun(Fetch { watcher: id, next, walk, view: view.clone() }))
     }
 
     /// Revision up to which everything was handed out to this watcher, if that can be said to a client: it is current,
@@ -459,6 +489,12 @@ impl Registry {
     }
 }
 
+enum Found {
+    Piece(Piece),
+    /// The store has to be looked through.
+    Begun(Fetch),
+}
+
 /// What a piece of catching up found.
 enum Piece {
     Compacted(Revision),
@@ -527,24 +563,34 @@ fn fetch_from_log(
     Piece::Read { next, events, revision: newest }
 }
 
-/// The next events from history.
-fn fetch_from_store(range: &KeyRange, filter: Filter, next: Revision, view: &View) -> Result<Piece, ReadError> {
-    let current = view.revision();
-    let page = view.events(range, next, current, CATCH_UP_REVISIONS_MAX)?;
-    let mut end = page.next;
-    let mut measure = Measure::default();
-    let mut wanted = Vec::new();
-    for event in page.events {
-        let event = Event::new(event.key, event.at, event.kv, event.prev);
-        if !filter.passes(event.kind) {
-            continue;
+/// History that is being looked through for the watcher in front of those that are behind.
+struct Fetch {
+    watcher: WatcherId,
+    next: Revision,
+    walk: EventWalk,
+    view: View,
+}
+
+impl Fetch {
+    fn finish(self, filter: Filter) -> Piece {
+        let Fetch { walk, view, .. } = self;
+        let page = walk.finish();
+        let mut end = page.next;
+        let mut measure = Measure::default();
+        let mut wanted = Vec::new();
+        for event in page.events {
+            let event = Event::new(event.key, event.at, event.kv, event.prev);
+            if !filter.passes(event.kind) {
+                continue;
+            }
+            if !measure.takes(&event) {
+                end = event.revision();
+                break;
+            }
+            wanted.push(event);
         }
-        if !measure.takes(&event) {
-            end = event.revision();
-            break;
-        }
-        wanted.push(event);
+        let revision = view.revision();
+        let events = (!wanted.is_empty()).then(|| EventList::whole(Batch::new(wanted, view)));
+        Piece::Read { next: end, events, revision }
     }
-    let events = (!wanted.is_empty()).then(|| EventList::whole(Batch::new(wanted, view.clone())));
-    Ok(Piece::Read { next: end, events, revision: current })
 }
