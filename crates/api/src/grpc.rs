@@ -481,6 +481,9 @@ fn percent_encode(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// What a frame takes in memory beside its bytes.
+const FRAME_BYTES: usize = 128;
+
 /// The client is gone, or has cancelled the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gone;
@@ -504,7 +507,7 @@ impl Answers {
 
     /// Bytes that are small, or in memory anyway, as a piece to send.
     pub(crate) fn piece(&self, bytes: Bytes) -> Piece {
-        let charge = self.account.charge_anyway(bytes.len());
+        let charge = self.account.charge_anyway(bytes.len() + FRAME_BYTES);
         Piece::new(bytes, charge)
     }
 
@@ -512,6 +515,22 @@ impl Answers {
     pub(crate) fn end(mut self) {
         let nothing = self.piece(Bytes::new());
         let _ = self.stream.send_data(nothing, true);
+    }
+
+    /// Waits until the client's window takes something, and returns how much of `wanted` that is.
+    pub(crate) fn poll_ready(&mut self, context: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, Gone>> {
+        self.stream.reserve_capacity(wanted);
+        loop {
+            let capacity = self.stream.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity.min(wanted)));
+            }
+            match self.stream.poll_capacity(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Err(Gone)),
+            }
+        }
     }
 
     /// Sends bytes that may be any part of the message stream.

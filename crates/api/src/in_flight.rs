@@ -25,6 +25,8 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// What each connection may hold beside the limit of the process.
 const FREE_BYTES: usize = 32 << 10;
+/// See `Account::is_crowded`.
+const CROWDED_BYTES: usize = 1 << 20;
 /// Longest wait in line.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// One connection has at most this part of the whole.
@@ -140,6 +142,11 @@ impl Account {
         Rc::new(Account { in_flight, own, used: Cell::new(0), held: RefCell::new(None) })
     }
 
+    /// Names the connection among those that are open.
+    pub(crate) fn id(self: &Rc<Account>) -> usize {
+        Rc::as_ptr(self).addr()
+    }
+
     fn covered(&self) -> usize {
         FREE_BYTES + self.held.borrow().as_ref().map_or(0, Held::bytes)
     }
@@ -147,6 +154,11 @@ impl Account {
     /// True if more was charged than the limits have: nothing is begun before some of it is given back.
     pub(crate) fn is_over(&self) -> bool {
         self.used.get() > self.covered()
+    }
+
+    /// True if so much waits for the client that what can be left out is.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.used.get() > CROWDED_BYTES
     }
 
     /// Charges `bytes` if they can be had without waiting.
@@ -184,6 +196,18 @@ impl Account {
             Ok(Ok(charge)) => Ok(charge),
             // The semaphores are never closed.
             Ok(Err(_)) | Err(_) => Err(self.in_flight.waited_in_vain(bytes)),
+        }
+    }
+
+    /// Charges `bytes` for an answer that has begun: whoever reads it would rather wait than have it broken off.
+    pub(crate) async fn charge_begun(self: &Rc<Account>, bytes: usize) -> Charge {
+        loop {
+            if let Ok(charge) = self.charge(bytes).await {
+                return charge;
+            }
+            if bytes > self.in_flight.connection_bytes_max {
+                return self.take(bytes);
+            }
         }
     }
 
@@ -251,8 +275,12 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// A part of it that is given back by itself.
-    fn split(&mut self, bytes: usize) -> Charge {
+    pub(crate) fn split(&mut self, bytes: usize) -> Charge {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Charge { account: self.account.clone(), bytes }

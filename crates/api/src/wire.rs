@@ -153,6 +153,11 @@ pub(crate) fn put_delete_range_body(out: &mut Vec<u8>, deleted: u64, prev_kvs: &
     }
 }
 
+/// Bytes of what `put_inner_header` appends.
+pub(crate) fn inner_header_len(revision: Revision) -> usize {
+    framed_len(1, number_len(3, revision.0 as u64))
+}
+
 /// Appends a header that carries only a revision, as answers inside of a txn do.
 pub(crate) fn put_inner_header(out: &mut Vec<u8>, revision: Revision) {
     put_frame(out, 1, number_len(3, revision.0 as u64));
@@ -236,6 +241,7 @@ mod tests {
     fn an_inner_header_without_revision_is_empty_but_there() {
         let mut out = Vec::new();
         put_inner_header(&mut out, Revision(0));
+        assert_eq!(out.len(), inner_header_len(Revision(0)));
         let header = Some(pb::ResponseHeader::default());
         assert_eq!(out, pb::PutResponse { header, prev_kv: None }.encode_to_vec());
     }

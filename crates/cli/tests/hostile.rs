@@ -36,13 +36,18 @@ struct Member {
 
 impl Member {
     fn start() -> Member {
+        Member::start_with(&[])
+    }
+
+    fn start_with(flags: &[&str]) -> Member {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(env!("CARGO_BIN_EXE_bowline"));
         command.arg("server").arg("--data-dir").arg(folder.path().join("data")).env_clear();
         for flag in ["--listen-client-urls", "--advertise-client-urls", "--listen-peer-urls"] {
             command.args([flag, "http://127.0.0.1:0"]);
         }
-        let mut child = command.stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the binary runs");
+        let mut child =
+            command.args(flags).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the binary runs");
         let mut records = BufReader::new(child.stderr.take().expect("it was asked to be piped")).lines();
         let mut address = String::new();
         loop {
@@ -90,9 +95,36 @@ impl Member {
     }
 
     fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has resident memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it has resident memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let mut socket = self.connect();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("it answers");
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("a metric");
+        line.parse().expect("a number")
+    }
+
+    /// A connection whose client reads nothing from now on: each stream's window and the connection's are as given.
+    fn connect_unread(&self, stream_window: u32, connection_window_more: u32) -> TcpStream {
+        let mut socket = self.connect();
+        let [a, b, c, d] = stream_window.to_be_bytes();
+        let mut begin = [PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, a, b, c, d])].concat();
+        if connection_window_more > 0 {
+            begin.extend(frame(WINDOW_UPDATE, 0, 0, &connection_window_more.to_be_bytes()));
+        }
+        socket.write_all(&begin).expect("it reads");
+        // What the server takes no more of is not sent.
+        socket.set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout");
+        socket
     }
 
     /// Sends `bytes` again and again while others are answered, until the server has ended the connection, `bytes_max`
@@ -146,10 +178,14 @@ fn block(fields: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn call() -> Vec<u8> {
+    call_of("/etcdserverpb.KV/Put")
+}
+
+fn call_of(path: &str) -> Vec<u8> {
     block(&[
         (":method", "POST"),
         (":scheme", "http"),
-        (":path", "/etcdserverpb.KV/Put"),
+        (":path", path),
         (":authority", "localhost"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),
@@ -166,6 +202,82 @@ fn ends(mut socket: TcpStream) -> bool {
             Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
         }
     }
+}
+
+/// A call with its message, of which the last `missing` bytes and the end are left out if there are any.
+fn request(stream: u32, path: &str, message: &[u8], missing: usize) -> Vec<u8> {
+    let framed = [&[0], &(message.len() as u32).to_be_bytes()[..], message].concat();
+    let mut out = frame(HEADERS, END_HEADERS, stream, &call_of(path));
+    framed[..framed.len() - missing].chunks(16 << 10).for_each(|chunk| out.extend(frame(DATA, 0, stream, chunk)));
+    if missing == 0 {
+        out.extend(frame(DATA, END_STREAM, stream, &[]));
+    }
+    out
+}
+
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let (mut out, mut length) = (vec![number << 3 | 2], content.len());
+    while length > 0x7f {
+        out.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    [&out, content].concat()
+}
+
+/// Everything that clients can leave unread or unfinished, at once.
+#[test]
+fn what_clients_do_not_read_or_finish_holds_no_more_than_the_limit() {
+    const KEYS: u32 = 3000;
+    const LIMIT_MIB: u64 = 64;
+    let member = Member::start_with(&["--memory-in-flight-mib=64"]);
+    let mut writer = member.connect_http2();
+    let mut answers = writer.try_clone().expect("a handle");
+    let reader = std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+    for key in 0..KEYS {
+        let put = [field(1, format!("key/{key:05}").as_bytes()), field(2, &vec![key as u8; 20_000])].concat();
+        writer.write_all(&request(2 * key + 1, "/etcdserverpb.KV/Put", &put, 0)).expect("it reads");
+        // No more than the window of the connection takes, of which nothing is read here.
+        while key % 50 == 49 && member.metric("etcd_debugging_mvcc_keys_total") < f64::from(key + 1) {}
+    }
+    let before = member.resident_bytes();
+
+    let everything = [field(1, &[0]), field(2, &[0])].concat();
+    let txn = field(2, &field(1, &everything)).repeat(7);
+    let by_value = [&everything[..], &[5 << 3, 1, 6 << 3, 4]].concat();
+    let watch = field(1, &[&everything[..], &[3 << 3, 1]].concat());
+    let large = [field(1, b"large"), field(2, &vec![7; 900_000])].concat();
+    let scrape = block(&[(":method", "GET"), (":scheme", "http"), (":path", "/metrics"), (":authority", "localhost")]);
+    let mut unread = Vec::new();
+    let mut leave = |connections: usize, windows: (u32, u32), streams: u32, bytes: &dyn Fn(u32) -> Vec<u8>| {
+        for _ in 0..connections {
+            let mut socket = member.connect_unread(windows.0, windows.1);
+            let _ = (0..streams).try_for_each(|stream| socket.write_all(&bytes(2 * stream + 1)));
+            unread.push(socket);
+        }
+    };
+    let (small, default, huge) = ((300, 0), (65_535, 0), (0x7fff_ffff, 0x7fff_0000));
+    for windows in [small, default, huge] {
+        leave(3, windows, 3, &|stream| request(stream, "/etcdserverpb.KV/Txn", &txn, 0));
+        leave(3, windows, 50, &|stream| request(stream, "/etcdserverpb.KV/Range", &everything, 0));
+        leave(2, windows, 20, &|stream| request(stream, "/etcdserverpb.KV/RangeStream", &everything, 0));
+        leave(2, windows, 5, &|stream| request(stream, "/etcdserverpb.KV/Range", &by_value, 0));
+        leave(4, windows, 25, &|stream| request(stream, "/etcdserverpb.Watch/Watch", &watch, 0));
+        leave(1, windows, 500, &|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &scrape));
+        leave(6, windows, 10, &|stream| request(stream, "/etcdserverpb.KV/Put", &large, 1000));
+    }
+    for _ in 0..20 {
+        member.others_are_answered();
+    }
+    let peak = member.memory("VmHWM:").saturating_sub(before);
+    assert!(peak < (LIMIT_MIB << 20) + HELD_BYTES_MAX, "{} MiB were held", peak >> 20);
+    drop(unread);
+    let began = Instant::now();
+    while member.metric("bowline_in_flight_bytes") > 0.0 {
+        assert!(began.elapsed() < PATIENCE, "what nobody waits for is given back");
+    }
+    drop(writer);
+    let _ = reader.join();
 }
 
 /// CVE-2023-44487: calls that are begun and taken back at once.

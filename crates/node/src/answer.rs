@@ -1,7 +1,7 @@
 //! What a member answers: to a proposal, and to a range.
 
 use model::{Rejection, Revision, Term};
-use mvcc::RangeResult;
+use mvcc::{RangeResult, Walk};
 use state::{Outcome, StateView};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,16 @@ pub struct Timings {
     pub sync: Duration,
     /// Until it was applied and published, waiting for earlier entries included.
     pub apply: Duration,
+}
+
+/// A range read in steps, and the view that it is read from.
+pub struct RangeWalk {
+    pub walk: Walk,
+    pub view: Arc<StateView>,
+    /// For the answer's header.
+    pub revision: Revision,
+    /// The newest revision is read, whose view later pages may want.
+    pub(crate) reads_current: bool,
 }
 
 /// What a range read found and the view that loads its values.

@@ -8,7 +8,8 @@
 
 use crate::disk_health::{Ailment, Sign};
 use crate::limits::{
-    LOG_SHORT_AFTER, LOG_SPACE_INTERVAL, REMOVED_FILES_HELD_MAX, STORE_SYNC_INTERVAL, UPKEEP_RETRY_INTERVAL,
+    LOG_SHORT_AFTER, LOG_SPACE_INTERVAL, REMOVED_BYTES_HELD_MAX, REMOVED_FILES_HELD_MAX, STORE_SYNC_INTERVAL,
+    UPKEEP_RETRY_INTERVAL,
 };
 use crate::messages::{Job, JobDone};
 use crate::shared::Shared;
@@ -136,10 +137,13 @@ impl Background {
         }
     }
 
-    /// Watchers that keep up have read the events by then; the others go on from the store.
+    /// Watchers that keep up have read the events by then; the others go on from the store. If much is held, so do the
+    /// pages of lists whose view was kept for them.
     fn close_removed(&mut self) {
         let Removed { unlinked, since } = &mut self.removed;
         unlinked.close_unused();
+        let bytes = unlinked.bytes();
+        self.shared.metrics.pinned_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         if unlinked.is_empty() {
             *since = None;
             return;
@@ -148,6 +152,9 @@ impl Background {
         let (held_since, newest) = *since.get_or_insert_with(|| (now, self.shared.events.revision()));
         if now.saturating_sub(held_since) >= REMOVED_FILES_HELD_MAX {
             self.shared.events.forget(newest);
+            if bytes > REMOVED_BYTES_HELD_MAX {
+                self.shared.pinned_views.let_go();
+            }
             *since = None;
         }
     }

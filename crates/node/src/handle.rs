@@ -2,7 +2,7 @@
 //! thread carries that rim's mailbox.
 
 use crate::Refused;
-use crate::answer::{RangeAnswer, Reply, Timings};
+use crate::answer::{RangeAnswer, RangeWalk, Reply, Timings};
 use crate::disk_health::DiskUse;
 use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
@@ -14,7 +14,7 @@ use crate::signal::EventSignal;
 use crate::status::{Metrics, Overload, Status, Waiting};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
 use model::{Rejection, Revision, Term, Txn};
-use mvcc::ReadError;
+use mvcc::{Found, ReadError, Walk};
 use state::{BudgetState, Footprint, LiveTables, Operations, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,10 +151,7 @@ impl Handle {
     pub fn range(&self, view: &Arc<StateView>, request: &Range) -> Result<RangeAnswer, ReadError> {
         self.shared.metrics.ranges.increment();
         let asked = request.revision;
-        let pinned = (asked.0 > 0 && asked < view.revision() && asked >= view.compacted_revision())
-            .then(|| self.shared.pinned_views.at(asked))
-            .flatten();
-        if let Some(pinned) = pinned {
+        if let Some(pinned) = self.pinned_view(view, asked) {
             let request = Range { revision: Revision(0), ..request.clone() };
             let mut result = pinned.kv().range(&request)?;
             result.revision = view.revision();
@@ -175,6 +172,43 @@ impl Handle {
         let read = view.txn(txn, &mut operations);
         self.shared.metrics.count(operations);
         read
+    }
+
+    /// Of such a txn, whether its compares hold and what it reads then, for who reads that in steps; counted as well.
+    pub fn txn_branch<'t>(
+        &self,
+        view: &StateView,
+        txn: &'t Txn,
+    ) -> state::Result<Result<(bool, Vec<&'t Range>), Rejection>> {
+        let mut operations = Operations::default();
+        let branch = view.txn_branch(txn, &mut operations);
+        self.shared.metrics.count(operations);
+        branch
+    }
+
+    fn pinned_view(&self, view: &StateView, asked: Revision) -> Option<Arc<StateView>> {
+        let is_past = asked.0 > 0 && asked < view.revision() && asked >= view.compacted_revision();
+        is_past.then(|| self.shared.pinned_views.at(asked)).flatten()
+    }
+
+    /// Begins to read `request` on `view`, or on the one kept for its revision, in steps.
+    pub fn walk(&self, view: &Arc<StateView>, request: &Range) -> Result<RangeWalk, Rejection> {
+        let asked = request.revision;
+        let revision = view.revision();
+        let view = self.pinned_view(view, asked).unwrap_or_else(|| view.clone());
+        let reads_current = asked.0 <= 0 || asked == revision;
+        Ok(RangeWalk { walk: Walk::new(view.kv(), request)?, view, revision, reads_current })
+    }
+
+    /// Takes the last step of a range read, and keeps its view if there are pages to come.
+    pub fn finish_walk(&self, begun: RangeWalk) -> (Arc<StateView>, Found) {
+        self.shared.metrics.ranges.increment();
+        let RangeWalk { walk, view, reads_current, .. } = begun;
+        let found = walk.finish();
+        if found.more && reads_current {
+            self.shared.pinned_views.keep(&view, self.shared.clock.monotonic());
+        }
+        (view, found)
     }
 
     /// Renews a lease; its granted time to live in seconds, or 0 if there is no such lease. The first renewal of a

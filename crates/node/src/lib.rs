@@ -54,7 +54,7 @@ mod threads;
 mod upkeep;
 mod workplace;
 
-pub use answer::{RangeAnswer, Reply, Timings};
+pub use answer::{RangeAnswer, RangeWalk, Reply, Timings};
 pub use auto_compaction::AutoCompaction;
 pub use disk_health::{Ailment, DiskTrouble, DiskUse, SickDisk};
 pub use handle::Handle;

@@ -20,6 +20,8 @@ pub(crate) const RELOCATION_STEP_RECORDS: usize = 128;
 pub(crate) const RECLAIM_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the event log may hold removed files open.
 pub(crate) const REMOVED_FILES_HELD_MAX: Duration = Duration::from_secs(5);
+/// Bytes of removed files above which views kept for pages are let go in that time.
+pub(crate) const REMOVED_BYTES_HELD_MAX: u64 = 32 << 20;
 /// How often a lone write asks for a turn in which reclaim is looked after.
 pub(crate) const RECLAIM_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes of log behind which the next checkpoint starts, whatever the number of entries.

@@ -36,6 +36,12 @@ impl PinnedViews {
         lock(&self.views).iter().find(|(_, view)| view.revision() == revision).map(|(_, view)| view.clone())
     }
 
+    /// Lets go of all.
+    pub(crate) fn let_go(&self) {
+        let views = std::mem::take(&mut *lock(&self.views));
+        drop(views);
+    }
+
     /// Lets go of what is too old.
     pub(crate) fn expire(&self, now: Duration) {
         let mut views = lock(&self.views);

@@ -125,6 +125,8 @@ pub struct Metrics {
     /// One sync of the store's files.
     pub backend_commit: Histogram,
     pub checkpoint: Histogram,
+    /// Of removed files, what readers keep from being free.
+    pub pinned_bytes: Gauge,
     pub compaction_keys: Counter,
     pub compaction_total: Histogram,
     /// Wall-clock seconds since 1970 of the last compaction; 0 before the first.
@@ -266,6 +268,7 @@ impl Default for Metrics {
             hash_revision: hashes(),
             backend_commit: disk(),
             checkpoint: Histogram::new(Duration::from_millis(10), 17),
+            pinned_bytes: Gauge::default(),
             compaction_keys: Counter::default(),
             compaction_total: Histogram::new(Duration::from_millis(100), 14),
             compaction_last_s: Gauge::default(),

@@ -278,25 +278,37 @@ pub(crate) fn read(
     txn: &Txn,
     operations: &mut Operations,
 ) -> Result<std::result::Result<TxnOutcome, Rejection>> {
+    let (succeeded, ranges) = match branch(view, txn, operations)? {
+        Ok(branch) => branch,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    let responses = ranges.into_iter().map(|range| {
+        let found = View::range(view, range).map_err(checked("read keys of a txn"))?;
+        Ok(OperationOutcome::Range(found))
+    });
+    Ok(Ok(TxnOutcome { succeeded, responses: responses.collect::<Result<_>>()? }))
+}
+
+/// Whether the compares of a txn that `is_read_only` hold, and what is to be read then.
+pub(crate) fn branch<'t>(
+    view: &View,
+    txn: &'t Txn,
+    operations: &mut Operations,
+) -> Result<std::result::Result<(bool, Vec<&'t Range>), Rejection>> {
     assert!(is_read_only(txn), "only txns that read are answered from a view");
     let path = choose(view, txn)?;
-    let ranges = || {
-        path.branch(txn).iter().filter_map(|operation| match operation {
-            Operation::Range(range) => Some(range),
-            _ => None,
-        })
-    };
-    let checked_ranges = ranges().try_for_each(|range| check_range(view, range));
-    let executed = if checked_ranges.is_ok() { ranges().count() as u64 } else { 0 };
+    let ranges = path.branch(txn).iter().filter_map(|operation| match operation {
+        Operation::Range(range) => Some(range),
+        _ => None,
+    });
+    let ranges: Vec<&Range> = ranges.collect();
+    let checked_ranges = ranges.iter().try_for_each(|range| check_range(view, range));
+    let executed = if checked_ranges.is_ok() { ranges.len() as u64 } else { 0 };
     *operations += Operations::of_reads(path.compares() + executed);
     if let Err(rejection) = checked_ranges {
         return Ok(Err(rejection));
     }
-    let responses = ranges().map(|range| {
-        let found = View::range(view, range).map_err(checked("read keys of a txn"))?;
-        Ok(OperationOutcome::Range(found))
-    });
-    Ok(Ok(TxnOutcome { succeeded: path.succeeded, responses: responses.collect::<Result<_>>()? }))
+    Ok(Ok((path.succeeded, ranges)))
 }
 
 /// For reads whose revisions were checked: only the disk can fail them.

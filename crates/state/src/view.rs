@@ -12,7 +12,7 @@ use crate::outcome::TxnOutcome;
 use crate::quota::Quota;
 use crate::tables::AppliedUpTo;
 use crate::txn;
-use model::{Rejection, Revision, Txn};
+use model::{Range, Rejection, Revision, Txn};
 use mvcc::ReclaimStats;
 use std::fmt;
 use std::sync::Arc;
@@ -90,6 +90,16 @@ impl StateView {
     /// revision that is compacted or in the future; fails if the disk does. Adds what is counted of it.
     pub fn txn(&self, txn: &Txn, operations: &mut Operations) -> Result<std::result::Result<TxnOutcome, Rejection>> {
         txn::read(&self.kv, txn, operations)
+    }
+
+    /// Of such a txn, whether its compares hold and what it reads then, each range of a revision that can be read; for
+    /// who reads these in steps.
+    pub fn txn_branch<'t>(
+        &self,
+        txn: &'t Txn,
+        operations: &mut Operations,
+    ) -> Result<std::result::Result<(bool, Vec<&'t Range>), Rejection>> {
+        txn::branch(&self.kv, txn, operations)
     }
 }
 

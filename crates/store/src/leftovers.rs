@@ -63,6 +63,11 @@ impl Unlinked {
         self.0.is_empty()
     }
 
+    /// Bytes that readers keep from being free. What the system does not tell counts as nothing.
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|segment| segment.file.len().unwrap_or_default()).sum()
+    }
+
     /// Takes the other's in.
     pub fn extend(&mut self, other: Unlinked) {
         self.0.extend(other.0);

@@ -8,5 +8,5 @@ pub(crate) enum Answer {
     /// A whole message with its prefix.
     Message(Bytes),
     /// A message that is made while it is sent.
-    Range(RangeBody),
+    Range(Box<RangeBody>),
 }

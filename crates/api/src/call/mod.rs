@@ -3,6 +3,7 @@
 //! Handlers stand above this and beside each other. Not here: which handler serves a call (`dispatch`).
 
 mod answer;
+mod lane;
 mod peer;
 mod range_answer;
 mod request;
@@ -13,7 +14,9 @@ mod view;
 
 pub(crate) use answer::Answer;
 pub(crate) use peer::{Peer, Remote};
-pub(crate) use range_answer::{RangeBody, StreamMessage, StreamTail, check_length, load, put_inner};
+pub(crate) use range_answer::{
+    KEYS_PER_SLICE, RangeBody, StreamMessage, StreamTail, check_length, items_len, load, put_inner,
+};
 pub(crate) use request::{Done, check_size, decode, propose, range};
 pub(crate) use rim::{Rim, Shared, StreamSignal};
 pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, StreamTrace, received, sent};

@@ -4,18 +4,31 @@
 //! Invariant: the bytes sent are as many as the prefix of the message said; a record that cannot be read breaks the
 //! call off and never shortens or changes the answer.
 
+use super::rim::Rim;
 use super::trace::reading;
 use crate::grpc::Answers;
+use crate::in_flight::{Charge, Piece};
 use crate::status::{Code, Status};
 use crate::wire::{self, Identity, MESSAGE_BYTES_MAX, Stamp};
 use bytes::Bytes;
-use mvcc::{Location, RangeItem, RangeResult};
+use mvcc::{Found, Location, Pages, RangeItem, RangeResult};
 use state::StateView;
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::vec;
 
-/// Bytes read, built and sent at a time.
+/// Answers up to this size are built at once; larger ones while they are sent.
+const BUILT_AT_ONCE_BYTES: usize = 32 << 10;
+/// Bytes read, built and sent at a time; at least so many, whatever the client's window, unless the memory is short.
 const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES_MIN: usize = 16 << 10;
+/// Keys that one turn looks at.
+pub(crate) const KEYS_PER_SLICE: usize = 1024;
+/// A view older than this is not read any further if a newer one has the same pairs; and none longer than that.
+const VIEW_AGE_MAX: Duration = Duration::from_secs(10);
+const VIEW_AGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A disk that failed, or a record that is not what the index says.
 fn unreadable(reason: impl std::fmt::Display) -> Status {
@@ -75,32 +88,88 @@ pub(crate) fn check_length(length: usize) -> Result<(), Status> {
     Err(Status::new(Code::ResourceExhausted, text))
 }
 
-/// A RangeResponse that is made while it is sent.
+/// A RangeResponse, or a TxnResponse of ranges, that is made while it is sent.
 pub(crate) struct RangeBody {
     view: Arc<StateView>,
-    /// Prefix and header.
-    head: Vec<u8>,
-    items: Vec<RangeItem>,
-    more: bool,
-    count: u64,
+    viewed_at: Instant,
+    /// What was not sent yet.
+    sections: VecDeque<Section>,
     length: usize,
+    /// For what the sections hold.
+    charges: Vec<Charge>,
+}
+
+/// The answer to one range, with what stands around its pairs.
+struct Section {
+    /// The first one begins with the message's prefix.
+    front: Vec<u8>,
+    pairs: Pairs,
+    tail: Vec<u8>,
+}
+
+/// The pairs that were not sent yet.
+enum Pairs {
+    Items(vec::IntoIter<RangeItem>),
+    /// Found again when there is somewhere to put them.
+    Pages(Pages),
+}
+
+/// What a slice makes for a piece.
+enum Made {
+    Piece(Piece),
+    /// The values are not loaded: they are more than was charged.
+    Unpaid(Vec<RangeItem>),
 }
 
 impl RangeBody {
-    /// Fails if the answer is longer than a message may be.
+    /// `charges` are for what was found. Fails if the answer is longer than a message may be.
     pub(crate) fn new(
         identity: &Identity,
         stamp: Stamp,
         view: Arc<StateView>,
-        result: RangeResult,
+        found: Found,
+        charges: Vec<Charge>,
     ) -> Result<RangeBody, Status> {
-        let RangeResult { items, more, count, .. } = result;
-        let length = identity.header_len(stamp) + items_len(&items) + tail_len(more, count);
+        let length = identity.header_len(stamp) + found.pairs_bytes + tail_len(found.more, found.count);
         check_length(length)?;
-        let mut head = Vec::with_capacity(wire::PREFIX_BYTES + identity.header_len(stamp));
-        wire::put_prefix(&mut head, length);
-        identity.put_header(&mut head, stamp);
-        Ok(RangeBody { view, head, items, more, count, length })
+        let mut front = Vec::with_capacity(wire::PREFIX_BYTES + identity.header_len(stamp));
+        wire::put_prefix(&mut front, length);
+        identity.put_header(&mut front, stamp);
+        let sections = [Section::new(front, found, length)].into();
+        Ok(RangeBody { view, viewed_at: Instant::now(), sections, length, charges })
+    }
+
+    /// The same for a txn whose branch reads these ranges.
+    pub(crate) fn of_txn(
+        identity: &Identity,
+        stamp: Stamp,
+        succeeded: bool,
+        view: Arc<StateView>,
+        found: Vec<Found>,
+        charges: Vec<Charge>,
+    ) -> Result<RangeBody, Status> {
+        let response_len = |found: &Found| {
+            wire::inner_header_len(stamp.revision) + found.pairs_bytes + tail_len(found.more, found.count)
+        };
+        let operation_len = |found: &Found| wire::framed_len(1, response_len(found));
+        let operations: usize = found.iter().map(|found| wire::framed_len(3, operation_len(found))).sum();
+        let length = identity.header_len(stamp) + wire::number_len(2, succeeded.into()) + operations;
+        check_length(length)?;
+        let mut front = Vec::new();
+        wire::put_prefix(&mut front, length);
+        identity.put_header(&mut front, stamp);
+        wire::put_number(&mut front, 2, succeeded.into());
+        let mut sections = VecDeque::with_capacity(found.len().max(1));
+        for found in found {
+            wire::put_frame(&mut front, 3, operation_len(&found));
+            wire::put_frame(&mut front, 1, response_len(&found));
+            wire::put_inner_header(&mut front, stamp.revision);
+            sections.push_back(Section::new(std::mem::take(&mut front), found, length));
+        }
+        if sections.is_empty() {
+            sections.push_back(Section { front, pairs: Pairs::Items(Vec::new().into_iter()), tail: Vec::new() });
+        }
+        Ok(RangeBody { view, viewed_at: Instant::now(), sections, length, charges })
     }
 
     /// Bytes of the message with its prefix.
@@ -108,50 +177,161 @@ impl RangeBody {
         wire::PREFIX_BYTES + self.length
     }
 
-    /// The whole message.
-    pub(crate) fn build(self) -> Result<Bytes, Status> {
-        let mut out = self.head;
-        out.reserve_exact(wire::PREFIX_BYTES + self.length - out.len());
-        put_items(&mut out, &self.view, &self.items)?;
-        put_tail(&mut out, self.more, self.count);
+    /// The whole message if it is small; else this itself, for `send`.
+    pub(crate) fn into_message(mut self) -> Result<Result<Bytes, Box<RangeBody>>, Status> {
+        let is_at_hand = |section: &Section| matches!(section.pairs, Pairs::Items(_));
+        if self.length > BUILT_AT_ONCE_BYTES || !self.sections.iter().all(is_at_hand) {
+            return Ok(Err(Box::new(self)));
+        }
+        let mut out = Vec::with_capacity(wire::PREFIX_BYTES + self.length);
+        for section in std::mem::take(&mut self.sections) {
+            out.extend_from_slice(&section.front);
+            if let Pairs::Items(items) = section.pairs {
+                put_items(&mut out, &self.view, items.as_slice())?;
+            }
+            out.extend_from_slice(&section.tail);
+        }
         assert_eq!(out.len(), wire::PREFIX_BYTES + self.length, "an answer is as long as its prefix says");
-        Ok(out.into())
+        Ok(Ok(out.into()))
     }
 
-    /// Sends the message piece by piece. Fails with a status if a value cannot be read, without one if the client is
-    /// gone.
-    pub(crate) async fn send(self, answers: &mut Answers) -> Result<(), Option<Status>> {
-        let RangeBody { view, head, items, more, count, .. } = self;
-        let mut piece = head;
-        let mut items = items.into_iter();
+    /// Sends the message piece by piece, each cut to the client's window and made in a turn of its own. Fails with a
+    /// status if a value cannot be read, without one if the client is gone.
+    pub(crate) async fn send(mut self, rim: &Rim, answers: &mut Answers) -> Result<(), Option<Status>> {
+        let account = answers.account().clone();
+        while !self.sections.is_empty() {
+            let window = self.ready(rim, answers).await?;
+            let wanted = window.clamp(PIECE_BYTES_MIN, PIECE_BYTES);
+            let mut charge = match account.charge_now(wanted).or_else(|| account.charge_now(PIECE_BYTES_MIN)) {
+                Some(charge) => charge,
+                None => account.charge_begun(PIECE_BYTES_MIN).await,
+            };
+            self.refresh(rim)?;
+            let mut made = rim.lane.slice(account.id(), || self.page(&mut charge)).await.map_err(Some)?;
+            if let Made::Unpaid(items) = made {
+                // Nothing is held while more is waited for.
+                drop(charge.split(usize::MAX));
+                charge = account.charge_begun(self.piece_len(&items)).await;
+                made = rim.lane.slice(account.id(), || self.make(items, &mut charge)).await.map_err(Some)?;
+            }
+            if let Made::Piece(piece) = made {
+                answers.send(piece).await.map_err(|_| None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn piece_len(&self, items: &[RangeItem]) -> usize {
+        self.sections.front().map_or(0, |section| section.front.len() + section.tail.len()) + items_len(items)
+    }
+
+    /// The next piece, of about as many bytes as are charged.
+    fn page(&mut self, charge: &mut Charge) -> Result<Made, Status> {
+        let bytes_max = charge.bytes().saturating_sub(self.piece_len(&[]));
+        let items = match self.sections.front_mut().map(|section| &mut section.pairs) {
+            None => Vec::new(),
+            Some(Pairs::Items(items)) => take_run(items, bytes_max),
+            Some(Pairs::Pages(pages)) => {
+                pages.page(self.view.kv(), KEYS_PER_SLICE, bytes_max).map_err(|_| too_late())?
+            }
+        };
+        self.make(items, charge)
+    }
+
+    fn make(&mut self, items: Vec<RangeItem>, charge: &mut Charge) -> Result<Made, Status> {
+        let length = self.piece_len(&items);
+        if length > charge.bytes() + PIECE_BYTES_MIN {
+            return Ok(Made::Unpaid(items));
+        }
+        let mut out = Vec::with_capacity(length);
+        if let Some(section) = self.sections.front_mut() {
+            out.append(&mut section.front);
+            put_items(&mut out, &self.view, &items)?;
+            if section.has_no_more() {
+                out.append(&mut section.tail);
+                self.sections.pop_front();
+            }
+        }
+        if self.sections.is_empty() {
+            self.charges.clear();
+        }
+        Ok(Made::Piece(Piece::new(out.into(), charge.split(usize::MAX))))
+    }
+
+    /// Waits until the client takes something. A view is not kept for a client that does not read.
+    async fn ready(&mut self, rim: &Rim, answers: &mut Answers) -> Result<usize, Option<Status>> {
         loop {
-            let run = take_run(&mut items);
-            piece.reserve(items_len(&run) + tail_len(more, count));
-            put_items(&mut piece, &view, &run).map_err(Some)?;
-            let is_last = items.as_slice().is_empty();
-            if is_last {
-                put_tail(&mut piece, more, count);
+            let ready = poll_fn(|context| answers.poll_ready(context, PIECE_BYTES));
+            match tokio::time::timeout(VIEW_AGE_MAX, ready).await {
+                Ok(window) => return window.map_err(|_| None),
+                Err(_) => self.refresh(rim)?,
             }
-            let sent = answers.piece(std::mem::take(&mut piece).into());
-            answers.send(sent).await.map_err(|_| None)?;
-            if is_last {
-                return Ok(());
+        }
+    }
+
+    /// Goes on with the newest view: one pins memory and the files that were removed since. It has the same pairs at
+    /// the answer's revision, unless that was compacted.
+    fn refresh(&mut self, rim: &Rim) -> Result<(), Option<Status>> {
+        let age = self.viewed_at.elapsed();
+        if age < VIEW_AGE_MAX {
+            return Ok(());
+        }
+        let newest = rim.node.view();
+        let is_in_newest = |section: &Section| match &section.pairs {
+            Pairs::Items(items) => items.as_slice().is_empty(),
+            Pairs::Pages(pages) => pages.at() >= newest.compacted_revision(),
+        };
+        match self.sections.iter().all(is_in_newest) {
+            true => {
+                (self.view, self.viewed_at) = (newest, Instant::now());
+                Ok(())
             }
-            // A client with a wide window must not keep the others of this thread waiting.
-            tokio::task::yield_now().await;
+            _ if age < VIEW_AGE_LIMIT => Ok(()),
+            _ => Err(Some(too_late())),
         }
     }
 }
 
-/// The next items that make about `PIECE_BYTES`.
-fn take_run(items: &mut vec::IntoIter<RangeItem>) -> Vec<RangeItem> {
+impl Section {
+    /// Of a message of `length` bytes.
+    fn new(front: Vec<u8>, found: Found, length: usize) -> Section {
+        let Found { items, is_sorted, pages, more, count, .. } = found;
+        let pairs = match items {
+            Some(items) if is_sorted || length <= BUILT_AT_ONCE_BYTES => Pairs::Items(items.into_iter()),
+            _ => Pairs::Pages(pages),
+        };
+        let mut tail = Vec::new();
+        put_tail(&mut tail, more, count);
+        Section { front, pairs, tail }
+    }
+
+    fn has_no_more(&self) -> bool {
+        match &self.pairs {
+            Pairs::Items(items) => items.as_slice().is_empty(),
+            Pairs::Pages(pages) => pages.left() == 0,
+        }
+    }
+}
+
+/// The revision of an answer was compacted while its client did not read it.
+fn too_late() -> Status {
+    let text = format!(
+        "bowline: the answer was not read within {}s, and what is left of it was compacted meanwhile; ask again, for less \
+         at a time (limit, pages)",
+        VIEW_AGE_LIMIT.as_secs()
+    );
+    Status::new(Code::ResourceExhausted, text)
+}
+
+/// The next items that make about `bytes_max`; at least one.
+fn take_run(items: &mut vec::IntoIter<RangeItem>, bytes_max: usize) -> Vec<RangeItem> {
     let mut bytes = 0;
-    let fitting = items.as_slice().iter().take_while(|item| {
-        let fits = bytes < PIECE_BYTES;
+    let fitting = items.as_slice().iter().take(KEYS_PER_SLICE).take_while(|item| {
+        let fits = bytes < bytes_max;
         bytes += item.encoded_len();
         fits
     });
-    let count = fitting.count();
+    let count = fitting.count().max(1);
     items.by_ref().take(count).collect()
 }
 

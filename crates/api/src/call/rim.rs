@@ -9,12 +9,14 @@
 //! while it awaits.
 //! Not here: the thread itself and its connections (`transport`), and what handlers keep between calls (the watch hub).
 
+use super::lane::Lane;
 use crate::config::Config;
 use crate::grpc::{BodyLimits, ResponseHeads};
 use crate::in_flight::InFlight;
 use crate::line_limit::LineLimit;
 use crate::metrics::{ConnectionMetrics, HttpMetrics, RimMetrics, Scrapes};
 use crate::refusals::{Limit, Refusals};
+use crate::status::{Code, Status};
 use crate::tls::Reloading;
 use crate::wire::{Identity, Stamp};
 use model::{LeaseId, MemberId, Revision};
@@ -34,8 +36,8 @@ pub(crate) struct Shared {
     pub(crate) rims: Vec<Arc<RimMetrics>>,
     pub(crate) http: HttpMetrics,
     pub(crate) in_flight: Arc<InFlight>,
-    /// Hashes are computed one at a time.
-    pub(crate) hashing: Arc<Semaphore>,
+    /// Has one permit; see `Rim::long_work`.
+    long_work: Arc<Semaphore>,
     pub(crate) scrapes: Arc<Scrapes>,
     pub(crate) connections: Arc<ConnectionMetrics>,
     /// By `Limit`.
@@ -56,7 +58,7 @@ impl Shared {
             identity: Identity::new(node.cluster(), node.member()),
             rims: (0..rims).map(|_| Arc::new(RimMetrics::new(&config))).collect(),
             http: HttpMetrics::default(),
-            hashing: Arc::new(Semaphore::new(1)),
+            long_work: Arc::new(Semaphore::new(1)),
             scrapes: Arc::default(),
             compressed_scrapes: Arc::default(),
             refusals: Default::default(),
@@ -99,6 +101,7 @@ pub(crate) struct Rim {
     pub(crate) node: Handle,
     pub(crate) metrics: Arc<RimMetrics>,
     pub(crate) heads: ResponseHeads,
+    pub(crate) lane: Lane,
     /// The cluster has agreed on a version; until then it serves nobody.
     is_capable: Cell<bool>,
     signal: watch::Sender<StreamSignal>,
@@ -113,6 +116,7 @@ impl Rim {
             metrics,
             shared,
             heads: ResponseHeads::new(),
+            lane: Lane::default(),
             is_capable: Cell::new(false),
             signal: watch::Sender::new(StreamSignal::default()),
         }
@@ -129,6 +133,21 @@ impl Rim {
 
     pub(crate) fn identity(&self) -> &Identity {
         &self.shared.identity
+    }
+
+    /// Runs what cannot be cut into slices on a thread of its own, one at a time for the process.
+    pub(crate) async fn long_work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let failed = |error: &dyn std::fmt::Display| Status::new(Code::Internal, format!("work on a thread: {error}"));
+        let turn = self.shared.long_work.clone().acquire_owned().await.map_err(|error| failed(&error))?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(turn);
+            result
+        });
+        done.await.map_err(|error| failed(&error))
     }
 
     /// The changing part of a header for an answer as of `revision`.

@@ -208,22 +208,38 @@ fn handle_unary(call: Call, message: Bytes, respond: Respond) {
     match call.method {
         Method::Range => match kv::range_now(&rim, &message, &call.trace) {
             Some(answer) => call.finish(respond, answer),
-            None => call.run(respond, async move |trace| kv::range(&rim, message, trace).await),
+            None => {
+                let account = call.account.clone();
+                call.read(respond, async move |trace| kv::range(&rim, &account, message, trace).await)
+            }
         },
         Method::Put => call.run(respond, async move |trace| kv::put(&rim, message, trace).await),
-        Method::Txn => call.run(respond, async move |trace| kv::txn(&rim, message, trace).await),
-        Method::DeleteRange => call.run(respond, async move |trace| kv::delete_range(&rim, message, trace).await),
+        Method::Txn => match kv::TxnCall::decode(&rim, message) {
+            Err(status) => call.finish(respond, Err(status)),
+            Ok(txn) if txn.is_long_read() => {
+                let account = call.account.clone();
+                call.read(respond, async move |trace| kv::read_long_txn(&rim, &account, txn, trace).await);
+            }
+            Ok(txn) => {
+                let account = call.account.clone();
+                call.run(respond, async move |trace| kv::txn(&rim, &account, txn, trace).await);
+            }
+        },
+        Method::DeleteRange => {
+            let account = call.account.clone();
+            call.run(respond, async move |trace| kv::delete_range(&rim, &account, message, trace).await);
+        }
         Method::Compact => call.run(respond, async move |trace| kv::compact(&rim, message, trace).await),
         Method::LeaseGrant => call.run(respond, async move |trace| lease::grant(&rim, message, trace).await),
         Method::LeaseRevoke => call.run(respond, async move |trace| lease::revoke(&rim, message, trace).await),
-        Method::LeaseTimeToLive => call.finish(respond, lease::time_to_live(&rim, message)),
-        Method::LeaseLeases => call.finish(respond, lease::leases(&rim, message)),
+        Method::LeaseTimeToLive => call.in_a_turn(respond, move || lease::time_to_live(&rim, message)),
+        Method::LeaseLeases => call.in_a_turn(respond, move || lease::leases(&rim, message)),
         Method::MemberList => call.run(respond, async move |_| cluster::member_list(&rim, message).await),
         Method::Alarm => call.run(respond, async move |trace| maintenance::alarm(&rim, message, trace).await),
         Method::Status => call.finish(respond, maintenance::status(&rim, message)),
         Method::Defragment => call.finish(respond, maintenance::defragment(message)),
         Method::Hash => call.run(respond, async move |_| maintenance::hash(&rim, message).await),
-        Method::SpaceTop => call.finish(respond, space::top(&rim, message)),
+        Method::SpaceTop => call.in_a_turn(respond, move || space::top(&rim, message)),
         Method::BudgetSet => call.run(respond, async move |trace| budget::set(&rim, message, trace).await),
         Method::BudgetRemove => call.run(respond, async move |trace| budget::remove(&rim, message, trace).await),
         Method::BudgetList => call.run(respond, async move |_| budget::list(&rim, message).await),
@@ -263,21 +279,45 @@ fn check(rim: &Rim, head: &CallHead, is_stream: bool) -> Result<(), Status> {
     Ok(())
 }
 
+/// What a handler does when the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// It is waited for.
+    ByItself,
+    WithTheServer,
+}
+
 impl Call {
-    /// Runs a handler in a task of its own, within the client's deadline.
+    /// Runs a handler in a task of its own, within the client's deadline. The node gives up by itself after the request
+    /// timeout, and a stop answers what is proposed.
     fn run<F>(self, respond: Respond, handler: F)
+    where
+        F: AsyncFnOnce(&Trace) -> Result<Answer, Status> + 'static,
+    {
+        let deadline = self.deadline().filter(|_| self.timeout < Some(self.rim.config().request_timeout));
+        self.spawn(respond, deadline, Ends::ByItself, handler);
+    }
+
+    /// Runs a handler that only reads, in a task of its own: nobody goes on with it once its client has given up or its
+    /// deadline has passed, or the server stops.
+    fn read<F>(self, respond: Respond, handler: F)
+    where
+        F: AsyncFnOnce(&Trace) -> Result<Answer, Status> + 'static,
+    {
+        let deadline = self.deadline();
+        self.spawn(respond, deadline, Ends::WithTheServer, handler);
+    }
+
+    fn spawn<F>(self, mut respond: Respond, deadline: Option<Instant>, ends: Ends, handler: F)
     where
         F: AsyncFnOnce(&Trace) -> Result<Answer, Status> + 'static,
     {
         let request_bytes = if self.charge.is_some() { 0 } else { self.request_bytes };
         let charge = self.account.charge_anyway(CALL_BYTES + request_bytes);
         self.trace.pause();
-        // The node gives up by itself after the request timeout.
-        let timeout = self.timeout.filter(|&timeout| timeout < self.rim.config().request_timeout);
-        let mut respond = respond;
         spawn_local(async move {
             let _charge = charge;
-            let deadline = timeout.map(|timeout| self.started + timeout);
+            let mut signal = self.rim.stream_signal();
             let result = tokio::select! {
                 biased;
                 result = self.trace.traced(handler(&self.trace)) => result,
@@ -286,9 +326,20 @@ impl Call {
                     respond.send_reset(Reason::CANCEL);
                     return self.record(self.late_code(), 0);
                 }
+                _ = signal.wait_for(|signal| signal.is_stopping), if ends == Ends::WithTheServer => Err(status::STOPPED),
             };
             self.finish(respond, result);
         });
+    }
+
+    /// Runs a short handler that may look at very many leases or accounts when its turn among long reads has come.
+    fn in_a_turn(self, respond: Respond, handler: impl FnOnce() -> Result<Answer, Status> + 'static) {
+        let (rim, of) = (self.rim.clone(), self.account.id());
+        self.read(respond, async move |_| rim.lane.slice(of, handler).await);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|timeout| self.started + timeout)
     }
 
     /// What a call counts as whose deadline passed, so that nobody reads an answer. As in etcd: what was proposed and is
@@ -310,7 +361,7 @@ impl Call {
                 self.record(Code::Ok, bytes);
             }
             Ok(answer) => {
-                spawn_local(self.send_in_pieces(respond, answer));
+                spawn_local(self.send_before_deadline(respond, answer));
             }
             Err(status) => {
                 self.rim.heads.send_status(respond, &status);
@@ -319,7 +370,16 @@ impl Call {
         }
     }
 
-    async fn send_in_pieces(self, mut respond: Respond, answer: Answer) {
+    /// What is not read by then is not read at all.
+    async fn send_before_deadline(self, respond: Respond, answer: Answer) {
+        tokio::select! {
+            biased;
+            () = self.send_in_pieces(respond, answer) => {}
+            () = passes(self.deadline()) => self.record(Code::DeadlineExceeded, 0),
+        }
+    }
+
+    async fn send_in_pieces(&self, mut respond: Respond, answer: Answer) {
         let Ok(mut answers) = self.rim.heads.open(&mut respond, &self.account) else {
             return self.record(Code::Canceled, 0);
         };
@@ -328,17 +388,17 @@ impl Call {
                 let (bytes, piece) = (message.len(), answers.piece(message));
                 (bytes, self.trace.traced(answers.send(piece)).await.map_err(|_| None))
             }
-            Answer::Range(body) => (body.message_bytes(), self.trace.traced(body.send(&mut answers)).await),
+            Answer::Range(body) => (body.message_bytes(), self.trace.traced(body.send(&self.rim, &mut answers)).await),
         };
         match sent {
             Ok(()) => {
                 self.rim.heads.close(answers, None);
                 self.record(Code::Ok, bytes);
             }
-            // The message has begun, so that a status cannot replace it: the client sees the call broken off.
+            // The message has begun, so that no client takes it for complete; some show the status.
             Err(Some(status)) => {
                 tracing::error!(method = self.method.path(), error = %status.message, "answer broken off");
-                answers.reset(Reason::INTERNAL_ERROR);
+                self.rim.heads.close(answers, Some(&status));
                 self.record(status.code, 0);
             }
             Err(None) => self.record(Code::Canceled, 0),

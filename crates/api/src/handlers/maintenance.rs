@@ -2,7 +2,7 @@
 
 use crate::call::{Answer, Rim, Trace, database_bytes, decode, header, propose};
 use crate::metrics::RequestType;
-use crate::status::{self, Code, Status};
+use crate::status::{self, Status};
 use crate::wire;
 use bytes::Bytes;
 use model::{Alarm, AlarmAction, AlarmKind, MemberId, Revision};
@@ -114,19 +114,12 @@ struct Hashed {
     hash: KvHash,
 }
 
-/// Folding over every version takes long, so that it runs on a thread of its own, one at a time for the process.
+/// Folding over every version takes long.
 async fn hash_at(rim: &Rim, revision: Revision, measured: impl Fn(&Metrics) -> &Histogram) -> Result<Hashed, Status> {
     let view = rim.node.view();
     let current = view.revision();
     let started = Instant::now();
-    let failed = |error: &dyn std::fmt::Display| Status::new(Code::Internal, format!("hash: {error}"));
-    let turn = rim.shared.hashing.clone().acquire_owned().await.map_err(|error| failed(&error))?;
-    let hashed = tokio::task::spawn_blocking(move || {
-        let hash = view.kv().hash_kv(revision);
-        drop(turn);
-        hash
-    });
-    let hash = hashed.await.map_err(|error| failed(&error))?;
+    let hash = rim.long_work(move || view.kv().hash_kv(revision)).await?;
     measured(rim.node.metrics()).observe(started.elapsed());
     Ok(Hashed { current, hash: hash? })
 }

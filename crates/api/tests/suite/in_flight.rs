@@ -45,7 +45,7 @@ async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// A put of almost two MiB whose last kilobyte does not come.
-async fn begin_put(client: &SendRequest<Bytes>) -> (ResponseFuture, h2::SendStream<Bytes>) {
+pub async fn begin_put(client: &SendRequest<Bytes>) -> (ResponseFuture, h2::SendStream<Bytes>) {
     let message = put("k", vec![7; 2 * MIB - (8 << 10)]).encode_to_vec();
     let framed = [&[0], &(message.len() as u32).to_be_bytes()[..], &message].concat();
     let request = call("/etcdserverpb.KV/Put").body(()).expect("a request");

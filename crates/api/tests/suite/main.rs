@@ -8,6 +8,7 @@ mod in_flight;
 mod known_bugs;
 mod kv;
 mod lease;
+mod long_reads;
 mod maintenance;
 mod many_messages;
 mod metrics;

@@ -4,6 +4,7 @@
 use crate::framing::{call, connect, send};
 use crate::full_log::{FullLog, LOG};
 use crate::http::get;
+use crate::in_flight::begin_put;
 use crate::server::{Server, Setup, put, range};
 use crate::watch::prefix;
 use pb::kv_client::KvClient;
@@ -24,6 +25,7 @@ use tonic::transport::Channel;
 /// Names that stay as they are, and why.
 const STILL: &[(&str, &str)] = &[
     ("bowline_server_version", "the release"),
+    ("bowline_in_flight_limit_bytes", "set at the start"),
     ("etcd_server_version", "the release of etcd that is served"),
     ("etcd_server_id", "the member"),
     ("etcd_server_feature_enabled", "gates are set at the start"),
@@ -108,6 +110,7 @@ impl Watched {
 fn setup(disk: &FullLog) -> Setup {
     let mut setup = Setup { quota_bytes: Some(128 * MIB as u64), disk: disk.disk(), ..Setup::default() };
     setup.api.extensive_metrics = true;
+    setup.api.in_flight_bytes_max = 16 * MIB;
     setup.api.feature_gates = vec![("Gate".to_owned(), "ALPHA".to_owned(), false)];
     setup.api.request_timeout = Duration::from_secs(2);
     // Leases may be short, and slow watchers are counted often.
@@ -137,6 +140,7 @@ async fn every_metric_moves() {
     health(&server, &mut watched).await;
     wrong_requests(&server, &mut watched).await;
     scrapes(&mut watched).await;
+    in_flight(&mut watched).await;
     reclaim(&server, &disk, &mut watched).await;
     full_store(&server, &mut watched).await;
     full_log(&server, &disk, &mut watched).await;
@@ -285,6 +289,17 @@ async fn scrapes(watched: &mut Watched) {
     others.await.expect("no panic");
 }
 
+/// Two bodies take all that a connection may have; the third waits, and is refused.
+async fn in_flight(watched: &mut Watched) {
+    let client = connect(watched.address).await;
+    let _two = [begin_put(&client).await, begin_put(&client).await];
+    let (answer, _body) = begin_put(&client).await;
+    watched.until_moved(&["bowline_in_flight_waiting", "bowline_in_flight_waits_total"]).await;
+    let answer = answer.await.expect("answered");
+    assert_eq!(answer.headers().get("grpc-status").expect("a status"), "8");
+    watched.until_moved(&["bowline_in_flight_refused_total"]).await;
+}
+
 async fn fill(kv: &mut KvClient<Channel>, count: usize) -> usize {
     for number in 0..count {
         let value = vec![number as u8; MIB];
@@ -325,6 +340,7 @@ async fn reclaim(server: &Server, disk: &FullLog, watched: &mut Watched) {
         "bowline_reclaim_relocated_records_total",
         "bowline_reclaim_relocated_bytes_total",
         "bowline_reclaim_segments_removed_total",
+        "bowline_reclaim_pinned_bytes",
         "bowline_reclaim_segments_damaged",
         "bowline_checkpoint_duration_seconds_count",
         "etcd_disk_backend_commit_duration_seconds_count",

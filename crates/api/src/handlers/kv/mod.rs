@@ -1,14 +1,18 @@
 //! KV: decode, check, hand to the node, answer.
 
+mod find;
 mod interval_set;
 mod nesting;
 mod request;
 mod txn_answer;
+mod txn_read;
+mod write_answer;
 
 use crate::call::{
-    Answer, Done, Handled, RangeBody, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, check_size,
-    decode, load, propose, range as read_range, reading,
+    Answer, Done, Handled, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, check_size, decode,
+    items_len, load, propose, range as read_range, reading,
 };
+use crate::in_flight::Account;
 use crate::metrics::RequestType;
 use crate::refusals::{self, Limit};
 use crate::status::{self, Status};
@@ -17,12 +21,11 @@ use bytes::Bytes;
 use model::{Command, KeyRange, Range, Txn};
 use proto::etcdserverpb as pb;
 use state::{StateView, TxnOutcome};
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use txn_answer::txn_response;
-
-/// Answers up to this size are built at once; larger ones while they are sent.
-const BUILT_AT_ONCE_BYTES: usize = 32 << 10;
 
 /// A view for a linearizable read.
 async fn linearizable(rim: &Rim, trace: &Trace) -> Result<Arc<StateView>, Status> {
@@ -36,13 +39,13 @@ pub(crate) fn range_now(rim: &Rim, message: &Bytes, trace: &Trace) -> Option<Res
         Err(status) => return Some(Err(status)),
     };
     let view = if request.serializable { Some(rim.node.view()) } else { rim.node.read_now() };
-    view.map(|view| answer_range(rim, &view, &request.range, trace))
+    find::begin(rim, &view?, &request.range).map_or_else(|status| Some(Err(status)), |begun| begun.answer(rim, trace))
 }
 
-pub(crate) async fn range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+pub(crate) async fn range(rim: &Rim, account: &Rc<Account>, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request = checked_range(message, trace)?;
     let view = if request.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
-    answer_range(rim, &view, &request.range, trace)
+    find::in_steps(rim, account, &view, &request.range, trace).await
 }
 
 struct RangeCall {
@@ -58,17 +61,6 @@ fn checked_range(message: Bytes, trace: &Trace) -> Result<RangeCall, Status> {
     Ok(RangeCall { range, serializable })
 }
 
-fn answer_range(rim: &Rim, view: &Arc<StateView>, range: &Range, trace: &Trace) -> Result<Answer, Status> {
-    let answer = read_range(rim, view, range)?;
-    trace.answer_count.set(answer.result.count);
-    let stamp = rim.stamp(answer.result.revision);
-    let body = RangeBody::new(rim.identity(), stamp, answer.view, answer.result)?;
-    if body.message_bytes() <= BUILT_AT_ONCE_BYTES {
-        return body.build().map(Answer::Message);
-    }
-    Ok(Answer::Range(body))
-}
-
 pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
     let request_bytes = message.len();
     let put = request::put(decode(message)?)?;
@@ -80,13 +72,20 @@ pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     Ok(Answer::Message(response))
 }
 
-pub(crate) async fn delete_range(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
+pub(crate) async fn delete_range(
+    rim: &Rim,
+    account: &Rc<Account>,
+    message: Bytes,
+    trace: &Trace,
+) -> Result<Answer, Status> {
     let request_bytes = message.len();
     let delete = request::delete_range(decode(message)?)?;
     trace.request.set(Some(RequestType::DeleteRange));
     check_size(rim, request_bytes)?;
     let Done { answer, stamp, view } = propose(rim, delete, trace).await?;
     trace.answer_count.set(answer.keys);
+    let bytes = write_answer::pairs_bytes(&answer.prev);
+    let _charge = write_answer::charge_answer(account, stamp.revision, bytes).await?;
     let prev = load(&view, &answer.prev)?;
     let response = wire::delete_range_response(rim.identity(), stamp, answer.keys, &prev);
     Ok(Answer::Message(response.into()))
@@ -104,16 +103,47 @@ pub(crate) async fn compact(rim: &Rim, message: Bytes, trace: &Trace) -> Result<
     Ok(Answer::Message(wire::header_only(rim.identity(), done.stamp)))
 }
 
-pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answer, Status> {
-    let request_bytes = message.len();
-    let ops_max = rim.config().txn_ops_max;
-    let request = nesting::decode_txn(message)?;
-    let ops = request::operations(&request);
-    let checked = request::txn(request, ops_max).inspect_err(|status| {
-        if *status == status::TOO_MANY_OPS {
-            refusals::note(&rim.shared, Limit::TxnOps, "operations", ops, ops_max as u64);
-        }
-    })?;
+/// A txn that was checked.
+pub(crate) struct TxnCall {
+    checked: request::CheckedTxn,
+    request_bytes: usize,
+}
+
+impl TxnCall {
+    pub(crate) fn decode(rim: &Rim, message: Bytes) -> Result<TxnCall, Status> {
+        let request_bytes = message.len();
+        let ops_max = rim.config().txn_ops_max;
+        let request = nesting::decode_txn(message)?;
+        let ops = request::operations(&request);
+        let checked = request::txn(request, ops_max).inspect_err(|status| {
+            if *status == status::TOO_MANY_OPS {
+                refusals::note(&rim.shared, Limit::TxnOps, "operations", ops, ops_max as u64);
+            }
+        })?;
+        Ok(TxnCall { checked, request_bytes })
+    }
+
+    /// It reads so much that others get their turns meanwhile.
+    pub(crate) fn is_long_read(&self) -> bool {
+        self.checked.read_only && txn_read::is_long(&self.checked.txn)
+    }
+}
+
+/// Answers a long read.
+pub(crate) async fn read_long_txn(
+    rim: &Rim,
+    account: &Rc<Account>,
+    call: TxnCall,
+    trace: &Trace,
+) -> Result<Answer, Status> {
+    trace.request.set(Some(RequestType::ReadonlyTxn));
+    let view = if call.checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
+    txn_read::read(rim, account, view, call.checked.txn).await
+}
+
+pub(crate) async fn txn(rim: &Rim, account: &Rc<Account>, call: TxnCall, trace: &Trace) -> Result<Answer, Status> {
+    let TxnCall { checked, request_bytes } = call;
+    let mut charges = [None, None];
     let (outcome, view, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
@@ -123,10 +153,15 @@ pub(crate) async fn txn(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     } else {
         trace.request.set(Some(RequestType::Txn));
         check_size(rim, request_bytes)?;
+        charges[0] = write_answer::charge_places(account, &rim.node.view(), &checked.txn).await?;
         let done = propose(rim, checked.txn, trace).await?;
+        let bytes = write_answer::txn_bytes(&done.answer);
+        charges[1] = write_answer::charge_answer(account, done.stamp.revision, bytes).await?;
         (done.answer, done.view, done.stamp)
     };
-    txn_response(rim.identity(), stamp, &view, &outcome).map(Answer::Message)
+    let response = txn_response(rim.identity(), stamp, &view, &outcome);
+    drop(charges);
+    response.map(Answer::Message)
 }
 
 fn read_txn(rim: &Rim, view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status> {
@@ -137,6 +172,8 @@ fn read_txn(rim: &Rim, view: &StateView, txn: &Txn) -> Result<TxnOutcome, Status
 
 /// Keys in the first message of a streamed range.
 const STREAM_KEYS_FIRST: u64 = 10;
+/// And in any.
+const STREAM_KEYS_MAX: u64 = 16 << 10;
 /// A view older than this is not read any further: it pins memory and files. The newest one has the same keys at the
 /// stream's revision, unless that was compacted.
 const STREAM_VIEW_AGE_MAX: Duration = Duration::from_secs(10);
@@ -185,17 +222,22 @@ struct RangeStream {
 impl RangeStream {
     async fn run(mut self, call: &mut StreamCall) -> Result<(), StreamEnd> {
         let rim = call.rim.clone();
+        let account = call.answers.account().clone();
+        let of = account.id();
         if self.next.count_only {
-            let count = read_range(&rim, &self.view, &self.next)?.result.count;
+            let count = rim.lane.slice(of, || read_range(&rim, &self.view, &self.next)).await?.result.count;
             let tail = StreamTail { identity: rim.identity(), stamp: self.stamp, more: false, count };
             let message = StreamMessage::new(&self.view, &[])?.build(Some(tail))?;
             return Ok(call.send(message).await?);
         }
         loop {
             self.next.limit = self.keys.min(self.left);
-            let answer = read_range(&rim, &self.view, &self.next)?;
+            // Nothing is read for a client that takes nothing.
+            poll_fn(|context| call.answers.poll_ready(context, 1)).await?;
+            let answer = rim.lane.slice(of, || read_range(&rim, &self.view, &self.next)).await?;
+            let _charge = account.charge_begun(items_len(&answer.result.items)).await;
             let (found, more) = (answer.result.items.len() as u64, answer.result.more);
-            let message = StreamMessage::new(&answer.view, &answer.result.items)?;
+            let message = rim.lane.slice(of, || StreamMessage::new(&answer.view, &answer.result.items)).await?;
             self.sent += found;
             self.left -= found.min(self.left);
             let Some(last_key) = message.last_key()?.filter(|_| more) else {
@@ -209,8 +251,6 @@ impl RangeStream {
             }
             call.send(message.build(None)?).await?;
             self.advance(&rim, next_key, message.pairs_len());
-            // A client with a wide window must not keep the others of this thread waiting.
-            tokio::task::yield_now().await;
         }
     }
 
@@ -228,7 +268,7 @@ impl RangeStream {
     fn advance(&mut self, rim: &Rim, next_key: Vec<u8>, bytes: usize) {
         let target = rim.config().request_bytes_max;
         if bytes < target / 2 {
-            self.keys = self.keys.saturating_mul(2);
+            self.keys = self.keys.saturating_mul(2).min(STREAM_KEYS_MAX);
         } else if bytes > target * 2 {
             self.keys = (self.keys / 2).max(1);
         }

@@ -102,6 +102,12 @@ impl WatchHub {
         self.changed.notify_one();
     }
 
+    /// What paused watchers were handed from a revision on was not sent: they get it again.
+    pub(crate) fn rewind(&self, forgotten: Vec<(WatcherId, Revision)>) {
+        let mut registry = self.registry.borrow_mut();
+        forgotten.into_iter().for_each(|(watcher, next)| registry.rewind(watcher, next));
+    }
+
     /// Revision up to which the watcher was handed everything, if it is in step.
     pub(crate) fn progress(&self, watcher: WatcherId) -> Option<Revision> {
         self.registry.borrow().progress(watcher)

@@ -31,9 +31,9 @@ use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use stream::{Progress, Queued, Watch, WatchStream};
+use stream::{Progress, STALL_MAX, Watch, WatchStream};
 use tokio::time::{Instant, Sleep};
 use watch::{CreateError, Spec};
 
@@ -56,6 +56,7 @@ pub(crate) async fn serve(call: StreamCall, hub: &Rc<WatchHub>) -> Handled {
         messages,
         requests_ended: false,
         ticker: Ticker::new(rim.config().watch_progress_interval),
+        stall: None,
     };
     let result = tokio::select! {
         biased;
@@ -85,6 +86,8 @@ struct Task {
     messages: Messages,
     requests_ended: bool,
     ticker: Ticker,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Task {
@@ -113,6 +116,9 @@ impl Task {
                 self.tick();
                 continue;
             }
+            if let Poll::Ready(Err(end)) = self.poll_stalled(sent.is_ready(), context) {
+                return Poll::Ready(end);
+            }
             if self.requests_ended || (sent.is_pending() && self.stream.inner.borrow().is_full()) {
                 return Poll::Pending;
             }
@@ -128,6 +134,29 @@ impl Task {
                 // A client that has no more requests still gets its events.
                 Poll::Ready(Ok(None)) => self.requests_ended = true,
                 Poll::Ready(Err(error)) => return Poll::Ready(error.into()),
+            }
+        }
+    }
+
+    /// While the client takes nothing: forgets its events every now and then.
+    fn poll_stalled(&mut self, is_sent: bool, context: &mut Context<'_>) -> Poll<Result<(), StreamEnd>> {
+        if is_sent {
+            self.stall = None;
+            return Poll::Pending;
+        }
+        loop {
+            let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL_MAX)));
+            ready!(stall.as_mut().poll(context));
+            self.stall = None;
+            let inner = &mut *self.stream.inner.borrow_mut();
+            if inner.stalled() < STALL_MAX {
+                continue;
+            }
+            self.hub.pause(inner.watches.values().map(|watch| watch.watcher));
+            inner.is_paused = true;
+            match inner.forget_events(&self.rim) {
+                Ok(forgotten) => self.hub.rewind(forgotten),
+                Err(status) => return Poll::Ready(Err(status.into())),
             }
         }
     }
@@ -150,7 +179,7 @@ impl Task {
         };
         let canceled = !cancel_reason.is_empty();
         let fields = Fields { watch_id, created: true, canceled, cancel_reason, ..Fields::default() };
-        self.stream.inner.borrow_mut().control(&self.rim, current, fields);
+        self.stream.inner.borrow_mut().control(&self.rim, current, fields, false);
     }
 
     /// The id of the new watch, or why there is none.
@@ -210,19 +239,9 @@ impl Task {
         let Some(watch) = inner.watches.remove(&watch_id) else { return };
         self.hub.cancel(watch.watcher);
         self.hub.add_progress(-i64::from(watch.progress.is_some()));
-        let mut dropped = 0;
-        inner.queue.retain(|queued| match queued {
-            Queued::Events { watch_id: of, delivery, .. } if *of == watch_id => {
-                dropped += delivery.events.len();
-                false
-            }
-            Queued::Progress { watch_id: of, .. } => *of != watch_id,
-            _ => true,
-        });
-        inner.queued_events -= dropped;
-        self.rim.metrics.pending_events.add(-(dropped as i64));
+        inner.drop_events_of(&self.rim, watch_id);
         let current = self.rim.node.view().revision();
-        inner.control(&self.rim, current, Fields { watch_id, canceled: true, ..Fields::default() });
+        inner.control(&self.rim, current, Fields { watch_id, canceled: true, ..Fields::default() }, false);
     }
 
     /// Answered only if every watch of the stream is in step; otherwise the client asks again.
@@ -232,13 +251,17 @@ impl Task {
         let progress: Option<Vec<Revision>> =
             inner.watches.values().map(|watch| self.hub.progress(watch.watcher)).collect();
         let Some(revision) = progress.and_then(|revisions| revisions.into_iter().min()) else { return };
-        inner.control(&self.rim, revision, Fields { watch_id: NO_WATCH, ..Fields::default() });
+        inner.control(&self.rim, revision, Fields { watch_id: NO_WATCH, ..Fields::default() }, true);
     }
 
-    /// Tells the progress of watches that asked for it and heard nothing since the last tick.
+    /// Tells the progress of watches that asked for it and heard nothing since the last tick. What would wait for a
+    /// client that does not read would be old when it came, and without end.
     fn tick(&mut self) {
         self.hub.deliver_new(&self.rim);
         let inner = &mut *self.stream.inner.borrow_mut();
+        if !inner.is_idle() {
+            return;
+        }
         let mut notified = Vec::new();
         for (&watch_id, watch) in &mut inner.watches {
             let Some(progress) = &mut watch.progress else { continue };

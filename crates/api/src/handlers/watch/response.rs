@@ -3,6 +3,7 @@
 
 use crate::wire::{self, Identity, Stamp};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Watch id of answers that belong to no watch, or to all of a stream.
 pub(crate) const NO_WATCH: i64 = -1;
@@ -109,14 +110,59 @@ pub(crate) fn fragments(
     responses
 }
 
+/// A response whose events are encoded while it is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// Everything in front of the events.
+    pub(crate) head: Bytes,
+    /// Positions of its events.
+    pub(crate) events: Range<usize>,
+    pub(crate) events_bytes: usize,
+}
+
+/// The same as `whole`, or as `fragments` with a limit, for events of these lengths that are not encoded yet.
+pub(crate) fn cuts(
+    identity: &Identity,
+    stamp: Stamp,
+    watch_id: i64,
+    lengths: &[usize],
+    bytes_max: Option<usize>,
+) -> Vec<Cut> {
+    let own = |fragment| {
+        let fields = Fields { watch_id, fragment, ..Fields::default() };
+        (identity.header_len(stamp) + fields.len(), fields)
+    };
+    let total: usize = lengths.iter().sum();
+    let bytes_max = bytes_max.filter(|&bytes_max| own(false).0 + total >= bytes_max && lengths.len() >= 2);
+    let (mut cuts, mut from) = (Vec::new(), 0);
+    while from < lengths.len() {
+        let rest = lengths.get(from..).unwrap_or_default();
+        let count = bytes_max.map_or(rest.len(), |bytes_max| fitting(rest.iter().copied(), own(true).0, bytes_max));
+        let events = from..from + count;
+        let events_bytes = lengths.get(events.clone()).unwrap_or_default().iter().sum();
+        let (_, fields) = own(events.end < lengths.len());
+        cuts.push(Cut {
+            head: head(identity, stamp, fields, events_bytes, 0).into(),
+            events: events.clone(),
+            events_bytes,
+        });
+        from = events.end;
+    }
+    cuts
+}
+
 /// Number of events that fit a fragment; at least one.
 fn fragment_len(events: &[Bytes], own: usize, bytes_max: usize) -> usize {
+    fitting(events.iter().map(Bytes::len), own, bytes_max)
+}
+
+fn fitting(lengths: impl Iterator<Item = usize>, own: usize, bytes_max: usize) -> usize {
     let mut bytes = own;
-    let fitting = events.iter().take_while(|event| {
-        bytes += event.len();
+    let fitting = lengths.take_while(|length| {
+        bytes += length;
         bytes < bytes_max
     });
-    fitting.count().clamp(1, events.len())
+    fitting.count().max(1)
 }
 
 #[cfg(test)]
@@ -195,6 +241,28 @@ mod tests {
         }
         let all: Vec<_> = responses.into_iter().flat_map(|response| response.events).collect();
         assert_eq!(all, events);
+    }
+
+    #[test]
+    fn what_is_encoded_later_is_cut_as_what_is_encoded() {
+        let events: Vec<_> = [400, 10, 500, 2000, 300, 300, 20].map(event).into();
+        let fields: Vec<Bytes> = events.iter().map(encoded).collect();
+        let lengths: Vec<usize> = fields.iter().map(Bytes::len).collect();
+        for bytes_max in [None, Some(100), Some(1000), Some(1 << 20)] {
+            let expected = match bytes_max {
+                Some(bytes_max) => fragments(&identity(), STAMP, 3, &fields, bytes_max),
+                None => {
+                    let events = fields.concat().into();
+                    vec![whole(&identity(), STAMP, Fields { watch_id: 3, ..Fields::default() }, events)]
+                }
+            };
+            let expected: Vec<Vec<u8>> =
+                expected.iter().map(|response| [response.head.as_ref(), &response.events].concat()).collect();
+            let cuts = cuts(&identity(), STAMP, 3, &lengths, bytes_max);
+            let found: Vec<Vec<u8>> =
+                cuts.iter().map(|cut| [cut.head.as_ref(), &fields[cut.events.clone()].concat()].concat()).collect();
+            assert_eq!(found, expected, "{bytes_max:?}");
+        }
     }
 
     #[test]

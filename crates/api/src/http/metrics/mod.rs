@@ -98,6 +98,8 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.counter("bowline_reclaim_relocated_bytes_total", help, reclaim.relocated_bytes);
     let help = "Segments removed because no record in them counted.";
     text.counter("bowline_reclaim_segments_removed_total", help, reclaim.segments_removed);
+    let help = "Bytes of removed files that readers keep open.";
+    text.gauge("bowline_reclaim_pinned_bytes", help, shared.node.metrics().pinned_bytes.get() as f64);
     let help = "Segments that keep their space because a record in them is damaged.";
     text.gauge("bowline_reclaim_segments_damaged", help, reclaim.segments_damaged as f64);
     let help = "Bytes of writes that wait until reclaim has given space back.";
