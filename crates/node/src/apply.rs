@@ -198,7 +198,7 @@ impl Apply {
         let report = ApplyReport {
             applied: self.shared.published(),
             window_bytes: if is_stuck { mvcc::WRITE_WINDOW_BYTES_MIN } else { window_bytes }.min(self.room_window()),
-            is_low: self.room.likely_bytes < LOW_ROOM_BYTES,
+            is_low: self.room.growth_bytes < LOW_ROOM_BYTES,
             settleable: if wants_upkeep { None } else { self.state.settleable(self.gives_back()) },
             unwritten: self.state.unwritten_bytes() > 0,
             checkpoint_durable: self.checkpoint_durable.take(),
@@ -230,7 +230,9 @@ impl Apply {
 
     /// What may be committed at a time, so that little is on its way when the disk turns out to be full.
     fn room_window(&self) -> u64 {
-        if self.room.likely_bytes < LOW_ROOM_BYTES { self.room.likely_bytes.max(WINDOW_BYTES_MIN) } else { u64::MAX }
+        // The log takes as much.
+        let window_bytes = (self.room.growth_bytes / 2).max(WINDOW_BYTES_MIN);
+        if self.room.growth_bytes < LOW_ROOM_BYTES { window_bytes } else { u64::MAX }
     }
 
     /// Growth is refused while the disk is full, and rewrites find out what is left for them.

@@ -19,8 +19,8 @@ use crate::segments::{Active, Store};
 pub struct Room {
     /// Bytes of records that are allocated, or may be taken of the reserve.
     pub certain_bytes: u64,
-    /// With what the file system says is free.
-    pub likely_bytes: u64,
+    /// Of them what is allocated, with what the file system says is free.
+    pub growth_bytes: u64,
 }
 
 impl Store {
@@ -43,11 +43,11 @@ impl Store {
     /// Asks the file system, too.
     pub fn room(&self) -> Room {
         let segment = self.active.as_ref().and_then(|active| self.segments.get(&active.id));
-        let certain = segment.map_or(0, |segment| segment.file_bytes) + self.space.record_bytes_left();
-        let certain_bytes = certain.saturating_sub(segment.map_or(0, |segment| segment.length));
+        let (length, file_bytes) = segment.map_or((0, 0), |segment| (segment.length, segment.file_bytes));
+        let certain_bytes = (file_bytes + self.space.record_bytes_left()).saturating_sub(length);
         // Who cannot say does not slow anybody down.
         let free = self.disk.free_space(&self.directory).unwrap_or(u64::MAX);
-        Room { certain_bytes, likely_bytes: certain_bytes.saturating_add(free) }
+        Room { certain_bytes, growth_bytes: file_bytes.saturating_sub(length).saturating_add(free) }
     }
 
     /// After a lack of space: writes what stayed in memory, makes the reserve whole and allocates ahead, as far as

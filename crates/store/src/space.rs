@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Records may take so many eighths of the reserve.
-const RECORDS_EIGHTHS: u64 = 3;
+const RECORDS_EIGHTHS: u64 = 4;
 
 /// A smaller part of a reserve is not worth a file.
 const PART_BYTES_MIN: u64 = if cfg!(test) { 4 << 10 } else { 256 << 10 };

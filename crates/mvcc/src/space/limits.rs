@@ -81,7 +81,7 @@ pub(crate) const SETTLED_AT_ONCE_BYTES_MAX: u64 = 16 * MIB;
 pub(crate) const SETTLE_BYTES_MIN: u64 = 4 * MIB;
 
 /// Bytes copied by one job, unless there is much to give back and the copies end below `WAIT`; on a full disk a quarter
-/// of the reserve and a little.
+/// of the reserve.
 pub(crate) const COPY_BYTES_MAX: u64 = if cfg!(test) { 4 << 10 } else { 16 * MIB };
 
 /// Records copied by one job: bounds the memory that their list takes.
@@ -132,7 +132,7 @@ const _: () =
 // Cleaning begins before writers wait by more than one job takes, so that writers seldom wait at all.
 const _: () = assert!(TARGET.bytes + COPY_BYTES_MAX <= WAIT.bytes);
 
-// What is worth a job fits into one, on a full disk too, where a job may copy more than a quarter of the reserve.
+// What is worth a job fits into one, on a full disk too, where a job may copy a quarter of the reserve.
 const _: () = assert!(GARBAGE_BYTES_MIN <= COPY_BYTES_MAX && GARBAGE_BYTES_MIN <= RESERVE_BYTES / 4);
 const _: () = assert!(COPY_STEP_BYTES <= COPY_BYTES_MAX && COPY_STEP_BYTES > RECORD_OVERHEAD_BYTES);
 // What goes on counting is worth an entry when it has all gone, and before.
