@@ -158,6 +158,7 @@ fn generate(hosts: &[String], years: u32) -> Result<(String, String), rcgen::Err
 }
 
 /// Whole or not at all, and for nobody else to read.
+#[expect(clippy::disallowed_methods, reason = "a pair that a power loss takes is made again")]
 fn write(path: &Path, pem: &str) -> io::Result<()> {
     let partial = path.with_extension("pem.tmp");
     let written = (|| {
