@@ -73,7 +73,7 @@ fn server(program: &str, arguments: &[String]) -> ExitCode {
         Ok(Request::Help) => print(&help::help(program)),
         Ok(Request::Version) => print(&version::text()),
         Ok(Request::Start(settings)) => {
-            let code = start(arguments, &settings);
+            let code = start(arguments, settings);
             log::flush();
             code
         }
@@ -104,8 +104,8 @@ fn invalid(error: &str) {
     log::record(Level::Warn, "failed to verify flags", &[("error", error)]);
 }
 
-fn start(arguments: &[String], settings: &Settings) -> ExitCode {
-    if let Err(error) = config::log_options(settings).and_then(|options| log::start(&options)) {
+fn start(arguments: &[String], settings: Settings) -> ExitCode {
+    if let Err(error) = config::log_options(&settings).and_then(|options| log::start(&options)) {
         return fail_before_log(|| invalid(&error));
     }
     for warning in &settings.warnings {
@@ -117,7 +117,7 @@ fn start(arguments: &[String], settings: &Settings) -> ExitCode {
                        will be ignored if provided";
         tracing::info!(path = %path.display(), "{message}");
     }
-    let (config, warnings) = match Config::from_settings(settings) {
+    let (config, warnings) = match Config::from_settings(&settings) {
         Ok(checked) => checked,
         Err(error) => {
             invalid(&error);
@@ -127,7 +127,7 @@ fn start(arguments: &[String], settings: &Settings) -> ExitCode {
     for warning in &warnings {
         log::record(Level::Warn, warning.message, &[(warning.field.0, &warning.field.1)]);
     }
-    match run::run(&config) {
+    match run::run(&config, settings) {
         Ok(end) => {
             log::flush();
             end.take()

@@ -510,3 +510,53 @@ fn budgets_are_set_listed_and_removed_and_survive_a_restart() {
     assert_eq!(done(&address, &["remove", &with_slash]), "");
     assert_eq!(listed(&address)["budgets"], serde_json::json!([]));
 }
+
+/// SIGHUP reads the file again: what can change does, what cannot is named, and a broken file changes nothing.
+#[test]
+fn the_config_file_is_read_again_on_request() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("etcd.yaml");
+    let write = |more: &str| {
+        let text = format!(
+            "data-dir: {}/data\nlisten-client-urls: http://127.0.0.1:0\nlisten-peer-urls: http://127.0.0.1:0\n{more}",
+            folder.path().display()
+        );
+        std::fs::write(&file, text).expect("writable");
+    };
+    write("");
+    let mut member = Member::start(&["--config-file".to_owned(), file.display().to_string()], &[]);
+    ready(&mut member);
+    let read_again = |member: &mut Member, more: &str, message: &str| {
+        write(more);
+        member.signal("HUP");
+        member.wait_for(message)
+    };
+    let same = read_again(&mut member, "", "read the config file again");
+    assert_eq!(same["changes"], 0);
+    let more = "log-level: debug\nauto-compaction-retention: 5m\nquota-backend-bytes: 1_000_000\n";
+    assert_eq!(read_again(&mut member, more, "read the config file again")["changes"], 3);
+    let of = |member: &Member, message: &str| {
+        let found = member.seen.iter().filter(|record| record["msg"] == message);
+        found.map(|record| (record["flag"].clone(), record["from"].clone(), record["to"].clone())).collect::<Vec<_>>()
+    };
+    let text = |parts: [&str; 3]| (parts[0].into(), parts[1].into(), parts[2].into());
+    let changed = [text(["auto-compaction-retention", "0", "5m"]), text(["log-level", "info", "debug"])];
+    let mut found = of(&member, "changed");
+    found.sort_by_key(|(flag, _, _): &(serde_json::Value, _, _)| flag.to_string());
+    assert_eq!(found, changed);
+    let waits = "does not change while the member runs: restart it";
+    assert_eq!(of(&member, waits), [text(["quota-backend-bytes", "0", "1000000"])]);
+    for (broken, words) in
+        [("name: [", "not valid YAML"), ("heartbeat-interval: 0\n", "must be >0"), ("name: 5\n", "name: ")]
+    {
+        let record = read_again(&mut member, broken, "the config file cannot be used: nothing is changed");
+        assert!(record["error"].as_str().is_some_and(|error| error.contains(words)), "{record}");
+    }
+    // What changed stays changed, and is not reported again.
+    assert_eq!(
+        read_again(&mut member, "log-level: debug\nauto-compaction-retention: 5m\n", "read the config file again")["changes"],
+        0
+    );
+    member.signal("TERM");
+    assert_eq!(member.end().signal(), Some(15));
+}

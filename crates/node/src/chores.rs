@@ -5,10 +5,11 @@
 //! have followed, and who is over a budget is named in the log (`budget_watch`). Commands come only from a member in
 //! office; the rules go on looking without one, so that they know what was when it takes office.
 
-use crate::auto_compaction::{AutoCompaction, AutoCompactor};
+use crate::auto_compaction::AutoCompactor;
 use crate::budget_watch::{BudgetWatch, Warning};
 use crate::governor::{self, Governor};
 use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::messages::Retention;
 use crate::office::Office;
 use crate::status::Metrics;
 use model::{Command, Compact, LeaseCheckpoint, LeaseId, Revision, SpaceSettle};
@@ -30,25 +31,33 @@ pub(crate) struct Figures<'a> {
 pub(crate) struct Chores {
     lease_check_due: Duration,
     lease_checkpoint_due: Duration,
+    retention: Retention,
     auto_compactor: Option<AutoCompactor>,
     governor: Governor,
     budget_watch: BudgetWatch,
 }
 
 impl Chores {
-    pub(crate) fn new(
-        auto_compaction: Option<AutoCompaction>,
-        pressure_retention: Option<Duration>,
-        now: Duration,
-        revision: Revision,
-    ) -> Chores {
+    pub(crate) fn new(retention: Retention, now: Duration, revision: Revision) -> Chores {
         Chores {
             lease_check_due: now,
             lease_checkpoint_due: now + LEASE_CHECKPOINT_INTERVAL,
-            auto_compactor: auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
-            governor: Governor::new(pressure_retention, now),
+            retention,
+            auto_compactor: retention.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
+            governor: Governor::new(retention.under_pressure, now),
             budget_watch: BudgetWatch::default(),
         }
+    }
+
+    /// From now on so much history is kept. A rule that stays as it is goes on where it is.
+    pub(crate) fn keep_history(&mut self, retention: Retention, now: Duration, revision: Revision) {
+        if retention.auto_compaction != self.retention.auto_compaction {
+            self.auto_compactor = retention.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision));
+        }
+        if retention.under_pressure != self.retention.under_pressure {
+            self.governor = Governor::new(retention.under_pressure, now);
+        }
+        self.retention = retention;
     }
 
     /// What is to be proposed now. To be asked with every tick.
@@ -148,4 +157,31 @@ fn warn_of_pressure(view: &StateView, accounts: &AccountsReader, full_in: Option
         "largest-prefix-percent" = percent(largest.retained_bytes(), retained),
         "the space quota is nearly used up"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auto_compaction::AutoCompaction;
+
+    #[test]
+    fn a_rule_that_changes_begins_anew_and_one_that_stays_goes_on() {
+        let keep = |revisions: u64| Retention {
+            auto_compaction: Some(AutoCompaction::Revisions(revisions)),
+            under_pressure: Some(Duration::from_secs(300)),
+        };
+        let minute = |number: u64| Duration::from_secs(60 * number);
+        let due = |chores: &mut Chores, now| {
+            let auto = chores.auto_compactor.as_mut()?;
+            auto.due(now, Revision(1000), Revision(0), true)
+        };
+        let mut chores = Chores::new(keep(100), minute(0), Revision(1));
+        chores.keep_history(keep(100), minute(4), Revision(1000));
+        assert_eq!(due(&mut chores, minute(5)), Some(Revision(900)));
+        chores.keep_history(keep(10), minute(6), Revision(1000));
+        assert_eq!(due(&mut chores, minute(10)), None);
+        assert_eq!(due(&mut chores, minute(11)), Some(Revision(990)));
+        chores.keep_history(Retention { auto_compaction: None, ..keep(10) }, minute(12), Revision(1000));
+        assert_eq!(due(&mut chores, minute(60)), None);
+    }
 }

@@ -14,14 +14,14 @@ use crate::chores::{Chores, Figures};
 use crate::disk_health::{Ailment, DiskTrouble, DiskUse, Sign};
 use crate::limits::{DISK_STUCK_AFTER, IN_FLIGHT_MAX, LEADER_CLOCK_STEP_MAX, STOP_WAIT_MAX};
 use crate::messages::{
-    ApplyReport, Committed, DriverMessage, InFlight, LogReport, LogRequest, LogWork, Proposal, TermBegun, Turn,
-    WaitingReads,
+    ApplyReport, Committed, DriverMessage, InFlight, LogReport, LogRequest, LogWork, Proposal, Retention, TermBegun,
+    Turn, WaitingReads,
 };
 use crate::office::{Office, Reads};
 use crate::pace::Pace;
 use crate::reply::{Slot, SlotWatch};
 use crate::shared::Shared;
-use crate::{AutoCompaction, Refused, Reply};
+use crate::{Refused, Reply};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
 use model::{Command, LogIndex, Revision, SpaceSettle, Term};
 use state::StateView;
@@ -33,8 +33,7 @@ use std::time::Duration;
 pub(crate) struct DriverConfig {
     pub(crate) tick: Duration,
     pub(crate) request_timeout: Duration,
-    pub(crate) auto_compaction: Option<AutoCompaction>,
-    pub(crate) pressure_retention: Option<Duration>,
+    pub(crate) retention: Retention,
 }
 
 /// What a step wants done, in this order.
@@ -122,7 +121,7 @@ impl Driver {
         let (now, tick) = (shared.clock.monotonic(), config.tick);
         let revision = shared.view.load().revision();
         Driver {
-            chores: Chores::new(config.auto_compaction, config.pressure_retention, now, revision),
+            chores: Chores::new(config.retention, now, revision),
             config,
             shared,
             committed: LogIndex(consensus.status().applied),
@@ -167,6 +166,9 @@ impl Driver {
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
                 DriverMessage::Applied(report) => self.take_applied(report, &mut output),
                 DriverMessage::Logged(report) => self.take_logged(report, now, &mut output),
+                DriverMessage::KeepHistory(retention) => {
+                    self.chores.keep_history(retention, now, self.shared.view.load().revision());
+                }
                 DriverMessage::Stop => self.begin_stop(now),
             }
         }

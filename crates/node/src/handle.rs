@@ -3,10 +3,11 @@
 
 use crate::Refused;
 use crate::answer::{RangeAnswer, RangeWalk, Reply, Timings};
+use crate::auto_compaction::AutoCompaction;
 use crate::disk_health::DiskUse;
 use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
-use crate::messages::{DriverMessage, Proposal};
+use crate::messages::{DriverMessage, Proposal, Retention};
 use crate::office::Reads;
 use crate::reply::{Mailbox, Pending, Slot};
 use crate::shared::Shared;
@@ -248,6 +249,13 @@ impl Handle {
     /// Budgets and how prefixes stand to them now.
     pub fn budgets(&self) -> Vec<BudgetState> {
         self.shared.live.budgets().list(self.shared.leader_time_ms())
+    }
+
+    /// From now on so much history is kept: what the server compacts by itself, and what it leaves when the quota is
+    /// nearly used up. A periodic compaction that changes begins a new period.
+    pub fn keep_history(&self, auto_compaction: Option<AutoCompaction>, under_pressure: Option<Duration>) {
+        let retention = Retention { auto_compaction, under_pressure };
+        self.shared.inbox.push_always(DriverMessage::KeepHistory(retention));
     }
 
     pub fn status(&self) -> Status {

@@ -13,6 +13,7 @@
 //! so that of several only the last counts, but for a durable checkpoint and a term that began: those are said once.
 
 use crate::answer::Reply;
+use crate::auto_compaction::AutoCompaction;
 use crate::leader_clock::LeaderClock;
 use crate::reply::Slot;
 use bytes::Bytes;
@@ -29,7 +30,17 @@ pub(crate) enum DriverMessage {
     Read { slot: Slot<Arc<StateView>>, sent_at: Duration },
     Applied(ApplyReport),
     Logged(LogReport),
+    KeepHistory(Retention),
     Stop,
+}
+
+/// How much history is kept beyond what the quota leaves place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// `None`: the server compacts nothing by itself.
+    pub(crate) auto_compaction: Option<AutoCompaction>,
+    /// What is kept when the quota is nearly used up; `None`: all of it.
+    pub(crate) under_pressure: Option<Duration>,
 }
 
 /// A command that wants a place in the log.

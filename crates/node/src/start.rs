@@ -14,6 +14,7 @@ use crate::handle::Handle;
 use crate::inbox::Inbox;
 use crate::limits::{INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use crate::log::Log;
+use crate::messages::Retention;
 use crate::open::{Opened, Place, StartError, open, to_consensus};
 use crate::parts::{Parts, Queues, Seat};
 use crate::pinned_views::PinnedViews;
@@ -145,8 +146,7 @@ pub(crate) fn assemble(
     let driver_config = DriverConfig {
         tick: config.tick,
         request_timeout: config.request_timeout,
-        auto_compaction: config.auto_compaction,
-        pressure_retention: config.pressure_retention,
+        retention: Retention { auto_compaction: config.auto_compaction, under_pressure: config.pressure_retention },
     };
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,

@@ -8,7 +8,7 @@
 
 mod addresses;
 mod cluster;
-mod durations;
+pub mod durations;
 pub mod gates;
 mod space;
 mod tls;

@@ -3,7 +3,6 @@
 //! nanoseconds.
 
 use super::legacy::{self, Legacy};
-use super::parse::Refusal;
 use super::value::Value;
 use super::yaml::{self, Node};
 use super::{FLAGS, FileKey, Flag, Kind, Settings, Source, position};
@@ -16,8 +15,8 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads the file into settings on top of the defaults.
-pub fn load(path: &Path) -> Result<Settings, Refusal> {
-    let in_file = |error: String| Refusal::Invalid(format!("config file {}: {error}", path.display()));
+pub fn load(path: &Path) -> Result<Settings, String> {
+    let in_file = |error: String| format!("config file {}: {error}", path.display());
     let text = read(path).map_err(in_file)?;
     let mut settings = parse(&text).map_err(in_file)?;
     settings.config_file = Some(path.to_owned());

@@ -51,7 +51,7 @@ pub fn parse(arguments: &[String], variables: &[(String, String)]) -> Result<Req
     }
     let Line { mut settings, config_file, .. } = line;
     match config_file.or_else(|| environment::config_file(variables)) {
-        Some(path) => Ok(Request::Start(file::load(&path)?)),
+        Some(path) => Ok(Request::Start(file::load(&path).map_err(Refusal::Invalid)?)),
         None => {
             environment::apply(variables, &mut settings)?;
             Ok(Request::Start(settings))

@@ -3,7 +3,9 @@
 
 use super::Kind;
 use super::url::{self, Url};
+use crate::config::durations;
 use crate::config::gates::{self, GateChoice};
+use std::fmt;
 
 /// A value after syntax and type were checked; whether it makes sense is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,24 @@ pub enum Value {
     Urls(Vec<Url>),
     List(Vec<String>),
     Gates(Vec<GateChoice>),
+}
+
+/// As one would write it on the command line, for the log.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Bool(on) => on.fmt(f),
+            Value::Number(number) => number.fmt(f),
+            Value::Duration(nanoseconds) => f.write_str(&durations::text((*nanoseconds).into())),
+            Value::Urls(urls) => f.write_str(&url::join(urls)),
+            Value::List(words) => f.write_str(&words.join(",")),
+            Value::Gates(choices) => {
+                let choices = choices.iter().map(|choice| format!("{}={}", choice.name, choice.on));
+                f.write_str(&choices.collect::<Vec<_>>().join(","))
+            }
+        }
+    }
 }
 
 const PARSE_ERROR: &str = "parse error";

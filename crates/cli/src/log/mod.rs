@@ -16,6 +16,7 @@ mod record;
 mod subscriber;
 
 pub use record::Level;
+pub use subscriber::set_level;
 
 use queue::Queue;
 use record::{Fields, Record};

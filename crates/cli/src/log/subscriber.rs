@@ -4,6 +4,7 @@
 use super::queue::Queue;
 use super::record::{Fields, Level, Record};
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Metadata};
@@ -13,20 +14,32 @@ const OWN_CRATES: &[&str] =
     &["api", "bowline", "consensus", "io", "mvcc", "node", "state", "stdx", "store", "transport", "wal", "watch"];
 
 pub struct Subscriber {
-    level: Level,
     queue: Queue,
+}
+
+/// The least level that is logged.
+static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
+
+/// For every record from now on.
+pub fn set_level(level: Level) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+    // Each place in the code remembers whether it is of interest.
+    tracing::callsite::rebuild_interest_cache();
 }
 
 impl Subscriber {
     pub fn new(level: Level, queue: Queue) -> Subscriber {
-        Subscriber { level, queue }
+        LEVEL.store(level as u8, Ordering::Relaxed);
+        Subscriber { queue }
     }
 }
 
 impl tracing::Subscriber for Subscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let level = level_of(metadata.level());
-        metadata.is_event() && level >= self.level && (level >= Level::Warn || is_own(metadata.target()))
+        metadata.is_event()
+            && level as u8 >= LEVEL.load(Ordering::Relaxed)
+            && (level >= Level::Warn || is_own(metadata.target()))
     }
 
     fn event(&self, event: &Event<'_>) {

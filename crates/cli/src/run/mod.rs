@@ -8,10 +8,12 @@
 //! Not here: what a member does when it fails while running; it calls back, and the process ends at once.
 
 mod descriptors;
+mod reread;
 mod signals;
 mod translate;
 
 use crate::config::{ClusterState, Config};
+use crate::flags::Settings;
 use crate::log;
 use crate::notify::notify;
 use signals::Signals;
@@ -20,13 +22,14 @@ use std::sync::Arc;
 pub use signals::End;
 
 /// Returns when the member has stopped, with the signal that asked for it; an error says why it could not start.
-pub fn run(config: &Config) -> Result<End, String> {
+/// `settings` are what `config` was made of.
+pub fn run(config: &Config, settings: Settings) -> Result<End, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("start the main thread's runtime: {error}"))?;
-    runtime.block_on(live(config))
+    runtime.block_on(live(config, settings))
 }
 
-async fn live(config: &Config) -> Result<End, String> {
+async fn live(config: &Config, mut settings: Settings) -> Result<End, String> {
     let mut signals = Signals::listen()?;
     check_can_join(config)?;
     log_start(config);
@@ -56,7 +59,12 @@ async fn live(config: &Config) -> Result<End, String> {
             let server = clients.serve(node.handle().clone()).map_err(|error| error.to_string())?;
             tracing::info!("ready to serve client requests");
             tell("READY=1");
-            let end = signals.stop().await;
+            let end = loop {
+                match signals.stop_or_reread().await {
+                    Some(end) => break end,
+                    None => reread::reread(&mut settings, node.handle()),
+                }
+            };
             tell("STOPPING=1");
             server.stop();
             end

@@ -1,19 +1,20 @@
-//! What signals do. Two ask for an orderly end, and those that a program of etcd's kind lets pass do nothing: without a
-//! handler they would end the process. Beyond etcd, which SIGHUP ends, a terminal that goes takes no member with it.
-//! The system's own meaning stays with the others, such as a core for SIGQUIT.
+//! What signals do. Two ask for an orderly end, one asks to read the config file again, and the rest of those that a
+//! program of etcd's kind lets pass do nothing: without a handler they would end the process. The system's own meaning
+//! stays with the others, such as a core for SIGQUIT.
 //!
 //! SIGPIPE is not listed: Rust's runtime ignores it.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGXFSZ (a write says so by itself), SIGVTALRM, SIGPROF, SIGIO, SIGPWR.
-const IGNORED: [i32; 10] = [1, 10, 12, 14, 24, 25, 26, 27, 29, 30];
+/// SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGXFSZ (a write says so by itself), SIGVTALRM, SIGPROF, SIGIO, SIGPWR.
+const IGNORED: [i32; 9] = [10, 12, 14, 24, 25, 26, 27, 29, 30];
 /// The first two real-time signals are the C library's.
 const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 /// The signal that asked for the end.
@@ -28,14 +29,30 @@ impl Signals {
             // The handler stays when the listener goes.
             drop(on(SignalKind::from_raw(number))?);
         }
-        Ok(Signals { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hang_up: on(SignalKind::hangup())?,
+        })
     }
 
     /// Waits for the signal that asks for the end.
     pub async fn stop(&mut self) -> End {
+        Signals::either(&mut self.terminate, &mut self.interrupt).await
+    }
+
+    /// The same, or `None` for the one that asks to read the config file again.
+    pub async fn stop_or_reread(&mut self) -> Option<End> {
+        tokio::select! {
+            end = Signals::either(&mut self.terminate, &mut self.interrupt) => Some(end),
+            _ = self.hang_up.recv() => None,
+        }
+    }
+
+    async fn either(terminate: &mut Signal, interrupt: &mut Signal) -> End {
         let (name, kind) = tokio::select! {
-            _ = self.terminate.recv() => ("terminated", SignalKind::terminate()),
-            _ = self.interrupt.recv() => ("interrupt", SignalKind::interrupt()),
+            _ = terminate.recv() => ("terminated", SignalKind::terminate()),
+            _ = interrupt.recv() => ("interrupt", SignalKind::interrupt()),
         };
         tracing::info!(signal = name, "received signal; shutting down");
         End(kind.as_raw_value())
