@@ -44,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lease_reader",
             "lease_terms",
             "live",
+            "read_ahead",
             "state",
             "tables",
             "txn",

@@ -133,6 +133,7 @@ statuses! {
     NOT_CAPABLE = FailedPrecondition "etcdserver: not capable";
     NO_LEADER = Unavailable "etcdserver: no leader";
     STOPPED = Unavailable "etcdserver: server stopped";
+    HALTED = DataLoss "bowline: a record that must be read to go on is damaged, writes are refused; status and log name it";
     TIMED_OUT = Unavailable "etcdserver: request timed out";
     // Not ResourceExhausted: etcd maps this one to an error that is no gRPC status.
     TOO_MANY_REQUESTS = Unknown "etcdserver: too many requests";
@@ -195,6 +196,8 @@ impl From<Refused> for Status {
                 Code::Unavailable,
                 format!("bowline: request timed out: {trouble}; it may still be carried out"),
             ),
+            // Final, as a corrupt member of etcd's is: trying again does not help.
+            Refused::Halted => HALTED,
         }
     }
 }
@@ -280,6 +283,11 @@ mod tests {
             (Refused::TimedOut, 14, "etcdserver: request timed out"),
             (Refused::TooLarge, 3, "etcdserver: request is too large"),
             (
+                Refused::Halted,
+                15,
+                "bowline: a record that must be read to go on is damaged, writes are refused; status and log name it",
+            ),
+            (
                 Refused::Disk(DiskTrouble { disk: DiskUse::Store, ailment: Ailment::Full }),
                 8,
                 "bowline: the disk of the store is full: what grows is refused until there is space; reads, deletions, \
@@ -314,14 +322,14 @@ mod tests {
     #[test]
     fn r33_no_refusal_makes_clients_repeat_a_write() {
         let safe_to_repeat = ["there is no address available", "there is no connection available"];
-        use Refused::{Disk, NoLeader, Stopped, TimedOut, TimedOutByDisk, TooLarge, TooManyRequests};
+        use Refused::{Disk, Halted, NoLeader, Stopped, TimedOut, TimedOutByDisk, TooLarge, TooManyRequests};
         let troubles =
             DiskUse::ALL.into_iter().flat_map(|disk| Ailment::ALL.map(|ailment| DiskTrouble { disk, ailment }));
         let by_disk = troubles.flat_map(|trouble| [Disk(trouble), TimedOutByDisk(trouble)]);
-        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge].into_iter().chain(by_disk) {
+        for refused in [Stopped, TooManyRequests, NoLeader, TimedOut, TooLarge, Halted].into_iter().chain(by_disk) {
             let may_be_applied = match refused {
                 Stopped | TimedOut | TimedOutByDisk(_) | NoLeader => true,
-                TooManyRequests | TooLarge | Disk(_) => false,
+                TooManyRequests | TooLarge | Disk(_) | Halted => false,
             };
             let status = Status::from(refused);
             assert!(!safe_to_repeat.contains(&status.message.as_ref()), "{refused:?}");

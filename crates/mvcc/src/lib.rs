@@ -56,7 +56,7 @@ pub use run::recode_run;
 pub use space::{CleanJob, Cleaned, ReclaimStats, WRITE_WINDOW_BYTES_MIN};
 pub use store::Location;
 pub use tree::Key;
-pub use txn::{PutResult, Txn};
+pub use txn::{PutResult, Records, Txn};
 pub use verify::{Verified, verify};
 pub use version::Meta;
 pub use view::View;

@@ -10,7 +10,7 @@ use crate::load::{self, Loaded};
 use crate::range::live_at;
 use crate::space::{Reclaim, Unsettled};
 use crate::superseded::Superseded;
-use crate::txn::Txn;
+use crate::txn::{NOTHING_AHEAD, Records, Txn};
 use crate::version::Version;
 use crate::view::View;
 use bytes::Bytes;
@@ -175,7 +175,12 @@ impl Mvcc {
     }
 
     pub fn begin(&mut self) -> Txn<'_> {
-        Txn::new(self)
+        Txn::new(self, &NOTHING_AHEAD)
+    }
+
+    /// The same, with records that need not be read again.
+    pub fn begin_with<'a>(&'a mut self, ahead: &'a Records) -> Txn<'a> {
+        Txn::new(self, ahead)
     }
 
     /// Writes the records of all transactions since the last call to their file, in one go. A view taken after it can

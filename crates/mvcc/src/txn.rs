@@ -13,14 +13,23 @@ use crate::tree::Key;
 use crate::version::{Meta, Put, Version, tombstone_retained_bytes};
 use bytes::Bytes;
 use model::{KeyRange, KeyValue, LeaseId, Range, Rejection, Revision, VersionedRevision};
+use std::collections::BTreeMap;
 use store::Location;
 
 /// See the file's head.
 #[derive(Debug)]
 pub struct Txn<'a> {
     mvcc: &'a mut Mvcc,
+    /// Not read from the disk again.
+    ahead: &'a Records,
     events: Vec<Event>,
 }
+
+/// Payloads of records that were read and verified ahead of a transaction, by where they lie.
+pub type Records = BTreeMap<Location, Bytes>;
+
+/// What a transaction has that reads nothing ahead.
+pub(crate) static NOTHING_AHEAD: Records = Records::new();
 
 /// What a put did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +40,9 @@ pub struct PutResult {
 }
 
 impl<'a> Txn<'a> {
-    pub(crate) fn new(mvcc: &'a mut Mvcc) -> Txn<'a> {
+    pub(crate) fn new(mvcc: &'a mut Mvcc, ahead: &'a Records) -> Txn<'a> {
         assert!(!mvcc.broken, "a transaction was given up after it wrote; the state must be loaded again");
-        Txn { mvcc, events: Vec::new() }
+        Txn { mvcc, ahead, events: Vec::new() }
     }
 
     /// The current revision as this transaction sees it: one more once it wrote.
@@ -53,6 +62,11 @@ impl<'a> Txn<'a> {
     /// The keys of `range` that exist now, in ascending order, own writes included.
     pub fn live<'b>(&'b self, range: &'b KeyRange) -> impl Iterator<Item = (Key<'b>, Meta)> + 'b {
         live_at(&self.mvcc.index, range, self.revision())
+    }
+
+    /// The keys of `range` that existed at `at`, as `View::live_as_of`; own writes count as of the next revision.
+    pub fn live_as_of<'b>(&'b self, range: &'b KeyRange, at: Revision) -> impl Iterator<Item = (Key<'b>, Meta)> + 'b {
+        live_at(&self.mvcc.index, range, at)
     }
 
     /// As `View::range`, own writes included.
@@ -75,7 +89,10 @@ impl<'a> Txn<'a> {
 
     /// The payload of a record (an encoded `KeyValue`), also of one written just now.
     pub fn read(&self, location: Location) -> Result<Bytes> {
-        Ok(self.mvcc.store.read(location)?)
+        match self.ahead.get(&location) {
+            Some(payload) => Ok(payload.clone()),
+            None => Ok(self.mvcc.store.read(location)?),
+        }
     }
 
     /// Writes a new version of `key`. If the disk is full nothing happened and the put may be tried again.

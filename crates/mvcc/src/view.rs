@@ -50,6 +50,11 @@ impl View {
         live_at(&self.index, range, self.revision)
     }
 
+    /// The keys of `range` that existed at `at`, which is neither compacted nor in the future.
+    pub fn live_as_of<'a>(&'a self, range: &'a KeyRange, at: Revision) -> impl Iterator<Item = (Key<'a>, Meta)> + 'a {
+        live_at(&self.index, range, at)
+    }
+
     /// Source: etcd API, RangeRequest. Reads values only to sort by them. A page costs the same in a small and in a
     /// large store, and so does its count, unless it reads a revision after which much was changed.
     pub fn range(&self, request: &Range) -> std::result::Result<RangeResult, ReadError> {

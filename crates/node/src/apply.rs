@@ -14,8 +14,10 @@
 //!
 //! Not here: upkeep, which is `upkeep`.
 
+use crate::Refused;
 use crate::answer::{Reply, Timings};
 use crate::disk_health::{Ailment, Sign};
+use crate::halt::Halt;
 use crate::leader_clock::LeaderClock;
 use crate::limits::{
     APPLY_BATCH_ENTRIES, LONE_ENTRY_BYTES_MAX, LOW_ROOM_BYTES, RECLAIM_LOOK_INTERVAL, UNWRITTEN_BYTES_MAX,
@@ -27,7 +29,8 @@ use crate::shared::Shared;
 use crate::sync::{Arc, Mutex, atomic::Ordering, lock};
 use crate::upkeep::{CheckpointPace, ReclaimPace};
 use model::{Command, LogIndex, Rejection, Revision, Term};
-use state::{LeaseClock, MeasuredEntry, NoSpace, Outcome, State, StateView};
+use state::{LeaseClock, MeasuredEntry, NoSpace, Outcome, Records, State, StateView};
+use std::collections::VecDeque;
 use std::time::Duration;
 use store::Room;
 
@@ -68,6 +71,7 @@ pub(crate) struct ApplyConfig {
     /// Entries between checkpoints, by `--snapshot-count`.
     pub(crate) checkpoint_entries: u64,
     pub(crate) warning_apply_duration: Duration,
+    pub(crate) request_timeout: Duration,
 }
 
 pub(crate) struct Apply {
@@ -80,6 +84,9 @@ pub(crate) struct Apply {
     answers: Vec<Answer>,
     /// As of the last step with upkeep.
     room: Room,
+    /// Committed, and a record that the first needs cannot be read.
+    waiting: VecDeque<(Committed, Duration)>,
+    halt: Halt,
     changes: Vec<mvcc::Change>,
     /// Physical compactions that wait until the history is worked off and all of it is settled.
     physical: Vec<Answer>,
@@ -128,6 +135,8 @@ impl Apply {
             state,
             outbox: Outbox::default(),
             answers: Vec::new(),
+            waiting: VecDeque::new(),
+            halt: Halt::default(),
             changes: Vec::new(),
             physical: Vec::new(),
             reads: Vec::new(),
@@ -150,6 +159,7 @@ impl Apply {
     /// carry; then state is not to be used any more.
     pub(crate) fn step(&mut self, taken: &mut Vec<ApplyMessage>) -> Result<ApplyOutput, state::Fault> {
         self.work_off(taken, Write::First)?;
+        self.expire_waiting();
         self.flush()?;
         self.state.look_for_space()?;
         self.room = self.state.room();
@@ -167,6 +177,9 @@ impl Apply {
     /// already. Or if they only ask for the records of such entries to be written.
     pub(crate) fn is_lone(&self, messages: &mut [ApplyMessage]) -> bool {
         let [ApplyMessage::Turn(turn)] = messages else { return false };
+        if !self.waiting.is_empty() {
+            return false;
+        }
         let [committed] = &mut turn.committed[..] else { return turn.is_empty() && turn.flush };
         let bytes = committed.entry.data.len();
         if bytes == 0 || bytes > LONE_ENTRY_BYTES_MAX {
@@ -203,6 +216,7 @@ impl Apply {
             unwritten: self.state.unwritten_bytes() > 0,
             checkpoint_durable: self.checkpoint_durable.take(),
             term_begun: self.term_begun.take(),
+            halted: self.halt.is_on(),
             failed: false,
         };
         let is_urgent = report.checkpoint_durable.is_some()
@@ -223,9 +237,9 @@ impl Apply {
         }
     }
 
-    /// Something waits for space on the disk.
+    /// Something waits for space on the disk, or for a record that cannot be read.
     fn is_short(&self) -> bool {
-        self.state.is_short_of_space() || self.checkpoint.again_at.is_some()
+        self.halt.is_on() || self.state.is_short_of_space() || self.checkpoint.again_at.is_some()
     }
 
     /// What may be committed at a time, so that little is on its way when the disk turns out to be full.
@@ -246,6 +260,7 @@ impl Apply {
     }
 
     fn work_off(&mut self, taken: &mut Vec<ApplyMessage>, write: Write) -> Result<(), state::Fault> {
+        self.apply_waiting()?;
         for message in taken.drain(..) {
             match message {
                 ApplyMessage::Turn(turn) => self.take_turn(turn, write)?,
@@ -294,7 +309,13 @@ impl Apply {
         }
         let mut in_batch = 0;
         for committed in entries {
-            self.apply_one(committed, synced_at)?;
+            if !self.waiting.is_empty() {
+                self.waiting.push_back((committed, synced_at));
+                continue;
+            }
+            if let Some(committed) = self.apply_one(committed, synced_at)? {
+                self.waiting.push_back((committed, synced_at));
+            }
             in_batch += 1;
             if in_batch == APPLY_BATCH_ENTRIES {
                 in_batch = 0;
@@ -304,21 +325,67 @@ impl Apply {
         self.publish(write)
     }
 
-    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<(), state::Fault> {
+    /// What waits, as far as its records can be read now.
+    fn apply_waiting(&mut self) -> Result<(), state::Fault> {
+        if self.waiting.is_empty() || self.halt.waits(self.shared.clock.monotonic()) {
+            return Ok(());
+        }
+        while let Some((committed, synced_at)) = self.waiting.pop_front() {
+            if let Some(committed) = self.apply_one(committed, synced_at)? {
+                self.waiting.push_front((committed, synced_at));
+                break;
+            }
+        }
+        self.publish(Write::First)
+    }
+
+    /// Whoever waits too long is answered; what was asked for is done once the record can be read.
+    fn expire_waiting(&mut self) {
+        let sent_before = self.shared.clock.monotonic().saturating_sub(self.config.request_timeout);
+        let waiting = self.waiting.iter_mut().filter_map(|(committed, _)| committed.in_flight.as_mut());
+        let late = waiting.filter(|in_flight| in_flight.sent_at < sent_before);
+        for slot in late.filter_map(|in_flight| in_flight.slot.take()) {
+            self.shared.metrics.proposals_failed.increment();
+            slot.refuse(Refused::TimedOut);
+        }
+    }
+
+    /// Gives the entry back if a record that it needs cannot be read.
+    fn apply_one(&mut self, committed: Committed, synced_at: Duration) -> Result<Option<Committed>, state::Fault> {
         let Committed { entry, decoded, in_flight } = committed;
         if entry.data.is_empty() {
             self.reach(&entry);
             let term = Term(entry.term);
             self.state.apply_empty(self.applied, term);
             self.maybe_begin_term(term);
-            return Ok(());
+            return Ok(None);
         }
         let decoded = match decoded {
             Some(decoded) => decoded,
             None => decode(&entry)?,
         };
+        let Some(records) = self.read_for(LogIndex(entry.index), &decoded, in_flight.as_ref()) else {
+            return Ok(Some(Committed { entry, decoded: Some(decoded), in_flight }));
+        };
         self.reach(&entry);
-        self.apply_decoded(&entry, &decoded, in_flight, synced_at)
+        self.apply_decoded(&entry, &decoded, &records, in_flight, synced_at)?;
+        Ok(None)
+    }
+
+    /// What the entry needs to read; `None` if a record cannot be read.
+    fn read_for(&mut self, index: LogIndex, entry: &MeasuredEntry, in_flight: Option<&InFlight>) -> Option<Records> {
+        let read = in_flight.and_then(|in_flight| in_flight.read.as_ref());
+        let mut records = read.map_or_else(Records::new, |read| read.records().clone());
+        match self.state.read_ahead(entry, &mut records) {
+            Ok(()) => {
+                self.halt.end(&self.shared);
+                Some(records)
+            }
+            Err(fault) => {
+                self.halt.begin(&self.shared, index, &fault);
+                None
+            }
+        }
     }
 
     fn reach(&mut self, entry: &consensus::Entry) {
@@ -333,12 +400,13 @@ impl Apply {
         &mut self,
         entry: &consensus::Entry,
         decoded: &MeasuredEntry,
+        records: &Records,
         in_flight: Option<InFlight>,
         synced_at: Duration,
     ) -> Result<(), state::Fault> {
         let (index, term) = (LogIndex(entry.index), Term(entry.term));
         let started = self.shared.clock.monotonic();
-        let applied = self.state.apply(index, term, decoded)?;
+        let applied = self.state.apply_with(index, term, decoded, records)?;
         self.observe(decoded.command(), &applied, started);
         if let Some(no_space) = applied.no_space {
             self.report_no_space(no_space);

@@ -74,6 +74,8 @@ pub(crate) struct Driver {
     /// Apply has records that wait for a tick.
     unwritten: bool,
     store_failed: bool,
+    /// An entry waits for a record that cannot be read.
+    halted: bool,
     /// What apply was told last.
     told: Told,
     last_tick: Duration,
@@ -140,6 +142,7 @@ impl Driver {
             announced: Vec::new(),
             unwritten: false,
             store_failed: false,
+            halted: false,
             told: Told::default(),
             // The first step is due at once: what is committed already is to be applied.
             last_tick: now.saturating_sub(tick),
@@ -208,6 +211,7 @@ impl Driver {
             unwritten,
             checkpoint_durable,
             term_begun,
+            halted,
             failed,
         } = report;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
@@ -219,6 +223,7 @@ impl Driver {
         self.settleable = settleable;
         self.unwritten = unwritten;
         self.store_failed |= failed;
+        self.halted = halted;
         self.consensus.applied(applied.0);
         if let Some(index) = checkpoint_durable {
             assert!(index <= applied, "a checkpoint holds entry {index}, but only {applied} is applied");
@@ -226,6 +231,10 @@ impl Driver {
         }
         if let Some(begun) = term_begun {
             self.take_office(begun);
+        }
+        // Without an office they would wait for an entry that is not applied.
+        if halted && self.office.is_none() {
+            self.reads.drain(..).for_each(|read| read.slot.refuse(Refused::Halted));
         }
     }
 
@@ -280,6 +289,8 @@ impl Driver {
             Err(Refused::Disk(trouble))
         } else if let Some(trouble) = self.store_failed.then(|| disks.store_failed()).flatten() {
             Err(Refused::Disk(trouble))
+        } else if self.halted {
+            Err(Refused::Halted)
         } else if self.in_flight.len() >= IN_FLIGHT_MAX {
             Err(Refused::TooManyRequests)
         } else {
@@ -299,9 +310,9 @@ impl Driver {
         let count = self.proposals.len() as u64;
         self.shared.metrics.proposals_pending.add(count as i64);
         let first = last.index + 1 - count;
-        for (index, Proposal { slot, sent_at, .. }) in (first..).zip(self.proposals.drain(..)) {
+        for (index, Proposal { read, slot, sent_at, .. }) in (first..).zip(self.proposals.drain(..)) {
             let (index, term) = (LogIndex(index), Term(last.term));
-            self.in_flight.push_back(InFlight { index, term, slot, sent_at, taken_at });
+            self.in_flight.push_back(InFlight { index, term, read, slot, sent_at, taken_at });
         }
     }
 
@@ -515,7 +526,7 @@ impl Driver {
     /// shorter, or ends a lease, and nobody who waits was promised an order to it.
     fn propose_own(&mut self, command: Command, now: Duration) {
         let payload = self.shared.payload(command);
-        self.proposals.push(Proposal { payload, may_grow: false, slot: None, sent_at: now });
+        self.proposals.push(Proposal { payload, may_grow: false, read: None, slot: None, sent_at: now });
     }
 
     /// Requests that waited too long are answered; their entries may still be applied later.

@@ -5,6 +5,7 @@ use crate::Refused;
 use crate::answer::{RangeAnswer, RangeWalk, Reply, Timings};
 use crate::auto_compaction::AutoCompaction;
 use crate::disk_health::DiskUse;
+use crate::handed_on::HandedOn;
 use crate::inbox::PushError;
 use crate::limits::{APPLY_LAG_ENTRIES_MAX, INBOX_BYTES_MAX, INBOX_MESSAGES_MAX};
 use crate::messages::{DriverMessage, Proposal, Retention};
@@ -16,7 +17,7 @@ use crate::status::{Metrics, Overload, Status, Waiting};
 use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
 use model::{Rejection, Revision, Term, Txn};
 use mvcc::{Found, ReadError, Walk};
-use state::{BudgetState, Footprint, LiveTables, Operations, StateView, TxnOutcome};
+use state::{BudgetState, Footprint, LiveTables, Operations, ReadAhead, Records, StateView, TxnOutcome};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,9 +39,28 @@ impl Handle {
         Handle { shared: self.shared.clone(), mailbox: Some(mailbox) }
     }
 
-    /// Puts `command` into the log. Resolves when it was synced and applied, or refused. Dropping the future does not
-    /// take the command back.
+    /// Begins to read what must be read before `command` is proposed; `None` if that is nothing. What was read goes on
+    /// with it (`hand_on`).
+    pub fn read_ahead(&self, command: &Command) -> Option<ReadAhead> {
+        if !ReadAhead::is_due(command) {
+            return None;
+        }
+        Some(ReadAhead::new(self.view(), command))
+    }
+
+    /// For `propose_read` and the answer; `None` if there is nothing, or too much.
+    pub fn hand_on(&self, records: Records) -> Option<Arc<HandedOn>> {
+        HandedOn::new(records, &self.shared.handed_on_bytes)
+    }
+
+    /// Puts `command`, for which nothing is to be read ahead, into the log. Resolves when it was synced and applied, or
+    /// refused. Dropping the future does not take the command back.
     pub fn propose(&self, command: Command) -> Pending<Reply> {
+        self.propose_read(command, None)
+    }
+
+    /// The same, with what was read ahead.
+    pub fn propose_read(&self, command: Command, read: Option<Arc<HandedOn>>) -> Pending<Reply> {
         let progress = &self.shared.progress;
         let mut may_grow = Footprint::of(&command).writes_records();
         if self.shared.disks.is_sick() {
@@ -48,6 +68,9 @@ impl Handle {
                 return self.refused(refused);
             }
             may_grow &= self.shared.disks.refuses_growth().is_none();
+        }
+        if self.is_halted() {
+            return self.refused(Refused::Halted);
         }
         let waiting = progress.waiting_bytes.load(Ordering::Relaxed);
         if progress.apply_lag() > APPLY_LAG_ENTRIES_MAX || waiting > INBOX_BYTES_MAX as u64 {
@@ -60,7 +83,7 @@ impl Handle {
         let bytes = payload.len();
         let (slot, pending) = Slot::new(self.mailbox.clone());
         let sent_at = self.shared.clock.monotonic();
-        let proposal = Proposal { payload, may_grow, slot: Some(slot), sent_at };
+        let proposal = Proposal { payload, may_grow, read, slot: Some(slot), sent_at };
         match self.shared.inbox.push(DriverMessage::Propose(proposal), bytes) {
             Ok(()) => pending,
             Err((error, message)) => {
@@ -121,6 +144,10 @@ impl Handle {
     pub fn read_barrier(&self) -> Pending<Arc<StateView>> {
         if self.answers_alone() {
             return Pending::answered(Ok(self.view()));
+        }
+        // What is acknowledged may lie behind the entry that waits.
+        if self.is_halted() {
+            return Pending::answered(Err(Refused::Halted));
         }
         let (slot, pending) = Slot::new(self.mailbox.clone());
         match self.shared.inbox.push(DriverMessage::Read { slot, sent_at: self.shared.clock.monotonic() }, 0) {
@@ -304,6 +331,15 @@ impl Handle {
         } else {
             Waiting::Apply
         }
+    }
+
+    /// The log entry that waits, and the record that it needs and that cannot be read.
+    pub fn halted_because(&self) -> Option<Arc<String>> {
+        self.shared.halt.load_full()
+    }
+
+    fn is_halted(&self) -> bool {
+        self.shared.halt.load().is_some()
     }
 
     pub fn cluster(&self) -> ClusterId {

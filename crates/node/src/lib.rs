@@ -31,6 +31,8 @@ mod chores;
 mod disk_health;
 mod driver;
 mod governor;
+mod halt;
+mod handed_on;
 mod handle;
 mod inbox;
 mod leader_clock;
@@ -57,6 +59,7 @@ mod workplace;
 pub use answer::{RangeAnswer, RangeWalk, Reply, Timings};
 pub use auto_compaction::AutoCompaction;
 pub use disk_health::{Ailment, DiskTrouble, DiskUse, SickDisk};
+pub use handed_on::HandedOn;
 pub use handle::Handle;
 pub use open::StartError;
 pub use reply::{Mailbox, Pending};
@@ -83,6 +86,8 @@ pub enum Refused {
     Disk(DiskTrouble),
     /// Not done within the request timeout because of a disk; whether a write will be carried out is unknown.
     TimedOutByDisk(DiskTrouble),
+    /// An entry of the log waits for a record that cannot be read; nothing was done (`Handle::halted_because`).
+    Halted,
 }
 
 impl std::fmt::Display for Refused {
@@ -95,6 +100,7 @@ impl std::fmt::Display for Refused {
             Refused::TooLarge => f.write_str("request is too large"),
             Refused::Disk(trouble) => trouble.fmt(f),
             Refused::TimedOutByDisk(trouble) => write!(f, "request timed out: {trouble}"),
+            Refused::Halted => f.write_str("a record that must be read cannot be"),
         }
     }
 }

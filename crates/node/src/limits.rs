@@ -52,6 +52,10 @@ pub(crate) const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const STORE_SYNC_INTERVAL: Duration = Duration::from_secs(10);
 /// How often write-back, the log's next segment and removed files are looked after.
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
+/// Records that were read for commands and are on their way to apply and to the answers, in bytes.
+pub(crate) const HANDED_ON_BYTES_MAX: u64 = 64 << 20;
+/// How often a record that apply needs and that cannot be read is tried again.
+pub(crate) const HALT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a checkpoint that could not be written is tried again: each may write much before it finds out.

@@ -14,6 +14,7 @@
 
 use crate::answer::Reply;
 use crate::auto_compaction::AutoCompaction;
+use crate::handed_on::HandedOn;
 use crate::leader_clock::LeaderClock;
 use crate::reply::Slot;
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub(crate) struct Proposal {
     pub(crate) payload: Bytes,
     /// It writes records, and nobody has looked whether they only replace others.
     pub(crate) may_grow: bool,
+    /// What was read for it.
+    pub(crate) read: Option<Arc<HandedOn>>,
     /// Nobody waits for what the member proposes by itself.
     pub(crate) slot: Option<Slot<Reply>>,
     pub(crate) sent_at: Duration,
@@ -57,6 +60,7 @@ pub(crate) struct Proposal {
 pub(crate) struct InFlight {
     pub(crate) index: LogIndex,
     pub(crate) term: Term,
+    pub(crate) read: Option<Arc<HandedOn>>,
     pub(crate) slot: Option<Slot<Reply>>,
     pub(crate) sent_at: Duration,
     pub(crate) taken_at: Duration,
@@ -145,6 +149,8 @@ pub(crate) struct ApplyReport {
     pub(crate) checkpoint_durable: Option<LogIndex>,
     /// The first entry of a term that this member leads was applied.
     pub(crate) term_begun: Option<TermBegun>,
+    /// An entry waits for a record that cannot be read.
+    pub(crate) halted: bool,
     /// Nothing will be applied any more.
     pub(crate) failed: bool,
 }
@@ -204,6 +210,7 @@ impl ApplyReport {
             unwritten,
             checkpoint_durable,
             term_begun,
+            halted,
             failed,
         } = later;
         assert!(applied >= self.applied, "applied {applied} is reported after {}", self.applied);
@@ -214,6 +221,7 @@ impl ApplyReport {
         self.unwritten = unwritten;
         self.checkpoint_durable = checkpoint_durable.or(self.checkpoint_durable);
         self.term_begun = term_begun.or(self.term_begun.take());
+        self.halted = halted;
         self.failed |= failed;
     }
 }

@@ -120,7 +120,8 @@ mod tests {
         let mut now = Vec::new();
         for size in sizes {
             let payload = vec![0; *size].into();
-            let proposal = Proposal { payload, may_grow: size % 2 == 0, slot: None, sent_at: Duration::from_secs(1) };
+            let proposal =
+                Proposal { payload, may_grow: size % 2 == 0, read: None, slot: None, sent_at: Duration::from_secs(1) };
             pace.sort(proposal, false, &mut now);
         }
         pace.admit(window_bytes as u64, LogIndex(applied), &mut now);

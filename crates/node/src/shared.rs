@@ -1,7 +1,7 @@
 //! What the parts of a member and all handles share: what is published, each by one part, and the driver's inbox.
 //!
 //! ```text
-//! published by apply     view, live tables, events, `applied`, `record_room`
+//! published by apply     view, live tables, events, `applied`, `record_room`, `halt`
 //! published by driver    office, leader, term, committed, `log_stalled`, `waiting_bytes`
 //! published by all parts how the disks are
 //! ```
@@ -39,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) event_signals: EventSignals,
     pub(crate) progress: Progress,
     pub(crate) disks: DiskHealth,
+    /// Why apply halts, while it does (`halt`).
+    pub(crate) halt: ArcSwapOption<String>,
+    /// Bytes of records that are handed on.
+    pub(crate) handed_on_bytes: Arc<AtomicU64>,
     pub(crate) metrics: Metrics,
     pub(crate) next_request: AtomicU64,
     pub(crate) on_fault: Arc<dyn Fn(String) + Send + Sync>,

@@ -139,6 +139,8 @@ pub(crate) fn assemble(
         // What fails before anything is applied reports this.
         progress: Progress { applied: AtomicU64::new(state.applied().index.0), ..Progress::default() },
         disks: DiskHealth::default(),
+        halt: ArcSwapOption::empty(),
+        handed_on_bytes: Arc::default(),
         metrics: Metrics::default(),
         next_request: AtomicU64::new(rng.next_u64() >> 16),
         on_fault: config.on_fault,
@@ -151,6 +153,7 @@ pub(crate) fn assemble(
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,
         warning_apply_duration: config.warning_apply_duration,
+        request_timeout: config.request_timeout,
     };
     let background = Background::new(shared.clone(), wal.preparer(), state.write_back());
     let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());

@@ -20,7 +20,7 @@ use model::{
     Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, DeleteRange, KeyRange, LeaseGrant, LeaseId, LogIndex,
     OverBudget, Put, PutLease, PutValue, Range, Rejection, Revision, Term, Txn,
 };
-use mvcc::{AccountDepth, Change, Meta, RangeResult, ReadError};
+use mvcc::{AccountDepth, Change, Key, Meta, RangeResult, ReadError, Records};
 use std::sync::Arc;
 use store::Location;
 
@@ -45,11 +45,24 @@ impl State {
     /// Applies the entry that follows the last one. Fails only if the machine does; then state is not to be used any
     /// more.
     pub fn apply(&mut self, index: LogIndex, term: Term, entry: &MeasuredEntry) -> Result<Applied> {
+        let mut records = Records::new();
+        self.read_ahead(entry, &mut records)?;
+        self.apply_with(index, term, entry, &records)
+    }
+
+    /// The same, for who has had `read_ahead` put everything that is read into `records`.
+    pub fn apply_with(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        entry: &MeasuredEntry,
+        records: &Records,
+    ) -> Result<Applied> {
         self.reach(index, term, entry.entry.leader_time_ms);
         let mut effect = Effect::default();
         let was_full = self.alarms.by_quota().is_some();
         let before = self.mvcc.current_revision();
-        let answer = self.carry_out(entry, &mut effect)?;
+        let answer = self.carry_out(entry, records, &mut effect)?;
         let Effect { change, operations } = effect;
         let written = change.as_ref().map_or(before, |change| change.revision);
         assert_eq!(self.mvcc.current_revision(), written, "a revision comes with its change");
@@ -80,7 +93,7 @@ impl State {
         self.applied.leader_time_ms = self.applied.leader_time_ms.max(leader_time_ms);
     }
 
-    fn carry_out(&mut self, entry: &MeasuredEntry, effect: &mut Effect) -> Result<Answer> {
+    fn carry_out(&mut self, entry: &MeasuredEntry, records: &Records, effect: &mut Effect) -> Result<Answer> {
         let (command, cost) = (entry.command(), entry.footprint().cost_bytes());
         if let Err(rejection) = check_alarms(&self.alarms, command, cost) {
             return Ok(Err(rejection));
@@ -88,7 +101,8 @@ impl State {
         let meets_quota =
             (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.admits(self.mvcc.retained_bytes(), cost);
         let in_budgets = self.has_budgets && cost > 0;
-        let demand = self.demand(command, AskedBy { quota: meets_quota && !self.strict_latch, budgets: in_budgets })?;
+        let asked_by = AskedBy { quota: meets_quota && !self.strict_latch, budgets: in_budgets };
+        let demand = self.demand(command, records, asked_by)?;
         let now_ms = self.applied.leader_time_ms;
         if in_budgets && let Some(over) = self.refuse_over_budget(&demand.budgets, now_ms) {
             return Ok(Err(Rejection::OverBudget(over)));
@@ -100,7 +114,7 @@ impl State {
                 return Ok(Err(Rejection::NoSpace));
             }
         }
-        let answer = self.execute(command, effect)?;
+        let answer = self.execute(command, records, effect)?;
         if in_budgets && answer.is_ok() {
             self.budgets.lock().charge(&demand.budgets, now_ms);
         }
@@ -114,11 +128,11 @@ impl State {
         Some(over)
     }
 
-    fn execute(&mut self, command: &Command, effect: &mut Effect) -> Result<Answer> {
+    fn execute(&mut self, command: &Command, records: &Records, effect: &mut Effect) -> Result<Answer> {
         match command {
-            Command::Put(put) => self.put(put, effect),
+            Command::Put(put) => self.put(put, records, effect),
             Command::DeleteRange(delete) => Ok(Ok(self.delete_range(delete, effect))),
-            Command::Txn(txn) => self.txn(txn, effect),
+            Command::Txn(txn) => self.txn(txn, records, effect),
             Command::Compact(Compact { revision, .. }) => Ok(self.compact(*revision, effect)),
             Command::SpaceCompact(revision) => Ok(self.compact_for_space(*revision)),
             Command::LeaseGrant(grant) => Ok(self.lease_grant(grant)),
@@ -166,12 +180,12 @@ impl State {
     }
 
     /// What the puts that would be carried out do to the store, for those who ask.
-    fn demand(&mut self, command: &Command, asked_by: AskedBy) -> Result<Demand> {
+    fn demand(&mut self, command: &Command, records: &Records, asked_by: AskedBy) -> Result<Demand> {
         if !asked_by.any() {
             return Ok(Demand::default());
         }
         let accounts = self.mvcc.accounts().clone();
-        Demand::of(&self.begin(), &accounts, command, asked_by)
+        Demand::of(&self.begin_with(records), &accounts, command, asked_by)
     }
 
     fn budget_set(&mut self, budget: &Budget) -> Result<Answer> {
@@ -207,8 +221,8 @@ impl State {
         Ok(Outcome::BudgetRemove)
     }
 
-    fn put(&mut self, put: &Put, effect: &mut Effect) -> Result<Answer> {
-        let mut txn = self.begin();
+    fn put(&mut self, put: &Put, records: &Records, effect: &mut Effect) -> Result<Answer> {
+        let mut txn = self.begin_with(records);
         if let Err(rejection) = txn.check_put_lease(put) {
             return Ok(Err(rejection));
         }
@@ -228,8 +242,8 @@ impl State {
         Outcome::DeleteRange { deleted, prev }
     }
 
-    fn txn(&mut self, command: &Txn, effect: &mut Effect) -> Result<Answer> {
-        let mut txn = self.begin();
+    fn txn(&mut self, command: &Txn, records: &Records, effect: &mut Effect) -> Result<Answer> {
+        let mut txn = self.begin_with(records);
         let path = txn::choose(&txn, command)?;
         let (checked, ranges) = txn.check(command, &path);
         effect.operations += Operations::of_reads(path.compares() + ranges);
@@ -293,8 +307,13 @@ impl State {
         Outcome::Alarm(changed.into_iter().collect())
     }
 
-    fn begin(&mut self) -> ApplyTxn<'_> {
+    pub(crate) fn begin(&mut self) -> ApplyTxn<'_> {
         ApplyTxn { leases: &self.leases, txn: self.mvcc.begin(), operations: Operations::default() }
+    }
+
+    fn begin_with<'a>(&'a mut self, records: &'a Records) -> ApplyTxn<'a> {
+        let txn = self.mvcc.begin_with(records);
+        ApplyTxn { leases: &self.leases, txn, operations: Operations::default() }
     }
 }
 
@@ -413,8 +432,12 @@ impl Keys for ApplyTxn<'_> {
         self.txn.get(key)
     }
 
-    fn range(&self, range: &Range) -> std::result::Result<RangeResult, ReadError> {
-        self.txn.range(range)
+    fn each(&self, range: &KeyRange, at: Revision, visit: &mut dyn FnMut(Key<'_>, &Meta) -> bool) {
+        for (key, meta) in self.txn.live_as_of(range, at) {
+            if !visit(key, &meta) {
+                break;
+            }
+        }
     }
 
     fn record(&self, at: Location) -> std::result::Result<Bytes, mvcc::Fault> {

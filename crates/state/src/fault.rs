@@ -12,6 +12,8 @@ pub type Result<T> = std::result::Result<T, Fault>;
 pub enum Fault {
     /// The disk, or a damaged record on it.
     Keys(mvcc::Fault),
+    /// The record of a stored pair cannot be read, or is damaged, and a command needs it. Nothing was changed.
+    Unreadable { key: bytes::Bytes, revision: model::Revision, fault: Box<mvcc::Fault> },
     /// The checkpoint's tables cannot be read.
     Tables(TablesError),
     /// A stored pair that passed its checksum and is not one.
@@ -55,6 +57,9 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Keys(fault) => fault.fmt(f),
+            Fault::Unreadable { key, revision, fault } => {
+                write!(f, "the value of {} at revision {revision} is needed: {fault}", key.escape_ascii())
+            }
             Fault::Tables(error) => {
                 write!(
                     f,

@@ -1,4 +1,5 @@
-//! The footprint of a command: what it costs and how long its records may get, from one walk when it is decoded.
+//! The footprint of a command: what it costs, how long its records may get, and whether it needs stored values, when it
+//! is decoded.
 //!
 //! ```text
 //! propose ──▶ does it write records? ──▶ decode ──▶ is it small and bounded? ──▶ apply: quota
@@ -14,7 +15,7 @@
 use crate::fault::{Fault, Result};
 use crate::quota::{LEASE_BYTES, put_cost};
 use bytes::Bytes;
-use model::{Command, Entry, LogIndex, Operation, Put, PutValue, Txn};
+use model::{Command, Compare, CompareTarget, Entry, LogIndex, Operation, Put, PutValue, Range, SortTarget, Txn};
 use store::RECORD_OVERHEAD_BYTES;
 
 /// Bytes that a record takes beside the key and value of its put, at most.
@@ -124,11 +125,40 @@ fn measure_put(put: &Put) -> Footprint {
     }
 }
 
+/// True if apply needs stored values.
+pub(crate) fn needs_values(command: &Command) -> bool {
+    match command {
+        Command::Put(put) => put.value == PutValue::Keep,
+        Command::Txn(txn) => txn_needs_values(txn),
+        _ => false,
+    }
+}
+
+fn txn_needs_values(txn: &Txn) -> bool {
+    txn.compares.iter().any(is_of_value)
+        || txn.success.iter().chain(&txn.failure).any(|operation| match operation {
+            Operation::Put(put) => put.value == PutValue::Keep,
+            Operation::Range(range) => is_by_value(range),
+            Operation::DeleteRange(_) => false,
+            Operation::Txn(inner) => txn_needs_values(inner),
+        })
+}
+
+pub(crate) fn is_of_value(compare: &Compare) -> bool {
+    matches!(compare.target, CompareTarget::Value(_))
+}
+
+pub(crate) fn is_by_value(range: &Range) -> bool {
+    !range.count_only && range.sort.is_some_and(|sort| sort.target == SortTarget::Value)
+}
+
 /// A log entry with the footprint of its command.
 #[derive(Debug, Clone)]
 pub struct MeasuredEntry {
     pub(crate) entry: Entry,
     pub(crate) footprint: Footprint,
+    /// Apply needs stored values.
+    pub(crate) reads_values: bool,
 }
 
 impl MeasuredEntry {
@@ -149,7 +179,8 @@ impl MeasuredEntry {
 
 impl From<Entry> for MeasuredEntry {
     fn from(entry: Entry) -> MeasuredEntry {
-        MeasuredEntry { footprint: Footprint::of(&entry.command), entry }
+        let (footprint, reads_values) = (Footprint::of(&entry.command), needs_values(&entry.command));
+        MeasuredEntry { entry, footprint, reads_values }
     }
 }
 

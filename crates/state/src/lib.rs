@@ -30,6 +30,7 @@ mod membership;
 mod operations;
 mod outcome;
 mod quota;
+mod read_ahead;
 mod space;
 mod state;
 mod tables;
@@ -44,10 +45,13 @@ pub use lease_clock::LeaseClock;
 pub use lease_reader::LeaseReader;
 pub use live::LiveTables;
 pub use membership::{BootstrapError, Member, Membership, cluster_id, member_id};
-pub use mvcc::{AccountDepth, AccountOrder, AccountStat, AccountsReader, CleanJob, Cleaned, ReclaimStats, Usage};
+pub use mvcc::{
+    AccountDepth, AccountOrder, AccountStat, AccountsReader, CleanJob, Cleaned, ReclaimStats, Records, Usage,
+};
 pub use operations::Operations;
 pub use outcome::{Applied, Deleted, NoSpace, OperationOutcome, Outcome, Proposal, TxnOutcome};
 pub use quota::Quota;
+pub use read_ahead::ReadAhead;
 pub use state::{CheckpointDone, CheckpointJob, Options, State};
 pub use tables::{AppliedUpTo, Tables, TablesError};
 pub use view::StateView;

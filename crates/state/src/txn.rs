@@ -19,10 +19,10 @@ use crate::operations::{Operations, reads_before};
 use crate::outcome::{OperationOutcome, TxnOutcome};
 use bytes::Bytes;
 use model::{
-    Compare, CompareResult, CompareTarget, KeyValue, Operation, Put, PutLease, PutValue, Range, Rejection, Revision,
-    Txn,
+    Compare, CompareResult, CompareTarget, KeyRange, KeyValue, Operation, Put, PutLease, PutValue, Range, Rejection,
+    Revision, Txn,
 };
-use mvcc::{Meta, RangeItem, RangeResult, ReadError, View};
+use mvcc::{Key, Meta, ReadError, View};
 use std::cmp::Ordering;
 use store::Location;
 
@@ -32,7 +32,9 @@ pub(crate) trait Keys {
     /// Negative if never compacted.
     fn compacted_revision(&self) -> Revision;
     fn get(&self, key: &[u8]) -> Option<Meta>;
-    fn range(&self, range: &Range) -> std::result::Result<RangeResult, ReadError>;
+    /// Visits the keys of `range` that existed at `at`, which is neither compacted nor in the future, in ascending
+    /// order, until `visit` returns false.
+    fn each(&self, range: &KeyRange, at: Revision, visit: &mut dyn FnMut(Key<'_>, &Meta) -> bool);
     /// The record at a location, as an encoded `KeyValue`.
     fn record(&self, at: Location) -> std::result::Result<Bytes, mvcc::Fault>;
 }
@@ -50,8 +52,12 @@ impl Keys for View {
         View::get(self, key)
     }
 
-    fn range(&self, range: &Range) -> std::result::Result<RangeResult, ReadError> {
-        View::range(self, range)
+    fn each(&self, range: &KeyRange, at: Revision, visit: &mut dyn FnMut(Key<'_>, &Meta) -> bool) {
+        for (key, meta) in self.live_as_of(range, at) {
+            if !visit(key, &meta) {
+                break;
+            }
+        }
     }
 
     fn record(&self, at: Location) -> std::result::Result<Bytes, mvcc::Fault> {
@@ -145,20 +151,13 @@ fn holds(keys: &impl Keys, compare: &Compare) -> Result<bool> {
             None => Ok(holds_without_key(compare)),
         };
     }
-    // Numbers are in the key index; leases and values are in the records.
-    let keys_only = !matches!(compare.target, CompareTarget::Lease(_) | CompareTarget::Value(_));
-    let request = Range { keys_only, ..Range::new(compare.range.clone()) };
-    let found = keys.range(&request).map_err(checked("compare keys"))?;
-    for item in &found.items {
-        let kv = match item {
-            RangeItem::Stored(at) => pair_at(keys, *at)?,
-            RangeItem::Encoded(encoded) => KeyValue::decode(encoded).map_err(Fault::Record)?,
-        };
-        if !matches(compared(compare, &kv), compare.result) {
-            return Ok(false);
-        }
-    }
-    Ok(!found.items.is_empty() || holds_without_key(compare))
+    let (mut any, mut all) = (false, Ok(true));
+    keys.each(&compare.range, keys.revision(), &mut |_, meta| {
+        any = true;
+        all = holds_for(keys, compare, meta);
+        matches!(all, Ok(true))
+    });
+    Ok(all? && (any || holds_without_key(compare)))
 }
 
 fn holds_for(keys: &impl Keys, compare: &Compare, meta: &Meta) -> Result<bool> {

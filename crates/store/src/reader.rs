@@ -75,11 +75,16 @@ impl Reader {
         })
     }
 
-    /// The payload of one record.
+    /// The payload of one record. One that cannot be read is tried a second time: what a disk says once need not be
+    /// what it has.
     pub fn read(&self, location: Location) -> Result<Bytes> {
         if let Some(record) = self.tail.record(location) {
             return self.payload(record, location);
         }
+        self.read_once(location).or_else(|_| self.read_once(location))
+    }
+
+    fn read_once(&self, location: Location) -> Result<Bytes> {
         let segment = self.segment_of(location.segment, u64::from(location.offset))?;
         let mut record = BytesMut::zeroed(location.record_bytes() as usize);
         read_exact(segment, &mut record, u64::from(location.offset))?;
@@ -127,14 +132,20 @@ impl Reader {
         let groups = group(locations, &order);
         let grouped: usize = groups.iter().map(|group| group.count).sum();
         assert_eq!(grouped, order.len(), "each record is read once");
-        let buffer = self.read_groups(&groups)?;
+        let Ok(buffer) = self.read_groups(&groups) else {
+            for position in order {
+                out[position as usize] = self.read(locations[position as usize])?;
+            }
+            return Ok(());
+        };
         let mut at = 0;
         for group in &groups {
             for &position in &order[group.first..group.first + group.count] {
                 let location = locations[position as usize];
                 let start = at + (u64::from(location.offset) - group.from) as usize;
                 let end = start + location.record_bytes() as usize;
-                out[position as usize] = self.payload(buffer.slice(start..end), location)?;
+                let payload = self.payload(buffer.slice(start..end), location);
+                out[position as usize] = payload.or_else(|_| self.read(location))?;
             }
             at += (group.to - group.from) as usize;
         }

@@ -15,9 +15,9 @@ mod view;
 pub(crate) use answer::Answer;
 pub(crate) use peer::{Peer, Remote};
 pub(crate) use range_answer::{
-    KEYS_PER_SLICE, RangeBody, StreamMessage, StreamTail, check_length, items_len, load, put_inner,
+    KEYS_PER_SLICE, RangeBody, StreamMessage, StreamTail, check_length, items_len, put_inner,
 };
-pub(crate) use request::{Done, check_size, decode, propose, range};
+pub(crate) use request::{Done, Stored, after_write, check_size, decode, propose, range};
 pub(crate) use rim::{Rim, Shared, StreamSignal};
 pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, StreamTrace, received, sent};
 pub(crate) use trace::{Stages, Trace, Wait, reading};

@@ -36,7 +36,7 @@ fn unreadable(reason: impl std::fmt::Display) -> Status {
 }
 
 /// Reads the records at these locations.
-pub(crate) fn load(view: &StateView, locations: &[Location]) -> Result<Vec<Bytes>, Status> {
+pub(super) fn load(view: &StateView, locations: &[Location]) -> Result<Vec<Bytes>, Status> {
     let mut records = Vec::with_capacity(locations.len());
     if locations.is_empty() {
         return Ok(records);

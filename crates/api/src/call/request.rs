@@ -1,13 +1,15 @@
 //! What handlers do with a request: decode it, check its size, propose what it asks for.
 
+use super::range_answer::load;
 use super::rim::Rim;
 use super::trace::{Trace, Wait, reading};
 use crate::refusals::{self, Limit};
-use crate::status::{self, Status};
+use crate::status::{self, Code, Status};
 use crate::wire::Stamp;
 use bytes::Bytes;
-use model::{Range, Rejection};
-use node::{RangeAnswer, Refused, Reply};
+use model::{Range, Rejection, Revision};
+use mvcc::Location;
+use node::{HandedOn, RangeAnswer, Refused, Reply};
 use prost::Message;
 use state::{Proposal, StateView};
 use std::sync::Arc;
@@ -45,7 +47,42 @@ pub(crate) struct Done<T> {
     pub(crate) answer: T,
     pub(crate) stamp: Stamp,
     /// Loads what the answer points at.
+    pub(crate) stored: Stored,
+}
+
+/// Where an answer's values come from.
+pub(crate) struct Stored {
     pub(crate) view: Arc<StateView>,
+    /// Need not be read again.
+    read: Option<Arc<HandedOn>>,
+}
+
+impl Stored {
+    pub(crate) fn of_view(view: Arc<StateView>) -> Stored {
+        Stored { view, read: None }
+    }
+
+    /// Reads the records at these locations.
+    pub(crate) fn load(&self, locations: &[Location]) -> Result<Vec<Bytes>, Status> {
+        if let Some(read) = &self.read {
+            let known = locations.iter().map(|location| read.records().get(location).cloned());
+            if let Some(records) = known.collect() {
+                return Ok(records);
+            }
+        }
+        load(&self.view, locations)
+    }
+}
+
+/// Says of an answer that cannot be read what was done all the same.
+pub(crate) fn after_write<T>(revision: Revision, answer: Result<T, Status>) -> Result<T, Status> {
+    answer.map_err(|status| match status.code {
+        Code::DataLoss => {
+            let why = status.message;
+            Status::new(Code::DataLoss, format!("bowline: done at revision {revision}, its answer is lost: {why}"))
+        }
+        _ => status,
+    })
 }
 
 /// A proposal that is waited for. Dropped before its answer came, it counts as failed: its client has given up. As in
@@ -60,9 +97,21 @@ impl Drop for Unanswered<'_> {
     }
 }
 
+/// What the command needs to read is read before it is proposed: a record that cannot be read refuses it, and nothing
+/// is done.
 pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) -> Result<Done<P::Answer>, Status> {
+    let command = proposal.into();
+    let mut read = None;
+    if let Some(mut ahead) = rim.node.read_ahead(&command) {
+        let not_done = |fault| Status::new(Code::DataLoss, format!("bowline: nothing was done: {fault}"));
+        while reading(|| ahead.step(&command)).map_err(not_done)? {
+            // A long command must not keep the others of this thread waiting.
+            tokio::task::yield_now().await;
+        }
+        read = rim.node.hand_on(ahead.finish());
+    }
     let waiting = Unanswered { rim };
-    let reply = trace.waiting(Wait::Proposal, rim.node.propose(proposal.into())).await;
+    let reply = trace.waiting(Wait::Proposal, rim.node.propose_read(command, read.clone())).await;
     std::mem::forget(waiting);
     let reply = reply.inspect_err(|refused| match refused {
         Refused::TimedOut => {}
@@ -80,5 +129,5 @@ pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) 
         Err(Rejection::OverBudget(over)) => refusals::note_budget(&rim.shared, over),
         _ => {}
     }
-    Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, view })
+    Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, stored: Stored { view, read } })
 }

@@ -23,6 +23,7 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     if node.leader.is_none() {
         errors.push(status::NO_LEADER.message.into_owned());
     }
+    errors.extend(rim.node.halted_because().map(|why| format!("bowline: damaged record: {why}")));
     errors.extend(
         view.alarms()
             .iter()

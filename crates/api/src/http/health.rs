@@ -105,6 +105,9 @@ async fn unhealthy_because(rim: &Rim, head: &Head) -> Option<String> {
     if let Some(sick) = sick_disk(rim, is_meant) {
         return Some(format!("DISK: {sick}"));
     }
+    if let Some(why) = rim.node.halted_because() {
+        return Some(format!("damaged record: {why}"));
+    }
     if !serializable && rim.node.status().leader.is_none() {
         return Some("RAFT NO LEADER".to_string());
     }

@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 pub use signals::End;
 
+/// How often a member that was halted at its start tries to make its name known.
+const HALTED_RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Returns when the member has stopped, with the signal that asked for it; an error says why it could not start.
 /// `settings` are what `config` was made of.
 pub fn run(config: &Config, settings: Settings) -> Result<End, String> {
@@ -96,11 +99,28 @@ async fn publish(config: &Config, handle: &node::Handle) {
         match handle.publish(&config.name, &client_urls).await {
             Ok(()) => break,
             Err(node::Refused::Stopped) => return std::future::pending().await,
+            // What is applied is served. The rest comes when the record is there again, if it ever is.
+            Err(node::Refused::Halted) => {
+                tracing::error!("serving reads only: the log cannot be applied to its end");
+                tokio::spawn(publish_later(config.name.clone(), client_urls, handle.clone()));
+                return;
+            }
             Err(refused) => tracing::warn!(error = %refused, "publish name and client URLs: trying again"),
         }
         tokio::task::yield_now().await;
     }
     tracing::info!("local-member-id" = %id(handle.member().0), "published local member to cluster through raft");
+}
+
+/// Until a member that was halted at its start goes on.
+async fn publish_later(name: String, client_urls: Vec<String>, handle: node::Handle) {
+    loop {
+        tokio::time::sleep(HALTED_RETRY_INTERVAL).await;
+        match handle.publish(&name, &client_urls).await {
+            Ok(()) | Err(node::Refused::Stopped) => return,
+            Err(refused) => tracing::debug!(error = %refused, "publish name and client URLs: trying again"),
+        }
+    }
 }
 
 /// Joining needs members to join, which a single one never has; what the directory holds goes on whatever the flag

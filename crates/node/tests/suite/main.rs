@@ -1,5 +1,6 @@
 //! A member from outside: what is acknowledged stays, and space is given back.
 
+mod damage;
 mod failing_disk;
 mod full_disk;
 mod known_bugs;

@@ -39,7 +39,7 @@ impl Clock for HandClock {
 pub struct Member {
     pub node: Stepped,
     clock: Arc<HandClock>,
-    disk: SimDisk,
+    pub disk: SimDisk,
 }
 
 fn tested() -> Config {
@@ -61,11 +61,20 @@ impl Member {
         Member::open_as(disk, seen, tested())
     }
 
+    /// One that may never get ready.
+    pub fn begin(seen: Arc<dyn Disk>, disk: &SimDisk) -> Option<Member> {
+        Member::begin_as(disk, seen, tested())
+    }
+
     fn open_as(disk: &SimDisk, seen: Arc<dyn Disk>, config: Config) -> Option<Member> {
+        let mut member = Member::begin_as(disk, seen, config)?;
+        (0..100).any(|_| member.tick(TICK).put("ready", "yes").is_ok()).then_some(member)
+    }
+
+    fn begin_as(disk: &SimDisk, seen: Arc<dyn Disk>, config: Config) -> Option<Member> {
         let clock = Arc::new(HandClock::default());
         let node = Stepped::open(config, seen, clock.clone(), &mut Random::new(1)).ok()?;
-        let mut member = Member { node, clock, disk: disk.clone() };
-        (0..100).any(|_| member.tick(TICK).put("ready", "yes").is_ok()).then_some(member)
+        Some(Member { node, clock, disk: disk.clone() })
     }
 
     /// Steps everything until nothing has work, or only such that waits for a disk that does not get better.
@@ -109,7 +118,7 @@ impl Member {
     }
 
     /// Where the newest record of the key is to be.
-    fn location(&self, key: &str) -> Location {
+    pub fn location(&self, key: &str) -> Location {
         self.node.handle().view().kv().get(key.as_bytes()).expect("the key is there").location
     }
 
@@ -125,7 +134,7 @@ impl Member {
 }
 
 /// The answer, if it is there.
-pub fn answer(pending: Pending<Reply>) -> Result<Reply, Refused> {
+pub fn answer<T>(pending: Pending<T>) -> Result<T, Refused> {
     match pin!(pending).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
         Poll::Pending => Err(Refused::TimedOut),

@@ -9,8 +9,8 @@ mod txn_read;
 mod write_answer;
 
 use crate::call::{
-    Answer, Done, Handled, Rim, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, check_size, decode,
-    items_len, load, propose, range as read_range, reading,
+    Answer, Done, Handled, Rim, Stored, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, after_write,
+    check_size, decode, items_len, propose, range as read_range, reading,
 };
 use crate::in_flight::Account;
 use crate::metrics::RequestType;
@@ -25,7 +25,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use txn_answer::txn_response;
+use txn_answer::{txn_response, wrote};
 
 /// A view for a linearizable read.
 async fn linearizable(rim: &Rim, trace: &Trace) -> Result<Arc<StateView>, Status> {
@@ -66,8 +66,8 @@ pub(crate) async fn put(rim: &Rim, message: Bytes, trace: &Trace) -> Result<Answ
     let put = request::put(decode(message)?)?;
     trace.request.set(Some(RequestType::Put));
     check_size(rim, request_bytes)?;
-    let Done { answer: prev, stamp, view } = propose(rim, put, trace).await?;
-    let prev = load(&view, prev.as_slice())?;
+    let Done { answer: prev, stamp, stored } = propose(rim, put, trace).await?;
+    let prev = after_write(stamp.revision, stored.load(prev.as_slice()))?;
     let response = wire::put_response(rim.identity(), stamp, prev.first().map(AsRef::as_ref));
     Ok(Answer::Message(response))
 }
@@ -82,11 +82,11 @@ pub(crate) async fn delete_range(
     let delete = request::delete_range(decode(message)?)?;
     trace.request.set(Some(RequestType::DeleteRange));
     check_size(rim, request_bytes)?;
-    let Done { answer, stamp, view } = propose(rim, delete, trace).await?;
+    let Done { answer, stamp, stored } = propose(rim, delete, trace).await?;
     trace.answer_count.set(answer.keys);
     let bytes = write_answer::pairs_bytes(&answer.prev);
     let _charge = write_answer::charge_answer(account, stamp.revision, bytes).await?;
-    let prev = load(&view, &answer.prev)?;
+    let prev = after_write(stamp.revision, stored.load(&answer.prev))?;
     let response = wire::delete_range_response(rim.identity(), stamp, answer.keys, &prev);
     Ok(Answer::Message(response.into()))
 }
@@ -144,12 +144,12 @@ pub(crate) async fn read_long_txn(
 pub(crate) async fn txn(rim: &Rim, account: &Rc<Account>, call: TxnCall, trace: &Trace) -> Result<Answer, Status> {
     let TxnCall { checked, request_bytes } = call;
     let mut charges = [None, None];
-    let (outcome, view, stamp) = if checked.read_only {
+    let (outcome, stored, stamp) = if checked.read_only {
         trace.request.set(Some(RequestType::ReadonlyTxn));
         let view = if checked.serializable { rim.node.view() } else { linearizable(rim, trace).await? };
         let outcome = read_txn(rim, &view, &checked.txn)?;
         let stamp = rim.stamp(view.revision());
-        (outcome, view, stamp)
+        (outcome, Stored::of_view(view), stamp)
     } else {
         trace.request.set(Some(RequestType::Txn));
         check_size(rim, request_bytes)?;
@@ -157,10 +157,11 @@ pub(crate) async fn txn(rim: &Rim, account: &Rc<Account>, call: TxnCall, trace: 
         let done = propose(rim, checked.txn, trace).await?;
         let bytes = write_answer::txn_bytes(&done.answer);
         charges[1] = write_answer::charge_answer(account, done.stamp.revision, bytes).await?;
-        (done.answer, done.view, done.stamp)
+        (done.answer, done.stored, done.stamp)
     };
-    let response = txn_response(rim.identity(), stamp, &view, &outcome);
+    let response = txn_response(rim.identity(), stamp, &stored, &outcome);
     drop(charges);
+    let response = if wrote(&outcome) { after_write(stamp.revision, response) } else { response };
     response.map(Answer::Message)
 }
 
