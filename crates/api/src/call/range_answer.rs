@@ -1,12 +1,12 @@
 //! Answers to ranges. A stored record is an encoded pair already, so that an answer is its records with a few bytes
 //! around each: sizes are known before anything is read, and a large answer is read while it is sent.
 //!
-//! Invariant: the bytes sent are as many as the prefix of the message said; a record that cannot be read breaks the
-//! call off and never shortens or changes the answer.
+//! Invariant: the bytes sent are as many as the prefix of the message said, also when a record cannot be read. Then the
+//! call fails: clients look at its status only behind a message that is whole, so one that has begun is filled up.
 
 use super::rim::Rim;
 use super::trace::reading;
-use crate::grpc::Answers;
+use crate::grpc::{Answers, Gone};
 use crate::in_flight::{Charge, Piece};
 use crate::status::{Code, Status};
 use crate::wire::{self, Identity, MESSAGE_BYTES_MAX, Stamp};
@@ -101,10 +101,12 @@ pub(crate) struct RangeBody {
 
 /// The answer to one range, with what stands around its pairs.
 struct Section {
-    /// The first one begins with the message's prefix.
+    /// The first one begins with the message's prefix; empty once it was sent.
     front: Vec<u8>,
     pairs: Pairs,
     tail: Vec<u8>,
+    /// Bytes of all three that were not sent.
+    unsent: usize,
 }
 
 /// The pairs that were not sent yet.
@@ -167,7 +169,8 @@ impl RangeBody {
             sections.push_back(Section::new(std::mem::take(&mut front), found, length));
         }
         if sections.is_empty() {
-            sections.push_back(Section { front, pairs: Pairs::Items(Vec::new().into_iter()), tail: Vec::new() });
+            let (unsent, pairs) = (front.len(), Pairs::Items(Vec::new().into_iter()));
+            sections.push_back(Section { front, pairs, tail: Vec::new(), unsent });
         }
         Ok(RangeBody { view, viewed_at: Instant::now(), sections, length, charges })
     }
@@ -195,9 +198,32 @@ impl RangeBody {
         Ok(Ok(out.into()))
     }
 
-    /// Sends the message piece by piece, each cut to the client's window and made in a turn of its own. Fails with a
-    /// status if a value cannot be read, without one if the client is gone.
+    /// Sends the message piece by piece, each cut to the client's window and made in a turn of its own. Fails with the
+    /// status that the call is to end with if a value cannot be read, without one if the client is gone.
     pub(crate) async fn send(mut self, rim: &Rim, answers: &mut Answers) -> Result<(), Option<Status>> {
+        let sent = self.send_sections(rim, answers).await;
+        if let Err(Some(_)) = &sent {
+            self.fill_up(answers).await.map_err(|_| None)?;
+        }
+        sent
+    }
+
+    /// Makes a message whole that has begun.
+    async fn fill_up(&self, answers: &mut Answers) -> Result<(), Gone> {
+        let unsent: usize = self.sections.iter().map(|section| section.unsent).sum();
+        if unsent == self.message_bytes() {
+            return Ok(());
+        }
+        // Of a section that has begun the rest belongs to that; whole ones are fields of the message.
+        let begun = self.sections.front().filter(|section| section.front.is_empty());
+        let begun = begun.map_or(0, |section| section.unsent);
+        for bytes in [begun, unsent - begun].into_iter().filter(|bytes| *bytes > 0) {
+            fill(answers, bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_sections(&mut self, rim: &Rim, answers: &mut Answers) -> Result<(), Option<Status>> {
         let account = answers.account().clone();
         while !self.sections.is_empty() {
             let window = self.ready(rim, answers).await?;
@@ -245,11 +271,15 @@ impl RangeBody {
         }
         let mut out = Vec::with_capacity(length);
         if let Some(section) = self.sections.front_mut() {
-            out.append(&mut section.front);
+            out.extend_from_slice(&section.front);
             put_items(&mut out, &self.view, &items)?;
+            section.front.clear();
             if section.has_no_more() {
                 out.append(&mut section.tail);
+                assert_eq!(section.unsent, out.len(), "a section is as long as its frame says");
                 self.sections.pop_front();
+            } else {
+                section.unsent -= out.len();
             }
         }
         if self.sections.is_empty() {
@@ -295,14 +325,15 @@ impl RangeBody {
 impl Section {
     /// Of a message of `length` bytes.
     fn new(front: Vec<u8>, found: Found, length: usize) -> Section {
-        let Found { items, is_sorted, pages, more, count, .. } = found;
+        let Found { items, is_sorted, pages, more, count, pairs_bytes, .. } = found;
         let pairs = match items {
             Some(items) if is_sorted || length <= BUILT_AT_ONCE_BYTES => Pairs::Items(items.into_iter()),
             _ => Pairs::Pages(pages),
         };
         let mut tail = Vec::new();
         put_tail(&mut tail, more, count);
-        Section { front, pairs, tail }
+        let unsent = front.len() + pairs_bytes + tail.len();
+        Section { front, pairs, tail, unsent }
     }
 
     fn has_no_more(&self) -> bool {
@@ -321,6 +352,39 @@ fn too_late() -> Status {
         VIEW_AGE_LIMIT.as_secs()
     );
     Status::new(Code::ResourceExhausted, text)
+}
+
+/// A field that no message has: what it holds is passed over.
+const FILLER_TAG: u8 = 15 << 3 | 2;
+static FILLER: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Sends what is left of a message as one field that means nothing.
+async fn fill(answers: &mut Answers, left: usize) -> Result<(), Gone> {
+    let head = filler_head(left);
+    let mut zeros = left - head.len();
+    let piece = answers.piece(head.into());
+    answers.send(piece).await?;
+    while zeros > 0 {
+        let piece = answers.piece(Bytes::from_static(&FILLER[..zeros.min(FILLER.len())]));
+        zeros -= zeros.min(FILLER.len());
+        answers.send(piece).await?;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// The tag and length of a field that takes `bytes`, which are at least those of an empty field. The length is not
+/// always written as short as it could be: not every size can be had with that.
+fn filler_head(bytes: usize) -> Vec<u8> {
+    assert!(bytes >= 2, "what is left has a pair");
+    let fits = |length_bytes: &usize| bytes - 1 - length_bytes < 1 << (7 * length_bytes);
+    let length_bytes = (1..=5).find(fits).expect("a message is shorter than 32 GiB");
+    let length = bytes - 1 - length_bytes;
+    let septet = |at: usize| {
+        let more = if at + 1 < length_bytes { 0x80 } else { 0 };
+        (length >> (7 * at)) as u8 & 0x7f | more
+    };
+    std::iter::once(FILLER_TAG).chain((0..length_bytes).map(septet)).collect()
 }
 
 /// The next items that make about `bytes_max`; at least one.
@@ -402,4 +466,24 @@ pub(crate) fn put_inner(out: &mut Vec<u8>, view: &StateView, result: &RangeResul
     put_items(out, view, &result.items)?;
     put_tail(out, result.more, result.count);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    #[test]
+    fn whatever_is_left_of_a_message_can_be_filled_with_nothing() {
+        let pair = [0x12, 0x05, 0x0a, 0x03, b'k', b'e', b'y'];
+        let sizes = (2..1000).chain((1 << 14) - 3..(1 << 14) + 8).chain((1 << 21) - 3..(1 << 21) + 8);
+        for bytes in sizes {
+            let mut message = pair.to_vec();
+            let head = filler_head(bytes);
+            message.extend_from_slice(&head);
+            message.resize(pair.len() + bytes, 0);
+            let decoded = proto::etcdserverpb::RangeResponse::decode(&*message);
+            assert_eq!(decoded.map(|decoded| decoded.count), Ok(0), "{bytes} bytes");
+        }
+    }
 }

@@ -395,9 +395,8 @@ impl Call {
                 self.rim.heads.close(answers, None);
                 self.record(Code::Ok, bytes);
             }
-            // The message has begun, so that no client takes it for complete; some show the status.
             Err(Some(status)) => {
-                tracing::error!(method = self.method.path(), error = %status.message, "answer broken off");
+                tracing::error!(method = self.method.path(), error = %status.message, "answer that cannot be read");
                 self.rim.heads.close(answers, Some(&status));
                 self.record(status.code, 0);
             }

@@ -1,6 +1,7 @@
 //! The rim in front of a real member, seen from real sockets: every service, the corners of gRPC and HTTP/2 that
 //! clients run into, TLS, and the stop.
 
+mod damage;
 mod framing;
 mod full_log;
 mod http;

@@ -40,6 +40,11 @@ impl Stream {
         next.expect("in time").expect("a message").expect("the stream goes on")
     }
 
+    /// The next answer, or how the stream ends.
+    pub async fn try_next(&mut self) -> Result<Option<pb::WatchResponse>, tonic::Status> {
+        self.answers.message().await
+    }
+
     async fn created(&mut self, request: pb::WatchCreateRequest) -> i64 {
         self.create(request);
         let created = self.next().await;
