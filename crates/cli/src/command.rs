@@ -20,6 +20,8 @@ pub enum Action {
     Budget(ArgMatches),
     /// What keeps a control plane from booting.
     Doctor(ArgMatches),
+    /// Work on the directory of a stopped member.
+    Util(ArgMatches),
     /// Something of etcd's that is not there yet; its name.
     Missing(String),
 }
@@ -47,6 +49,7 @@ pub fn read(arguments: &[String]) -> Result<Action, clap::Error> {
         Some(("top", matches)) => Action::Top(matches.clone()),
         Some(("budget", matches)) => Action::Budget(matches.clone()),
         Some(("doctor", matches)) => Action::Doctor(matches.clone()),
+        Some(("util", matches)) => Action::Util(matches.clone()),
         // The only one left; clap refuses others, and none.
         _ => Action::Version,
     })
@@ -68,6 +71,7 @@ fn command() -> Command {
         .subcommand(crate::top::command())
         .subcommand(crate::budget::command())
         .subcommand(crate::doctor::command())
+        .subcommand(crate::salvage::command())
         .subcommand(Command::new("version").about("Show the version"))
         .subcommand(Command::new("flags").about("Print the reference page of the server's flags, as Markdown"))
 }

@@ -16,6 +16,7 @@ mod flags;
 mod log;
 mod notify;
 mod run;
+mod salvage;
 mod top;
 mod version;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Ok(Action::Top(matches)) => done(top::run(&matches)),
         Ok(Action::Budget(matches)) => done(budget::run(&matches)),
         Ok(Action::Doctor(matches)) => ExitCode::from(doctor::run(&matches)),
+        Ok(Action::Util(matches)) => done(salvage::run(&matches)),
         Ok(Action::Missing(name)) => {
             eprintln!("{name} is not there yet; stock programs of etcd work with this server");
             ExitCode::from(FAILED)

@@ -57,7 +57,7 @@ pub use space::{CleanJob, Cleaned, ReclaimStats, WRITE_WINDOW_BYTES_MIN};
 pub use store::Location;
 pub use tree::Key;
 pub use txn::{PutResult, Records, Txn};
-pub use verify::{Verified, verify};
+pub use verify::{Lost, Verified, verify};
 pub use version::Meta;
 pub use view::View;
 pub use walk::{Found, Pages, Walk};

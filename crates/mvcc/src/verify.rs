@@ -6,7 +6,7 @@ use crate::compaction::retained;
 use crate::fault::{Fault, Result};
 use crate::load::Merge;
 use crate::run::RunReader;
-use crate::version::{Put, Version};
+use crate::version::{Meta, Put, Version};
 use bytes::Bytes;
 use model::KeyValue;
 use store::{Image, Reader, Run};
@@ -18,8 +18,19 @@ pub struct Verified {
     pub keys: u64,
     /// Versions that count, deletions included.
     pub versions: u64,
-    /// Every version whose record is not what the index says: the key, and why.
-    pub faults: Vec<(Bytes, Fault)>,
+    /// Every version whose record is not what the index says.
+    pub lost: Vec<Lost>,
+}
+
+/// A version without its record.
+#[derive(Debug)]
+pub struct Lost {
+    pub key: Bytes,
+    /// All but the value.
+    pub meta: Meta,
+    /// The key has no newer version.
+    pub is_current: bool,
+    pub fault: Fault,
 }
 
 /// Goes over the index of a checkpoint (its part of the meta, and the runs), and reads every record that it names.
@@ -33,10 +44,11 @@ pub fn verify(image: &Image, meta: &Bytes, runs: Vec<Run>) -> Result<Verified> {
     while merge.next(&mut key, &mut versions)? {
         versions.truncate(retained(&versions, compacted));
         verified.keys += u64::from(!versions.is_empty());
-        for version in &versions {
+        for (age, version) in versions.iter().enumerate() {
             verified.versions += 1;
-            if let Err(fault) = verify_version(&reader, &key, version) {
-                verified.faults.push((Bytes::copy_from_slice(&key), fault));
+            if let (Err(fault), Some(meta)) = (verify_version(&reader, &key, version), version.meta()) {
+                let key = Bytes::copy_from_slice(&key);
+                verified.lost.push(Lost { key, meta, is_current: age == 0, fault });
             }
         }
     }

@@ -73,6 +73,11 @@ impl View {
         Ok(self.reader.read_many(locations, out)?)
     }
 
+    /// True if the version of `key` at `revision` lies there.
+    pub fn holds(&self, key: &[u8], revision: Revision, location: Location) -> bool {
+        self.index.place_of(key, revision, location).is_some()
+    }
+
     /// The payload of one record.
     pub fn read(&self, location: Location) -> Result<Bytes> {
         Ok(self.reader.read(location)?)

@@ -25,13 +25,13 @@ use crate::threads::Threads;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use consensus::Consensus;
 use io::{Clock, Disk, Rng};
-use model::{Command, MemberId, MemberPublish};
+use model::{Command, DeleteRange, KeyRange, MemberId, MemberPublish};
 use state::{AccountDepth, Membership, Quota, State};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use store::{DataDir, Identity};
+use store::{DataDir, Identity, read_given_up, write_given_up};
 
 /// What a member is started with. Times and counts are validated by the caller.
 pub struct Config {
@@ -121,7 +121,8 @@ pub(crate) fn assemble(
         },
         no_sync: config.no_sync,
     };
-    let Opened { data_dir, state, mut wal, recovered } = open(place, &disk, rng)?;
+    let Opened { data_dir, mut state, mut wal, recovered } = open(place, &disk, rng)?;
+    take_given_up(&*disk, &data_dir, &mut state)?;
     let Identity { cluster, member } = data_dir.identity();
     let consensus = consensus(&config, member, recovered, state.applied().index.0, rng.next_u64())?;
     let view = state.view();
@@ -166,6 +167,25 @@ pub(crate) fn assemble(
     Ok((parts, Queues::new(shared), data_dir))
 }
 
+/// What `bowline util salvage` wrote down. It is forgotten once the checkpoint knows nothing of it.
+fn take_given_up(disk: &dyn Disk, data_dir: &DataDir, state: &mut State) -> Result<(), StartError> {
+    let written = read_given_up(disk, data_dir.member_dir()).map_err(StartError::Store)?;
+    if written.is_empty() {
+        return Ok(());
+    }
+    let count = written.len();
+    let held = state.give_up(written).map_err(StartError::State)?;
+    for substitute in held.values() {
+        tracing::warn!(key = %substitute.key.escape_ascii(), "a lost value was given up: it counts as empty, and its key is to go");
+    }
+    if held.len() < count
+        && let Err(fault) = write_given_up(disk, data_dir.member_dir(), &held)
+    {
+        tracing::warn!(error = %fault, "forget given-up records that are gone: tried again at the next start");
+    }
+    Ok(())
+}
+
 /// Makes the next start quick; without it, the log is applied again.
 pub(crate) fn write_last_checkpoint(mut state: State) {
     match state.begin_checkpoint().and_then(|mut job| job.write()) {
@@ -202,6 +222,14 @@ impl Handle {
     /// cluster version, unless the cluster knows them. After this the member is ready.
     pub async fn publish(&self, name: &str, client_urls: &[String]) -> Result<(), crate::Refused> {
         let view = self.read_barrier().await?;
+        for (location, substitute) in view.given_up() {
+            let key = &substitute.key;
+            if view.kv().get(key).is_some_and(|current| current.location == *location) {
+                let range = KeyRange::single(key.clone());
+                let reply = self.propose(Command::DeleteRange(DeleteRange { range, prev_kv: false })).await?;
+                tracing::warn!(key = %key.escape_ascii(), revision = reply.revision.0, "deleted a key whose value was given up");
+            }
+        }
         let known = view.membership().member(self.member());
         if known.is_none_or(|known| known.name != name || known.client_urls != client_urls) {
             let publish =

@@ -68,6 +68,9 @@ impl State {
         assert_eq!(self.mvcc.current_revision(), written, "a revision comes with its change");
         assert!(change.is_none() || written.0 == before.0 + 1, "a command makes one revision");
         assert!(change.is_none() || answer.is_ok(), "what is refused changes nothing");
+        if let Some(change) = change.as_ref().filter(|_| !self.given_up.is_empty()) {
+            self.follow_given_up(entry.command(), change);
+        }
         let fits = answer.as_ref().map_or(true, |outcome| outcome.is_of(entry.command()));
         assert!(fits, "each command has the outcome of its own name");
         let no_space = if was_full {

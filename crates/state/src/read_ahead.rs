@@ -293,6 +293,9 @@ impl State {
         if !entry.reads_values {
             return Ok(());
         }
+        for (location, substitute) in self.given_up.iter() {
+            records.insert(*location, substitute.payload.clone());
+        }
         let keys = self.begin();
         let reading = Reading { keys: &keys, records: RefCell::new(records) };
         match entry.command() {

@@ -20,7 +20,7 @@ use model::{LogIndex, Revision};
 use mvcc::{AccountDepth, Mvcc};
 use std::sync::{Arc, MutexGuard};
 use stdx::codec::{Reader, put_bytes};
-use store::{Checkpoint, Leftovers, Store};
+use store::{Checkpoint, GivenUp, Leftovers, Store};
 
 /// What may differ between two runs of the same member.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +47,8 @@ pub struct State {
     /// How far history would be compacted without compactions for space, if those went further.
     pub(crate) compacted_asked: Option<Revision>,
     pub(crate) applied: AppliedUpTo,
+    /// What apply takes for records that were given up.
+    pub(crate) given_up: Arc<GivenUp>,
 }
 
 impl State {
@@ -101,6 +103,7 @@ impl State {
             strict_latch: options.strict_latch,
             compacted_asked: tables.compacted_asked,
             applied: tables.applied,
+            given_up: Arc::default(),
         })
     }
 
@@ -178,6 +181,7 @@ impl State {
             physical_bytes: self.mvcc.physical_bytes(),
             reclaim: self.mvcc.reclaim_stats(),
             quota: self.quota,
+            given_up: self.given_up.clone(),
         }
     }
 
@@ -221,7 +225,7 @@ impl State {
 }
 
 /// The tables' bytes and the key index's part.
-fn split_meta(meta: Bytes) -> Result<(Bytes, Bytes)> {
+pub(crate) fn split_meta(meta: Bytes) -> Result<(Bytes, Bytes)> {
     let mut reader = Reader::new(meta.clone());
     let tables = reader.bytes().map_err(tables::TablesError::from)?;
     let keys = meta.slice(meta.len() - reader.remaining()..);

@@ -16,6 +16,7 @@ use model::{Range, Rejection, Revision, Txn};
 use mvcc::ReclaimStats;
 use std::fmt;
 use std::sync::Arc;
+use store::GivenUp;
 
 /// See the file's head.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub struct StateView {
     pub(crate) physical_bytes: u64,
     pub(crate) reclaim: ReclaimStats,
     pub(crate) quota: Quota,
+    pub(crate) given_up: Arc<GivenUp>,
 }
 
 impl StateView {
@@ -84,6 +86,11 @@ impl StateView {
     /// `None` if there is no bound.
     pub fn quota_bytes(&self) -> Option<u64> {
         self.quota.0
+    }
+
+    /// What apply takes for records that a person gave up.
+    pub fn given_up(&self) -> &GivenUp {
+        &self.given_up
     }
 
     /// Answers a txn that only reads, of which the caller is sure. Refuses it if one of its reads names a

@@ -122,6 +122,11 @@ impl DataDir {
         self.member.join("identity")
     }
 
+    /// What holds everything.
+    pub fn member_dir(&self) -> &Path {
+        &self.member
+    }
+
     pub fn store_dir(&self) -> PathBuf {
         self.member.join("store")
     }

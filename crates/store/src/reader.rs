@@ -91,6 +91,16 @@ impl Reader {
         self.payload(record.freeze(), location)
     }
 
+    /// What lies in the place of a record, whatever it is; less of it at the end of a file.
+    pub fn raw(&self, location: Location) -> Result<Vec<u8>> {
+        let segment = self.segment_of(location.segment, u64::from(location.offset))?;
+        let mut found = vec![0; location.record_bytes() as usize];
+        let at = u64::from(location.offset);
+        let read = segment.file.read_at(&mut found, at);
+        found.truncate(read.map_err(|error| Fault::io("read record of", &segment.path)(error).at(at))?);
+        Ok(found)
+    }
+
     /// Of a whole record that was read from there; memory is not believed more than a disk.
     fn payload(&self, record: Bytes, location: Location) -> Result<Bytes> {
         if let Err(what) = check_record(&record, location) {

@@ -22,7 +22,7 @@ pub(super) struct Move {
 
 impl Index {
     /// The place in its revision of the version of `key` that lies at `location`, if one does.
-    pub(super) fn place_of(&self, key: &[u8], revision: Revision, location: Location) -> Option<VersionedRevision> {
+    pub(crate) fn place_of(&self, key: &[u8], revision: Revision, location: Location) -> Option<VersionedRevision> {
         let entry = Entry(self.keys.get(key)?);
         let deep = entry.is_deep().then(|| self.history.versions_from(key, revision));
         let mut versions = entry.versions().chain(deep.into_iter().flatten());

@@ -14,7 +14,7 @@ use model::{KeyRange, KeyValue, LeaseId, Revision};
 use simdisk::SimDisk;
 use std::path::Path;
 use std::sync::Arc;
-use store::{Options, Store};
+use store::{Location, Options, Store};
 
 pub(crate) const DIRECTORY: &str = "/store";
 

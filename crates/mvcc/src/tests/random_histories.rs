@@ -260,7 +260,7 @@ impl Session {
         assert_eq!(physical + tombstones, self.mvcc.retained_bytes(), "nothing is leaked in the store");
         check_view(&flushed_view(&mut reopened), &self.model);
         let verified = verify::verified(&self.disk);
-        assert!(verified.faults.is_empty(), "{:?}", verified.faults);
+        assert!(verified.lost.is_empty(), "{:?}", verified.lost);
         assert_eq!(verified.versions, self.model.changes.len() as u64);
     }
 }

@@ -21,14 +21,15 @@ fn every_damaged_record_is_told_with_its_key() {
     delete(&mut mvcc, &KeyRange::single("b"));
     checkpoint(&mut mvcc);
     let sound = verified(&disk);
-    assert_eq!((sound.keys, sound.versions, sound.faults.len()), (3, 5, 0));
+    assert_eq!((sound.keys, sound.versions, sound.lost.len()), (3, 5, 0));
     let view = flushed_view(&mut mvcc);
     let (_, meta) = view.live(&KeyRange::single("c")).next().expect("it was put");
     disk.damage(&Path::new(DIRECTORY).join("segment-00000001"), |content| {
         content[meta.location.offset as usize + 12] ^= 1;
     });
     let damaged = verified(&disk);
-    let keys: Vec<&[u8]> = damaged.faults.iter().map(|(key, _)| key.as_ref()).collect();
-    assert_eq!((damaged.versions, keys), (5, vec![b"c".as_slice()]));
-    assert!(damaged.faults[0].1.to_string().contains("record fails its checksum"));
+    let lost: Vec<(&[u8], Location, bool)> =
+        damaged.lost.iter().map(|lost| (lost.key.as_ref(), lost.meta.location, lost.is_current)).collect();
+    assert_eq!((damaged.versions, lost), (5, vec![(b"c".as_slice(), meta.location, true)]));
+    assert!(damaged.lost[0].fault.to_string().contains("record fails its checksum"));
 }

@@ -11,11 +11,13 @@ use model::{
 use node::{Handle, Refused};
 use simdisk::{FileOperation, HookedDisk, SimDisk};
 use state::Outcome;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use store::{Location, RECORD_OVERHEAD_BYTES};
+use store::{GivenUp, Image, Location, RECORD_OVERHEAD_BYTES, write_given_up};
 
 /// Behind this a record that could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(3);
@@ -244,5 +246,51 @@ fn a_read_that_fails_once_is_not_noticed_and_one_that_fails_longer_is_waited_for
         }
         let Ok(Outcome::Txn(outcome)) = answer(pending).expect("it is applied").answer else { panic!("of a txn") };
         assert!(outcome.succeeded);
+    }
+}
+
+fn publish(member: &mut Member) -> Result<(), Refused> {
+    let handle = member.node.handle().clone();
+    let urls = ["http://localhost:2379".to_owned()];
+    let mut publish = Box::pin(handle.publish("one", &urls));
+    for _ in 0..100 {
+        if let Poll::Ready(published) = publish.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return published;
+        }
+        member.tick(TICK);
+    }
+    Err(Refused::TimedOut)
+}
+
+/// The way out: the log is applied to its end with an empty value in the place of the lost one, whose key then goes as
+/// any other does, so that watchers are told. A key that was put anew in between stays.
+#[test]
+fn a_record_that_was_given_up_lets_the_member_go_on_and_its_key_goes() {
+    let store = Path::new("/data/member/store");
+    let again = ("a put of the key behind it", txn(vec![value_is(KeyRange::single("k"))], vec![], vec![set("k")]));
+    for (what, command) in needing().into_iter().chain([again]) {
+        let (mut member, location) = member();
+        flip(&member.disk, location);
+        let is_put_anew = matches!(&command, Command::Txn(txn) if txn.failure == [set("k")]);
+        drop(member.node.handle().propose(command));
+        member.settle();
+        let (disk, before) = (member.disk.clone(), member.node.handle().view().revision());
+        drop(member);
+        let image = Image::open(Arc::new(disk.clone()), store).expect("there is a manifest");
+        let lost = state::lost_pairs(&image).expect("there is a checkpoint");
+        let [lost] = &lost[..] else { panic!("{what}: {lost:?}") };
+        assert_eq!((lost.key.as_ref(), lost.meta.location, lost.is_current), (&b"k"[..], location, true));
+        assert_eq!(lost.fault.to_string().matches("record fails its checksum").count(), 1);
+        let given_up = GivenUp::from([(location, state::substitute(lost))]);
+        write_given_up(&disk, Path::new("/data/member"), &given_up).expect("it is written");
+        for _ in 0..2 {
+            let mut member = Member::begin(Arc::new(disk.clone()), &disk).expect("it starts");
+            member.tick(TICK);
+            publish(&mut member).unwrap_or_else(|refused| panic!("{what}: {refused}"));
+            assert_eq!(member.get("k").as_deref(), is_put_anew.then_some("new"), "{what}");
+            assert_eq!(member.get("before").as_deref(), Some("old"), "{what}");
+            assert!(member.node.handle().view().revision() > before, "{what}: watchers are told");
+            member.put("after", "1").expect("it goes on");
+        }
     }
 }
