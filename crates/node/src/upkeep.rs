@@ -82,8 +82,15 @@ impl Apply {
             self.state.abandon_clean();
             return;
         };
-        for (segment, fault) in cleaned.damaged() {
-            tracing::error!(segment, error = %fault, "reclaim space: the segment keeps its space");
+        for damaged in cleaned.damaged() {
+            let (segment, fault) = (damaged.segment, &damaged.fault);
+            match &damaged.owner {
+                Some((key, revision)) => {
+                    let (key, revision) = (key.escape_ascii(), revision.0);
+                    tracing::error!(segment, %key, revision, error = %fault, "reclaim space: a damaged record stays");
+                }
+                None => tracing::error!(segment, error = %fault, "reclaim space: the segment keeps its space"),
+            }
         }
         self.state.finish_clean(*cleaned);
         self.reclaim.follows = true;

@@ -104,6 +104,11 @@ impl Fault {
         matches!(self.cause, Cause::Io(_))
     }
 
+    /// Where in the file, if that is known.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
     pub fn is_damage(&self) -> bool {
         matches!(self.cause, Cause::Damaged(_))
     }

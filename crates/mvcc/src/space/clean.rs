@@ -3,8 +3,8 @@
 //! A record's payload names its key and revision, so that an image of the key index says whether it is still live.
 //! Copies go into a cold segment of their own; what was cold stays together.
 //!
-//! Invariant: a job changes nothing until `Mvcc::finish_clean` takes its copies in. A segment in which a record is
-//! damaged keeps what is behind it, and its space.
+//! Invariant: a job changes nothing until `Mvcc::finish_clean` takes its copies in. A live record that cannot be read
+//! stays where it is, and so does its segment. What is behind it is copied, unless it cannot be told where that begins.
 //! Not here: which segments are cleaned and when (`reclaim`), and how the key index follows (`relocation`).
 
 use super::limits::{COPY_RECORDS_MAX, COPY_STEP_BYTES};
@@ -12,7 +12,7 @@ use super::relocation::Move;
 use crate::fault::{Fault, Result};
 use crate::index::Index;
 use bytes::Bytes;
-use model::KeyValue;
+use model::{KeyValue, Revision};
 use std::collections::VecDeque;
 use std::fmt;
 use store::{ColdSegment, ColdWriter, Location, RECORD_OVERHEAD_BYTES, Scan};
@@ -24,20 +24,34 @@ pub struct CleanJob {
     writer: ColdWriter,
     bytes_max: u64,
     moves: Vec<Move>,
-    damaged: Vec<(u32, Fault)>,
+    damaged: Vec<DamagedRecord>,
+    /// Looks over the whole index, for the owner of a record.
+    owners_looked_for: usize,
+}
+
+/// With more damage than this a segment is left as it is: each record costs a look over the whole index.
+const OWNERS_LOOKED_FOR_MAX: usize = 16;
+
+/// Why a segment cannot be emptied.
+#[derive(Debug)]
+pub struct DamagedRecord {
+    pub segment: u32,
+    /// Whose the record is, and its revision; none if nothing behind it can be read either.
+    pub owner: Option<(Bytes, Revision)>,
+    pub fault: Fault,
 }
 
 /// Copies that are written, for `Mvcc::finish_clean`.
 pub struct Cleaned {
     pub(super) cold: Option<ColdSegment>,
     pub(super) moves: Vec<Move>,
-    pub(super) damaged: Vec<(u32, Fault)>,
+    pub(super) damaged: Vec<DamagedRecord>,
 }
 
 impl CleanJob {
     /// Copies at most `bytes_max` and one record.
     pub(crate) fn new(segments: VecDeque<Scan>, index: Index, writer: ColdWriter, bytes_max: u64) -> CleanJob {
-        CleanJob { segments, index, writer, bytes_max, moves: Vec::new(), damaged: Vec::new() }
+        CleanJob { segments, index, writer, bytes_max, moves: Vec::new(), damaged: Vec::new(), owners_looked_for: 0 }
     }
 
     /// Goes over about a megabyte; false when all is done. After a fault the job is to be dropped; one that is a lack
@@ -54,23 +68,35 @@ impl CleanJob {
                     left = left.saturating_sub(RECORD_OVERHEAD_BYTES + payload.len() as u64);
                     match KeyValue::decode(&payload) {
                         Ok(kv) => self.copy_if_live(location, &kv, &payload)?,
-                        Err(_) => self.give_up(Fault::NotAPair),
+                        Err(_) => self.pass_damage(Fault::NotAPair, Some(location.offset)),
                     }
                 }
                 Ok(None) => {
                     self.segments.pop_front();
                 }
-                Err(fault) if fault.is_damage() => self.give_up(fault.into()),
-                Err(fault) => return Err(fault.into()),
+                Err(fault) if fault.may_pass() => return Err(fault.into()),
+                Err(fault) => {
+                    let offset = fault.offset().and_then(|offset| u32::try_from(offset).ok());
+                    self.pass_damage(fault.into(), offset);
+                }
             }
         }
         Ok(true)
     }
 
-    /// What is left of the segment stays where it is, and so does the segment.
-    fn give_up(&mut self, fault: Fault) {
-        if let Some(segment) = self.segments.pop_front() {
-            self.damaged.push((segment.segment(), fault));
+    /// A record that cannot be read: garbage, if nobody owns it. A scan that cannot go behind it has ended.
+    fn pass_damage(&mut self, fault: Fault, offset: Option<u32>) {
+        let Some(scan) = self.segments.front_mut() else { return };
+        let segment = scan.segment();
+        let is_passed = matches!(fault, Fault::NotAPair) || scan.skip();
+        self.owners_looked_for += 1;
+        let goes_on = is_passed && self.owners_looked_for <= OWNERS_LOOKED_FOR_MAX;
+        if !goes_on {
+            self.segments.pop_front();
+        }
+        let owner = offset.and_then(|offset| self.index.owner_of(segment, offset));
+        if owner.is_some() || !goes_on {
+            self.damaged.push(DamagedRecord { segment, owner, fault });
         }
     }
 
@@ -96,8 +122,8 @@ impl CleanJob {
 }
 
 impl Cleaned {
-    /// Segments that cannot be cleaned because a record in them is damaged, and why.
-    pub fn damaged(&self) -> &[(u32, Fault)] {
+    /// Why some segments cannot be emptied.
+    pub fn damaged(&self) -> &[DamagedRecord] {
         &self.damaged
     }
 }
@@ -110,6 +136,6 @@ impl fmt::Debug for CleanJob {
 
 impl fmt::Debug for Cleaned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cleaned, {} records copied, {} segments damaged", self.moves.len(), self.damaged.len())
+        write!(f, "Cleaned, {} records copied, {} damaged", self.moves.len(), self.damaged.len())
     }
 }

@@ -140,7 +140,7 @@ impl Mvcc {
         let Reclaim { cleaning, moves: waiting, damaged: known, stats } = &mut self.reclaim;
         assert!(moves.is_empty() || cold.is_some(), "copies lie in a segment");
         *cleaning = false;
-        known.extend(damaged.iter().map(|(segment, _)| *segment));
+        known.extend(damaged.iter().map(|damaged| damaged.segment));
         stats.segments_damaged = known.len() as u64;
         waiting.extend(moves);
         if let Some(cold) = cold {

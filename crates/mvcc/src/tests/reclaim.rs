@@ -296,7 +296,9 @@ fn a_segment_with_a_damaged_record_stays_and_the_others_go() {
     mvcc.compact(mvcc.current_revision()).expect("compact");
     finish_compaction(&mut mvcc);
     let relocated = copied(copy_everything(&mut mvcc));
-    assert!(relocated.damaged()[0].1.to_string().contains("record fails its checksum"));
+    let [damaged] = relocated.damaged() else { panic!("{relocated:?}") };
+    assert!(damaged.fault.to_string().contains("record fails its checksum"));
+    assert_eq!(damaged.owner, Some(("key/8/0".into(), victim.mod_revision())));
     mvcc.finish_clean(relocated);
     mvcc.relocation_step(usize::MAX);
     checkpoint(&mut mvcc);
@@ -305,7 +307,37 @@ fn a_segment_with_a_damaged_record_stays_and_the_others_go() {
     assert_eq!(stats.segments_damaged, 1, "{stats:?}");
     assert!(stats.relocated_records > 0 && stats.segments_removed > 2, "{stats:?}");
     let view = flushed_view(&mut mvcc);
+    let in_segment = |meta: &crate::Meta| meta.location.segment == victim.location.segment;
+    assert_eq!(view.live(&KeyRange::all()).filter(|(_, meta)| in_segment(meta)).count(), 1, "the others were copied");
     let all = KeyRange::all();
     let unreadable = view.live(&all).filter(|(_, meta)| view.read(meta.location).is_err());
     assert_eq!(unreadable.map(|(key, _)| key.to_vec()).collect::<Vec<_>>(), [b"key/8/0".to_vec()]);
+}
+
+/// Damage in what nobody needs keeps no space.
+#[test]
+fn a_damaged_record_that_is_garbage_is_passed_over() {
+    let disk = SimDisk::new();
+    let mut mvcc = open(&disk);
+    let mut random = Random::new(3);
+    let mut victim = None;
+    for round in 0..4 {
+        for key in 0..40 {
+            put(&mut mvcc, &format!("key/{key}/{}", if key % 8 == 0 { round } else { 0 }), &value(&mut random));
+        }
+        let view = flushed_view(&mut mvcc);
+        victim = victim.or_else(|| view.live(&KeyRange::single("key/1/0")).next().map(|(_, meta)| meta.location));
+    }
+    let victim = victim.expect("it was put");
+    disk.damage(&Path::new(DIRECTORY).join(format!("segment-{:08x}", victim.segment)), |content| {
+        content[victim.offset as usize + 20] ^= 1;
+    });
+    mvcc.compact(mvcc.current_revision()).expect("compact");
+    finish_compaction(&mut mvcc);
+    let relocated = copied(copy_everything(&mut mvcc));
+    assert!(relocated.damaged().is_empty(), "{relocated:?}");
+    mvcc.finish_clean(relocated);
+    mvcc.relocation_step(usize::MAX);
+    checkpoint(&mut mvcc);
+    assert!(mvcc.segments().all(|stat| stat.id != victim.segment), "its segment is gone");
 }
