@@ -3,10 +3,10 @@
 //!
 //! A message is a flag byte, a big-endian length and the protobuf bytes. Most arrive whole in one DATA frame and are
 //! then handed out as a slice of it. Lengths are checked before anything is allocated by them.
-//! Not here: compression (no client of etcd asks for it by itself); a call that uses it is refused as by a server
-//! without the compressor.
+//! Not here: unpacking messages that a client compressed (`gzip`), and bodies (`body`).
 
 use crate::body::{Body, Collector};
+use crate::gzip;
 use crate::in_flight::{Account, Charge, Piece};
 use crate::status::{self, Code, Status};
 use bytes::{Buf, Bytes, BytesMut};
@@ -66,9 +66,12 @@ impl CallHead {
         Ok(head)
     }
 
-    /// Fails if messages may be compressed.
-    pub(crate) fn check_encoding(&self) -> Result<(), Status> {
-        self.encoding.as_ref().map_or(Ok(()), |encoding| {
+    /// Whether messages may be compressed, which only gzip is known for.
+    pub(crate) fn is_gzip(&self) -> Result<bool, Status> {
+        self.encoding.as_ref().map_or(Ok(false), |encoding| {
+            if encoding == "gzip" {
+                return Ok(true);
+            }
             let name = String::from_utf8_lossy(encoding.as_bytes());
             let text = format!("grpc: Decompressor is not installed for grpc-encoding {name:?}");
             Err(Status::new(Code::Unimplemented, text))
@@ -149,6 +152,8 @@ pub(crate) struct BodyLimits {
 pub(crate) struct Messages {
     body: Body,
     limits: BodyLimits,
+    /// Messages may be compressed.
+    is_gzip: bool,
     account: Rc<Account>,
     /// Received and not handed out.
     chunk: Bytes,
@@ -167,6 +172,8 @@ pub(crate) struct Messages {
 
 type Charging = Pin<Box<dyn Future<Output = Result<Charge, Status>>>>;
 
+/// How long the end of a stream is waited for behind the message of a call that has one.
+const END_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long the rest of a refused call is read, so that its client sees the refusal and not a broken stream.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -175,6 +182,7 @@ impl Messages {
         Messages {
             body: Body::Direct(body),
             limits,
+            is_gzip: false,
             account,
             chunk: Bytes::new(),
             partial: BytesMut::new(),
@@ -184,6 +192,11 @@ impl Messages {
             overdue: None,
             only: None,
         }
+    }
+
+    /// Whether messages may be compressed.
+    pub(crate) fn set_gzip(&mut self, is_gzip: bool) {
+        self.is_gzip = is_gzip;
     }
 
     /// For a call whose handler may be busy while more comes; the collector has to run with it.
@@ -232,7 +245,8 @@ impl Messages {
                     self.chunk = chunk;
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(ReadError::Gone)),
-                Poll::Ready(None) if self.partial.is_empty() => return Poll::Ready(Ok(None)),
+                // As with grpc-go, a prefix that is cut short is no message.
+                Poll::Ready(None) if self.partial.len() < crate::wire::PREFIX_BYTES => return Poll::Ready(Ok(None)),
                 Poll::Ready(None) => return Poll::Ready(Err(ReadError::Refused(status::TRUNCATED_MESSAGE))),
             }
         }
@@ -251,17 +265,31 @@ impl Messages {
         if self.only.is_none() {
             match self.poll_next(context) {
                 Poll::Ready(Ok(Some(message))) => self.only = Some(message),
+                Poll::Ready(Err(ReadError::Refused(status))) if status == status::TRUNCATED_MESSAGE => {
+                    return Poll::Ready(Err(ReadError::Refused(status::TRUNCATED_REQUEST)));
+                }
                 other => return other,
             }
         }
         self.poll_end(context).map_ok(|()| self.only.take())
     }
 
-    /// The same within the time that a body may take.
+    /// The same within the time that a body may take. A client that does not end its stream is answered all the same,
+    /// as with etcd.
     pub(crate) async fn only(&mut self) -> Result<Option<Bytes>, ReadError> {
         let timeout = self.limits.timeout;
-        let only = tokio::time::timeout(timeout, poll_fn(|context| self.poll_only(context))).await;
-        only.unwrap_or_else(|_| Err(ReadError::Refused(self.too_slow())))
+        let whole = poll_fn(|context| match self.poll_only(context) {
+            Poll::Pending if self.only.is_some() => Poll::Ready(None),
+            only => only.map(Some),
+        });
+        match tokio::time::timeout(timeout, whole).await {
+            Ok(Some(only)) => return only,
+            Ok(None) => {}
+            Err(_) => return Err(ReadError::Refused(self.too_slow())),
+        }
+        let ended = tokio::time::timeout(END_TIMEOUT, poll_fn(|context| self.poll_end(context))).await;
+        ended.unwrap_or(Ok(()))?;
+        Ok(self.only.take())
     }
 
     /// Not before the time that a message may take.
@@ -331,9 +359,8 @@ impl Messages {
         {
             let end = crate::wire::PREFIX_BYTES + length;
             if self.chunk.len() >= end {
-                let mut message = self.chunk.split_to(end);
-                message.advance(crate::wire::PREFIX_BYTES);
-                return Ok(Some(message));
+                let message = self.chunk.split_to(end);
+                return self.unpack(message).map(Some);
             }
         }
         self.take_from_pieces()
@@ -356,10 +383,20 @@ impl Messages {
         if self.partial.len() < end {
             return Ok(None);
         }
-        let mut message = std::mem::take(&mut self.partial);
-        message.advance(crate::wire::PREFIX_BYTES);
+        let message = std::mem::take(&mut self.partial);
         self.handed_out = self.charge.take();
-        Ok(Some(message.freeze()))
+        self.unpack(message.freeze()).map(Some)
+    }
+
+    /// The message behind its prefix, as it was before it was compressed.
+    fn unpack(&mut self, mut message: Bytes) -> Result<Bytes, Status> {
+        let is_packed = message.first() == Some(&1);
+        message.advance(crate::wire::PREFIX_BYTES);
+        if is_packed {
+            message = gzip::unpack(&message, self.limits.message_bytes_max)?;
+            self.handed_out = Some(self.account.charge_anyway(message.len()));
+        }
+        Ok(message)
     }
 
     /// Moves bytes from the chunk until the partial message has `length` of them.
@@ -382,6 +419,7 @@ impl Messages {
         }
         match flag {
             0 => Ok(Some(length)),
+            1 if self.is_gzip => Ok(Some(length)),
             1 => Err(status::COMPRESSED_WITHOUT_ENCODING),
             _ => Err(Status::new(Code::Internal, format!("grpc: received unexpected payload format {flag}"))),
         }

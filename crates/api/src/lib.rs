@@ -25,6 +25,7 @@ mod call;
 mod config;
 mod dispatch;
 mod grpc;
+mod gzip;
 mod handlers;
 mod http;
 mod in_flight;

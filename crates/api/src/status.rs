@@ -147,6 +147,10 @@ statuses! {
     COMPRESSED_WITHOUT_ENCODING = Internal "grpc: compressed flag set with identity or empty encoding";
     NO_REQUEST_MESSAGE = Internal "cardinality violation: received no request message from non-client-streaming RPC";
     TRUNCATED_MESSAGE = Internal "unexpected EOF";
+    // Of a call that has one message.
+    TRUNCATED_REQUEST = Unknown "unexpected EOF";
+    UNMARSHAL_STREAMED =
+        Internal "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data";
 }
 
 impl From<Rejection> for Status {

@@ -17,7 +17,7 @@ pub(crate) use peer::{Peer, Remote};
 pub(crate) use range_answer::{
     KEYS_PER_SLICE, RangeBody, StreamMessage, StreamTail, check_length, items_len, put_inner,
 };
-pub(crate) use request::{Done, Stored, after_write, check_size, decode, propose, range};
+pub(crate) use request::{Done, Stored, after_write, check_size, decode, decode_streamed, propose, range};
 pub(crate) use rim::{Rim, Shared, StreamSignal};
 pub(crate) use stream::{Handled, OutsideEnd, StreamCall, StreamEnd, StreamTrace, received, sent};
 pub(crate) use trace::{Stages, Trace, Wait, reading};

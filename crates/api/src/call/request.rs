@@ -20,6 +20,11 @@ pub(crate) fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> 
     M::decode(message).map_err(|_| status::UNMARSHAL)
 }
 
+/// The same of a streaming call, whose refusal has other words.
+pub(crate) fn decode_streamed<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|_| status::UNMARSHAL_STREAMED)
+}
+
 /// Refuses a request whose entry in etcd's log would be longer than allowed: the request as one field, and a header
 /// that holds a request id made of the member's and the time.
 pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> {

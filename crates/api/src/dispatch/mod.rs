@@ -79,7 +79,7 @@ pub(crate) fn begin(
         return;
     }
     let (parts, body) = request.into_parts();
-    let messages = Messages::new(body, rim.body_limits(), account.clone());
+    let mut messages = Messages::new(body, rim.body_limits(), account.clone());
     if parts.method != ::http::Method::POST {
         let text = format!("Received a HEADERS frame with :method {:?} which should be POST", parts.method.as_str());
         let status = Status::new(Code::Internal, text);
@@ -97,7 +97,10 @@ pub(crate) fn begin(
     let begun = match Method::find(path) {
         _ if head.timeout == Some(Duration::ZERO) => Err(status::DEADLINE_EXCEEDED),
         None => Err(unknown(path)),
-        Some(method) => head.check_encoding().map(|()| method),
+        Some(method) => head.is_gzip().map(|is_gzip| {
+            messages.set_gzip(is_gzip);
+            method
+        }),
     };
     match begun {
         Err(status) => {
@@ -153,7 +156,13 @@ fn begin_method(
         Poll::Ready(message) => begin_unary(call, &head, message, messages, respond),
         Poll::Pending => {
             spawn_local(async move {
-                let message = messages.only().await;
+                let message = match call.timeout {
+                    None => messages.only().await,
+                    Some(timeout) => {
+                        let only = tokio::time::timeout_at((call.started + timeout).into(), messages.only()).await;
+                        only.unwrap_or(Err(ReadError::Refused(status::DEADLINE_EXCEEDED)))
+                    }
+                };
                 begin_unary(call, &head, message, messages, respond);
             });
         }

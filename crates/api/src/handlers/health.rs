@@ -1,7 +1,7 @@
 //! The standard gRPC health service. This member serves exactly when it answers, so there is one status and no change
 //! of it.
 
-use crate::call::{Answer, Handled, StreamCall, StreamEnd, decode};
+use crate::call::{Answer, Handled, StreamCall, StreamEnd, decode, decode_streamed};
 use crate::status::{self, Status};
 use crate::wire;
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(crate) async fn watch(mut call: StreamCall) -> Handled {
 }
 
 async fn watch_until_end(call: &mut StreamCall) -> Result<(), StreamEnd> {
-    let request: pb::HealthCheckRequest = decode(call.receive_only().await?)?;
+    let request: pb::HealthCheckRequest = decode_streamed(call.receive_only().await?)?;
     let status = if request.service.is_empty() { ServingStatus::Serving } else { ServingStatus::ServiceUnknown };
     call.send(wire::message(&answer(status))).await?;
     tokio::select! {

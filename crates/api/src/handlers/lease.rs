@@ -1,7 +1,8 @@
 //! Lease: grants and revocations go through the log; renewals and questions are answered by the leader's lease clock.
 
 use crate::call::{
-    Answer, Done, Handled, Rim, StreamCall, StreamEnd, Trace, check_size, current_revision, decode, propose,
+    Answer, Done, Handled, Rim, StreamCall, StreamEnd, Trace, check_size, current_revision, decode, decode_streamed,
+    propose,
 };
 use crate::metrics::{RequestType, StreamApi};
 use crate::status::Status;
@@ -80,7 +81,7 @@ pub(crate) async fn keep_alive(mut call: StreamCall) -> Handled {
 
 async fn keep_all_alive(call: &mut StreamCall) -> Result<(), StreamEnd> {
     while let Some(message) = call.receive().await? {
-        let request: pb::LeaseKeepAliveRequest = decode(message)?;
+        let request: pb::LeaseKeepAliveRequest = decode_streamed(message)?;
         let rim = call.rim.clone();
         // The revision is read before the renewal: a client that sees the lease alive at a revision can trust that.
         let header = rim.identity().header(rim.stamp(current_revision(&rim)));

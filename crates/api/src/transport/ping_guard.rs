@@ -1,8 +1,8 @@
 //! Watches the frames that an HTTP/2 client sends, for the pings that its HTTP/2 library answers by itself and tells
 //! nobody about: a client that pings more often than allowed is told `too_many_pings` and cut off, as grpc-go does it.
 //!
-//! It also ends a turn of the connection when many frames of data have been read, so that whom they are for can take them
-//! before more are read.
+//! It also ends a turn of the connection when many frames of data have been read, so that whom they are for can take
+//! them before more are read.
 //!
 //! Only the nine bytes in front of each frame are looked at. The rules for pings: two early pings are forgiven; while no call is
 //! open, pings are early if they come within two hours; the count starts over whenever an answer was sent.

@@ -99,8 +99,8 @@ async fn malformed_messages_end_their_call_only() {
     let table: [(&[u8], Answer); 6] = [
         (&compressed, refused(200, 13, "grpc: compressed flag set with identity or empty encoding")),
         (&strange, refused(200, 13, "grpc: received unexpected payload format 7")),
-        (&good[..good.len() - 1], refused(200, 13, "unexpected EOF")),
-        (&good[..3], refused(200, 13, "unexpected EOF")),
+        (&good[..good.len() - 1], refused(200, 2, "unexpected EOF")),
+        (&good[..3], refused(200, 2, "EOF")),
         (
             &[0, 0, 0, 0, 2, 0xff, 0xff],
             refused(200, 13, "grpc: error unmarshalling request: proto: cannot parse invalid wire-format data"),
@@ -117,7 +117,53 @@ async fn malformed_messages_end_their_call_only() {
     let empty = send(&client, call("/etcdserverpb.KV/RangeStream"), &[], true).await;
     let text = "cardinality violation: received no request message from non-client-streaming RPC";
     assert_eq!((empty.code.as_deref(), empty.text.as_deref()), (Some("13"), Some(text)));
+    // Of a stream the same is told with other codes and words.
+    let streamed: [(&[u8], &str, Option<&str>); 3] = [
+        (&good[..good.len() - 1], "13", Some("unexpected EOF")),
+        (&good[..3], "0", None),
+        (
+            &[0, 0, 0, 0, 2, 0xff, 0xff],
+            "13",
+            Some("grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data"),
+        ),
+    ];
+    for (bytes, code, text) in streamed {
+        let answer = send(&client, call("/etcdserverpb.Lease/LeaseKeepAlive"), &[bytes], true).await;
+        assert_eq!((answer.code.as_deref(), answer.text.as_deref()), (Some(code), text));
+    }
     assert_eq!(send(&client, call(PUT), &[&good], true).await.code.as_deref(), Some("0"));
+}
+
+/// As with etcd: the message is all that such a call has.
+#[tokio::test]
+async fn a_call_whose_stream_the_client_does_not_end_is_answered() {
+    let server = Server::start();
+    let client = connect(server.address()).await;
+    let good = framed(&put("k", "v"));
+    let answer = send(&client, call(PUT), &[&good], false).await;
+    assert_eq!((answer.http, answer.code.as_deref()), (200, Some("0")));
+    // One that sends no message has its own deadline.
+    let answer = send(&client, call(PUT).header("grpc-timeout", "100m"), &[&good[..3]], false).await;
+    assert_eq!(answer, refused(200, 4, "context deadline exceeded"));
+}
+
+#[tokio::test]
+async fn requests_may_be_compressed_with_gzip() {
+    let server = Server::start();
+    let client = connect(server.address()).await;
+    let message = put("k", vec![b'v'; 10_000]).encode_to_vec();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, &message).expect("memory takes it");
+    let packed = encoder.finish().expect("memory takes it");
+    let packed = [&[1], &(packed.len() as u32).to_be_bytes()[..], &packed].concat();
+    for cut in [1, 7, packed.len()] {
+        let chunks: Vec<&[u8]> = packed.chunks(cut).collect();
+        let answer = send(&client, call(PUT).header("grpc-encoding", "gzip"), &chunks, true).await;
+        assert_eq!((answer.http, answer.code.as_deref()), (200, Some("0")), "cut into {cut}");
+    }
+    let plain = framed(&put("k", "v"));
+    let answer = send(&client, call(PUT).header("grpc-encoding", "gzip"), &[&plain], true).await;
+    assert_eq!(answer.code.as_deref(), Some("0"), "not every message has to be");
 }
 
 /// Deeper ones than are served are refused with the same words whether our bound or the decoder's meets them first.
@@ -189,8 +235,8 @@ async fn wrong_heads_are_refused_before_any_method() {
     assert_eq!(expired, refused(200, 4, "context deadline exceeded"));
     let method = send(&client, call(PUT).method("GET"), &[&message], true).await;
     assert_eq!(method, refused(405, 13, "Received a HEADERS frame with :method \"GET\" which should be POST"));
-    let gzip = send(&client, call(PUT).header("grpc-encoding", "gzip"), &[&message], true).await;
-    assert_eq!(gzip, refused(200, 12, "grpc: Decompressor is not installed for grpc-encoding \"gzip\""));
+    let snappy = send(&client, call(PUT).header("grpc-encoding", "snappy"), &[&message], true).await;
+    assert_eq!(snappy, refused(200, 12, "grpc: Decompressor is not installed for grpc-encoding \"snappy\""));
     let api = http::HeaderValue::from_bytes(&[0xff]).expect("opaque bytes");
     let version = send(&client, call(PUT).header("client-api-version", api), &[&message], true).await;
     assert_eq!(version, refused(200, 3, "etcdserver: invalid client api version"));

@@ -10,7 +10,7 @@ mod write_answer;
 
 use crate::call::{
     Answer, Done, Handled, Rim, Stored, StreamCall, StreamEnd, StreamMessage, StreamTail, Trace, Wait, after_write,
-    check_size, decode, items_len, propose, range as read_range, reading,
+    check_size, decode, decode_streamed, items_len, propose, range as read_range, reading,
 };
 use crate::in_flight::Account;
 use crate::metrics::RequestType;
@@ -187,7 +187,7 @@ pub(crate) async fn range_stream(mut call: StreamCall) -> Handled {
 async fn stream_range(call: &mut StreamCall) -> Result<(), StreamEnd> {
     let message = call.receive_only().await?;
     call.trace.received(&message);
-    let request: pb::RangeRequest = decode(message)?;
+    let request: pb::RangeRequest = decode_streamed(message)?;
     let serializable = request.serializable;
     let range = request::range_stream(request)?;
     let rim = call.rim.clone();

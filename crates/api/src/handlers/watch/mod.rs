@@ -19,7 +19,7 @@ mod stream;
 
 pub(crate) use hub::{WatchHub, pump};
 
-use crate::call::{Handled, Rim, StreamCall, StreamEnd, decode, received};
+use crate::call::{Handled, Rim, StreamCall, StreamEnd, decode_streamed, received};
 use crate::grpc::Messages;
 use crate::method::Method;
 use crate::metrics::StreamApi;
@@ -126,7 +126,7 @@ impl Task {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(Some(message))) => {
                     received(&self.rim, Method::Watch, message.len());
-                    match decode(message) {
+                    match decode_streamed(message) {
                         Ok(request) => self.request(request),
                         Err(status) => return Poll::Ready(status.into()),
                     }
