@@ -16,16 +16,18 @@
 use crate::client::{Answer, BUDGET_PREFIX, Flight, Known, Request, RequestNumber, request_of};
 use crate::history::History;
 use crate::reading::{self, Change, Unread};
-use model::{Command, KeyRange, LeaseId, Operation, Range, Rejection, Revision};
+use model::{AlarmAction, Command, KeyRange, LeaseId, Operation, Range, Rejection, Revision};
 use node::{Handle, Refused, Reply};
 use state::{Outcome, StateView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What must not be, in a sentence.
 pub type Violation = String;
 pub type Checked<T = ()> = Result<T, Violation>;
+/// How a violation begins that is none if the disk cannot be read.
+pub const UNREAD: &str = "unread: ";
 
 /// See the file's head.
 #[derive(Debug, Default)]
@@ -38,12 +40,28 @@ pub struct Checker {
     leases: BTreeMap<LeaseId, Lease>,
     /// The newest revision of an answer.
     acknowledged: Revision,
+    /// Raised by hand, perhaps.
+    alarm: HandAlarm,
     /// Of a compaction that was acknowledged, and of one that may have been carried out.
     compacted: Revision,
     compacted_maybe: Revision,
+    /// Those that were acknowledged.
+    compactions: BTreeSet<Revision>,
+    /// The member compacts by itself when space is short.
+    compacts_for_space: bool,
     /// Whether the member may refuse growth.
     has_quota: bool,
     has_budgets: bool,
+}
+
+/// What is known of the alarm that clients raise and disarm.
+#[derive(Debug, Default)]
+struct HandAlarm {
+    may_be_up: bool,
+    /// Requests to raise it that may still be carried out, with the life of the member that took them.
+    raising: BTreeMap<RequestNumber, u64>,
+    /// Requests to disarm it, while nothing may raise it behind them.
+    disarming: BTreeSet<RequestNumber>,
 }
 
 #[derive(Debug)]
@@ -81,8 +99,8 @@ struct Lease {
 }
 
 impl Checker {
-    pub fn new(has_quota: bool) -> Checker {
-        Checker { has_quota, acknowledged: Revision(1), ..Checker::default() }
+    pub fn new(has_quota: bool, compacts_for_space: bool) -> Checker {
+        Checker { has_quota, compacts_for_space, acknowledged: Revision(1), ..Checker::default() }
     }
 
     pub fn history(&self) -> &History {
@@ -103,6 +121,7 @@ impl Checker {
             Command::LeaseRevoke(lease) => self.leases.entry(*lease).or_default().may_be_revoked = true,
             Command::Compact(compact) => self.compacted_maybe = self.compacted_maybe.max(compact.revision),
             Command::BudgetSet(_) => self.has_budgets = true,
+            Command::Alarm(alarm) => self.alarm.sent(flight.number, alarm.action, life),
             _ => {}
         }
     }
@@ -198,7 +217,8 @@ impl Checker {
         }
         match (command, outcome) {
             (Command::Txn(_), Outcome::Txn(_)) => self.txn(flight, command, outcome, reply)?,
-            (Command::Compact(compact), Outcome::Compact) => self.compacted = self.compacted.max(compact.revision),
+            (Command::Compact(compact), Outcome::Compact) => self.compacted(flight, compact.revision)?,
+            (Command::Alarm(_), Outcome::Alarm(_)) => self.alarm.done(number),
             (Command::LeaseGrant(_), Outcome::LeaseGrant { id, ttl_s }) => {
                 let lease = self.leases.entry(*id).or_default();
                 let ttl = Duration::from_secs(*ttl_s as u64);
@@ -208,6 +228,15 @@ impl Checker {
             _ => {}
         }
         Ok(format!("done at {revision}"))
+    }
+
+    /// Carried out once, whatever the member compacts by itself: whoever asks for what a client compacted is refused.
+    fn compacted(&mut self, flight: &Flight, revision: Revision) -> Checked {
+        if revision <= flight.compacted || !self.compactions.insert(revision) {
+            return Err(format!("request {} compacted {revision}, which was compacted before", flight.number.0));
+        }
+        self.compacted = self.compacted.max(revision);
+        Ok(())
     }
 
     /// The answer says that the request made this revision.
@@ -255,7 +284,7 @@ impl Checker {
         for (operation, response) in operations.iter().zip(&done.responses) {
             if let (Operation::Range(range), state::OperationOutcome::Range(result)) = (operation, response) {
                 let found = reading::found(&reply.view, result);
-                self.compare(flight, range, before, found)?;
+                self.compare(flight, range, before, &reply.view, found)?;
             }
         }
         Ok(())
@@ -264,7 +293,7 @@ impl Checker {
     fn rejected(&mut self, flight: &Flight, command: &Command, rejection: &Rejection, now: Duration) -> Checked {
         self.unchanged_by_refusal(flight.number)?;
         let has_reason = match rejection {
-            Rejection::NoSpace => self.has_quota,
+            Rejection::NoSpace => self.has_quota || self.alarm.may_be_up,
             Rejection::OverBudget(_) => self.has_budgets && keys_of(command).any(|key| is_budgeted(&key)),
             Rejection::BudgetNotFound => matches!(command, Command::BudgetRemove(_)),
             Rejection::LeaseNotFound => match command {
@@ -329,12 +358,20 @@ impl Checker {
         }
         let at = if range.revision.0 == 0 { revision } else { range.revision };
         let found = reading::range(handle, view, range);
-        self.compare(flight, range, at, found)?;
+        self.compare(flight, range, at, view, found)?;
         Ok(format!("read at {at} of {revision}"))
     }
 
-    fn compare(&self, flight: &Flight, range: &Range, at: Revision, found: Result<reading::Found, Unread>) -> Checked {
+    fn compare(
+        &self,
+        flight: &Flight,
+        range: &Range,
+        at: Revision,
+        view: &StateView,
+        found: Result<reading::Found, Unread>,
+    ) -> Checked {
         let number = flight.number.0;
+        let by_itself = if self.compacts_for_space { view.compacted_revision() } else { Revision(0) };
         match found {
             Ok(_) if range.revision.0 > 0 && at < flight.compacted => {
                 Err(format!("read {number} was answered at {at}, and {} was compacted", flight.compacted))
@@ -346,9 +383,9 @@ impl Checker {
                 }
                 Err(format!("read {number} at {at} found {found:?}, must find {expected:?}"))
             }
-            Err(Unread::Rejected(Rejection::Compacted)) if at < self.compacted_maybe => Ok(()),
+            Err(Unread::Rejected(Rejection::Compacted)) if at < self.compacted_maybe.max(by_itself) => Ok(()),
             Err(Unread::Rejected(rejection)) => Err(format!("read {number} at {at} was rejected: {rejection}")),
-            Err(Unread::Failed(error)) => Err(format!("read {number} failed: {error}")),
+            Err(Unread::Failed(error)) => Err(format!("{UNREAD}read {number} failed: {error}")),
         }
     }
 
@@ -356,6 +393,7 @@ impl Checker {
     /// later.
     pub fn settle(&mut self, life: u64) -> Checked {
         self.explain_deletions(life)?;
+        self.alarm.raising.retain(|_, of| *of >= life);
         for write in self.writes.values_mut().filter(|write| write.life < life && write.revision.is_none()) {
             write.is_over = true;
         }
@@ -438,7 +476,7 @@ impl Checker {
                 let expected = self.history.range(&range, view.revision());
                 Err(format!("the state at {} is {found:?}, must be {expected:?}", view.revision()))
             }
-            Err(error) => Err(format!("read the state: {error:?}")),
+            Err(error) => Err(format!("{UNREAD}the state: {error:?}")),
         }
     }
 
@@ -450,6 +488,29 @@ impl Checker {
             }
         }
         Ok(())
+    }
+}
+
+impl HandAlarm {
+    fn sent(&mut self, number: RequestNumber, action: AlarmAction, life: u64) {
+        match action {
+            AlarmAction::Activate => {
+                self.may_be_up = true;
+                self.raising.insert(number, life);
+                self.disarming.clear();
+            }
+            AlarmAction::Deactivate if self.raising.is_empty() => {
+                self.disarming.insert(number);
+            }
+            AlarmAction::Deactivate => {}
+        }
+    }
+
+    fn done(&mut self, number: RequestNumber) {
+        self.raising.remove(&number);
+        if self.disarming.remove(&number) {
+            self.may_be_up = false;
+        }
     }
 }
 

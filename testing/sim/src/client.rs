@@ -1,5 +1,5 @@
 //! What clients ask for: puts, guarded updates as Kubernetes makes them, deletions, reads now and at old revisions,
-//! compactions, leases with keys on them and their renewals, budgets. Each put's value names its request, so that a
+//! compactions, leases with keys on them and their renewals, budgets, alarms by hand. Each put's value names its request, so that a
 //! state tells what happened.
 //!
 //! Not here: what the answers must be (`checker`).
@@ -7,8 +7,8 @@
 use crate::history::History;
 use bytes::Bytes;
 use model::{
-    Budget, Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, KeyRange, LeaseGrant, LeaseId,
-    Limits, Operation, Put, PutLease, PutValue, Range, Revision, Txn,
+    Alarm, AlarmAction, AlarmKind, Budget, Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange,
+    KeyRange, LeaseGrant, LeaseId, Limits, MemberId, Operation, Put, PutLease, PutValue, Range, Revision, Txn,
 };
 use node::{Handle, Refused, Reply};
 use simdisk::Random;
@@ -23,6 +23,8 @@ use std::time::Duration;
 pub const BUDGET_PREFIX: &str = "/registry/events";
 const KINDS: [&str; 4] = ["pods", "configmaps", "events", "leases"];
 const NAMES: u64 = 12;
+/// The only member there is: its id follows from its peer URL and the cluster's token.
+const MEMBER: MemberId = MemberId(0x8e9e_05c5_2164_694d);
 const LEASE_TTL_S_MAX: u64 = 15;
 /// Leases that the client remembers.
 const LEASES_MAX: usize = 12;
@@ -84,6 +86,11 @@ impl Flight {
         Flight { number, request, sent_at, floor, compacted, future }
     }
 
+    /// Answered when the space is given back, however long that takes.
+    pub fn waits_for_space(&self) -> bool {
+        matches!(&self.request, Request::Write(Command::Compact(compact)) if compact.physical)
+    }
+
     pub fn poll(&mut self) -> Option<Answer> {
         match self.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => Some(answer),
@@ -107,7 +114,8 @@ pub struct Client {
 impl Client {
     pub fn new(mut random: Random) -> Client {
         let interval_ms = 2 + random.below(150);
-        let value_bits = if random.below(6) == 0 { 19 } else { 5 + random.below(10) };
+        // Large values often enough for the store to give space back.
+        let value_bits = if random.below(4) == 0 { 19 } else { 5 + random.below(10) };
         Client { random, next_at: Duration::ZERO, interval_ms, value_bits, requests: 0, leases: Vec::new() }
     }
 
@@ -129,17 +137,20 @@ impl Client {
             83..87 => self.grant(),
             87..89 => self.revoke(),
             89..97 => self.keep_alive(),
-            _ => self.budget(),
+            97..99 => self.budget(),
+            _ => self.alarm(),
         };
         (number, request)
     }
 
-    /// A put that shows whether anything works. Beside a quota that may be used up, what makes room comes before it.
+    /// A put that shows whether anything works. Beside a quota that may be used up, what makes room comes before it, and
+    /// where an alarm may be up by hand, its end.
     pub fn probe(&mut self, has_quota: bool, history: &History) -> (RequestNumber, Request) {
         let number = self.number();
-        let command = match number.0 % 3 {
+        let command = match number.0 % 4 {
             0 if has_quota => Command::DeleteRange(DeleteRange { range: KeyRange::all(), prev_kv: false }),
-            1 if has_quota => Command::Compact(Compact { revision: history.revision(), physical: false }),
+            1 if has_quota => Command::Compact(Compact { revision: history.revision(), physical: true }),
+            2 => no_space(AlarmAction::Deactivate),
             _ => Command::Put(self.put_of("/registry/probes/one".into(), number, 16, LeaseId::NONE)),
         };
         (number, Request::Write(command))
@@ -234,7 +245,7 @@ impl Client {
     fn compact(&mut self, history: &History) -> Request {
         let newest = history.revision().0 as u64;
         let revision = Revision((newest - self.random.below(newest.min(100))) as i64);
-        Request::Write(Command::Compact(Compact { revision, physical: false }))
+        Request::Write(Command::Compact(Compact { revision, physical: self.random.coin() }))
     }
 
     fn grant(&mut self) -> Request {
@@ -255,6 +266,12 @@ impl Client {
         Request::KeepAlive(self.lease())
     }
 
+    /// Raised now and then; disarmed as an operator does it, whether it is up or not.
+    fn alarm(&mut self) -> Request {
+        let is_raised = self.random.below(4) == 0;
+        Request::Write(no_space(if is_raised { AlarmAction::Activate } else { AlarmAction::Deactivate }))
+    }
+
     fn budget(&mut self) -> Request {
         let prefix = Bytes::from_static(BUDGET_PREFIX.as_bytes());
         let hard = Limits { keys: Some(4 + self.random.below(8)), ..Limits::default() };
@@ -263,6 +280,11 @@ impl Client {
             false => Command::BudgetRemove(prefix),
         })
     }
+}
+
+/// The one that the quota raises, too.
+fn no_space(action: AlarmAction) -> Command {
+    Command::Alarm(Alarm { action, member: MEMBER, kind: AlarmKind::NoSpace })
 }
 
 fn value_head(number: RequestNumber) -> String {

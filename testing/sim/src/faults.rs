@@ -20,6 +20,8 @@ pub enum Fault {
     NoSpaceOnce { steps: u64 },
     /// The disk has so much space left, for a while.
     Full { room_bytes: u64, lasts: Duration },
+    /// The disk reads nothing for a while.
+    Unreadable { lasts: Duration },
     /// A part is not run: for the log, a disk that does not answer.
     Stall { part: Part, lasts: Duration },
     /// The member is asked to stop, and started again.
@@ -28,7 +30,9 @@ pub enum Fault {
     WallJump { to: Duration },
 }
 
-const KINDS: u64 = 8;
+const KINDS: u64 = 9;
+/// Less than the history that a member keeps under pressure: a watch that cannot be read meanwhile finds it again.
+const UNREADABLE_MS_MAX: u64 = 800;
 /// The thread of the driver may be kept from running that long; the others much longer, as a disk may.
 const DRIVER_STALL_MS_MAX: u64 = 900;
 
@@ -72,6 +76,7 @@ impl Faults {
             0 => Some(Fault::PowerCut { steps }),
             2 => Some(Fault::Eio { steps }),
             3 => Some(Fault::NoSpaceOnce { steps }),
+            8 => Some(self.fault(kind)),
             _ => None,
         }
     }
@@ -100,6 +105,7 @@ impl Faults {
                 Fault::Stall { part, lasts: Duration::from_millis(random.below(longest_ms)) }
             }
             6 => Fault::Stop,
+            8 => Fault::Unreadable { lasts: Duration::from_millis(1 + random.below(UNREADABLE_MS_MAX)) },
             _ => Fault::WallJump { to: Duration::from_secs(random.below(1 << 33)) },
         }
     }

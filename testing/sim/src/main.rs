@@ -60,7 +60,7 @@ fn parse(arguments: &[String]) -> Option<(Seeds, bool)> {
 
 fn run_all(seeds: Seeds, shows_trace: bool) -> ExitCode {
     let started = Instant::now();
-    let (mut count, mut violations, mut simulated) = (0, 0, Duration::ZERO);
+    let (mut count, mut violations, mut simulated, mut removed) = (0, 0, Duration::ZERO, 0);
     let mut seed = if let Seeds::One(seed) = seeds { seed } else { 1 };
     loop {
         SEED.store(seed, Ordering::Relaxed);
@@ -68,6 +68,7 @@ fn run_all(seeds: Seeds, shows_trace: bool) -> ExitCode {
         let report = run(&Run { seed, lasts: LASTS, keep, syncs_lie: false });
         count += 1;
         simulated += report.simulated;
+        removed += report.segments_removed;
         violations += u64::from(report.violation.is_some());
         show(seed, &report, shows_trace || seeds == Seeds::One(seed));
         let is_last = match seeds {
@@ -80,7 +81,8 @@ fn run_all(seeds: Seeds, shows_trace: bool) -> ExitCode {
         }
         seed += 1;
     }
-    println!("seeds {count}, simulated hours {:.2}, violations {violations}", simulated.as_secs_f64() / 3600.0);
+    let hours = simulated.as_secs_f64() / 3600.0;
+    println!("seeds {count}, simulated hours {hours:.2}, segments given back {removed}, violations {violations}");
     if violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -18,6 +18,8 @@ pub const CLIENT_URL: &str = "http://localhost:2379";
 pub struct Settings {
     pub checkpoint_entries: u64,
     pub quota_bytes: Option<u64>,
+    /// History that the member keeps when the quota is nearly used up.
+    pub pressure_retention: Option<Duration>,
     /// The disk says that it synced, and did not. A checker that does not find that is worth nothing.
     pub syncs_lie: bool,
 }
@@ -77,7 +79,7 @@ impl Member {
             strict_latch: false,
             account_depth: AccountDepth::default(),
             auto_compaction: None,
-            pressure_retention: None,
+            pressure_retention: self.settings.pressure_retention,
             request_bytes_max: 1536 << 10,
             warning_apply_duration: Duration::from_secs(10),
             no_sync: false,

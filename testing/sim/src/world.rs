@@ -1,7 +1,7 @@
 //! The scheduler: which part runs next, when time goes on, when a client asks and when something goes wrong, all by
 //! seed.
 
-use crate::checker::{Checked, Checker, Violation};
+use crate::checker::{Checked, Checker, UNREAD, Violation};
 use crate::client::{Answer, Client, Flight, Request, RequestNumber};
 use crate::clock::SimClock;
 use crate::faults::{Fault, Faults};
@@ -55,6 +55,8 @@ pub struct Report {
     pub crashes: u64,
     pub requests: u64,
     pub acknowledged: u64,
+    /// Segments of the store that were given back.
+    pub segments_removed: u64,
 }
 
 pub fn run(run: &Run) -> Report {
@@ -70,6 +72,7 @@ pub fn run(run: &Run) -> Report {
         crashes: world.crashes,
         requests: world.requests,
         acknowledged: world.acknowledged,
+        segments_removed: world.segments_removed,
     }
 }
 
@@ -94,6 +97,8 @@ struct World {
     parts: [PartRun; 4],
     /// When the disk has space again.
     full_until: Option<Duration>,
+    /// When it reads again.
+    unreadable_until: Option<Duration>,
     stopping_since: Option<Duration>,
     /// When it is started again.
     start_at: Duration,
@@ -105,6 +110,9 @@ struct World {
     acknowledged: u64,
     /// Of them, plain puts.
     puts: u64,
+    segments_removed: u64,
+    /// Of them, by the member that runs.
+    segments_removed_now: u64,
 }
 
 /// How a part is run.
@@ -122,14 +130,16 @@ impl World {
         let clock = Arc::new(SimClock::default());
         let settings = Settings {
             checkpoint_entries: [20, 100, 1_000][random.below(3) as usize],
-            quota_bytes: (random.below(5) == 0).then(|| 64 << (10 + random.below(6))),
+            quota_bytes: (random.below(4) == 0).then(|| 64 << (10 + random.below(6))),
+            // A watch that cannot be read for a while must find its history again.
+            pressure_retention: random.coin().then(|| Duration::from_millis(3_000 + random.below(9_000))),
             syncs_lie: run.syncs_lie,
         };
         World {
             faults: Faults::new(stream(1)),
             client: Client::new(stream(2)),
             member: Member::new(settings, clock.clone(), stream(3)),
-            checker: Checker::new(settings.quota_bytes.is_some()),
+            checker: Checker::new(settings.quota_bytes.is_some(), settings.pressure_retention.is_some()),
             trace: Trace::new(run.keep),
             random,
             clock,
@@ -140,6 +150,7 @@ impl World {
             heals: false,
             parts: [PartRun::default(); 4],
             full_until: None,
+            unreadable_until: None,
             stopping_since: None,
             start_at: Duration::ZERO,
             looked_at: Duration::ZERO,
@@ -147,6 +158,8 @@ impl World {
             crashes: 0,
             requests: 0,
             acknowledged: 0,
+            segments_removed: 0,
+            segments_removed_now: 0,
             puts: 0,
         }
     }
@@ -181,6 +194,11 @@ impl World {
             self.full_until = None;
             self.member.disk().set_capacity(None);
             self.say(format_args!("the disk has space again"));
+        }
+        if self.unreadable_until.is_some_and(|until| now >= until) {
+            self.unreadable_until = None;
+            self.member.disk().fail_reads(false);
+            self.say(format_args!("the disk reads again"));
         }
         if !self.member.is_running() {
             if now < self.start_at {
@@ -255,8 +273,9 @@ impl World {
         }
         let steps = self.member.disk().steps();
         self.say(format_args!("{part:?}{} disk {steps}", if alone { " alone" } else { "" }));
-        self.read_events()?;
-        self.poll()?;
+        if self.read_events()? {
+            self.poll()?;
+        }
         if let Some(fault) = self.member.fault() {
             self.say(format_args!("the member gives up: {fault}"));
             if !self.member.disk().is_off() {
@@ -269,13 +288,17 @@ impl World {
         Ok(())
     }
 
-    /// What a watcher sees is taken in before any answer.
-    fn read_events(&mut self) -> Checked {
-        let (Some(handle), Some(watch)) = (self.member.handle(), &mut self.watch) else { return Ok(()) };
+    /// What a watcher sees is taken in before any answer. False if it cannot be read now.
+    fn read_events(&mut self) -> Checked<bool> {
+        let (Some(handle), Some(watch)) = (self.member.handle(), &mut self.watch) else { return Ok(true) };
         let read = match watch.read(handle) {
             Ok(read) => read,
             // Seen after the next start.
-            Err(Unread::Failed(_)) if self.member.disk().is_off() => return Ok(()),
+            Err(Unread::Failed(_)) if self.member.disk().is_off() => return Ok(true),
+            Err(Unread::Failed(_)) if self.unreadable_until.is_some() => {
+                *watch = Watch::new(handle, Revision(self.checker.history().revision().0 + 1));
+                return Ok(false);
+            }
             Err(error) => return Err(format!("watch: {error:?}")),
         };
         let now = self.now();
@@ -283,7 +306,7 @@ impl World {
             self.say(format_args!("event at {revision}: {} changes", changes.len()));
             self.checker.saw(revision, changes, now)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn poll(&mut self) -> Checked {
@@ -317,9 +340,10 @@ impl World {
         Ok(())
     }
 
-    /// What cannot be read because the power is gone says nothing.
+    /// What cannot be read, because the power is gone or the disk reads nothing, says nothing.
     fn unless_off(&self, violation: Violation) -> Checked {
-        if self.member.disk().is_off() { Ok(()) } else { Err(violation) }
+        let is_unread = self.unreadable_until.is_some() && violation.starts_with(UNREAD);
+        if self.member.disk().is_off() || is_unread { Ok(()) } else { Err(violation) }
     }
 
     fn ask(&mut self) {
@@ -350,6 +374,10 @@ impl World {
             Fault::Full { room_bytes, lasts } => {
                 disk.set_capacity(Some(disk.used() + room_bytes));
                 self.full_until = Some(now + lasts);
+            }
+            Fault::Unreadable { lasts } => {
+                disk.fail_reads(true);
+                self.unreadable_until = Some(now + lasts);
             }
             // Of a stop only the disk is to be judged.
             Fault::Stall { part, .. } if self.stopping_since.is_some() && part != Part::Log => {}
@@ -408,6 +436,7 @@ impl World {
             Crash::Power => self.member.cut_power(self.faults.random()),
         }
         self.full_until = None;
+        self.unreadable_until = None;
     }
 
     /// Nobody hears of it any more.
@@ -419,6 +448,7 @@ impl World {
         self.watch = None;
         self.is_ready = false;
         self.stopping_since = None;
+        self.segments_removed_now = 0;
         self.start_at = self.now() + Duration::from_millis(self.random.below(1_500));
     }
 
@@ -433,13 +463,16 @@ impl World {
         }
         self.looked_at = now;
         let Some(handle) = self.member.handle().cloned() else { return Ok(()) };
+        let removed = handle.view().reclaim_stats().segments_removed;
+        self.segments_removed += removed.saturating_sub(self.segments_removed_now);
+        self.segments_removed_now = removed;
         let status = handle.status();
         if status.store_failed {
             self.say(format_args!("the store failed: the member is restarted"));
             self.crash(Crash::Kill);
             return Ok(());
         }
-        for flight in &self.flights {
+        for flight in self.flights.iter().filter(|flight| !flight.waits_for_space()) {
             let latest = flight.sent_at.max(self.apply_late_until) + REQUEST_TIMEOUT + ANSWER_SLACK;
             if now > latest {
                 return Err(format!("request {} waits since {:?}", flight.number.0, flight.sent_at));
@@ -473,6 +506,7 @@ impl World {
         } else {
             self.member.kill();
             self.full_until = None;
+            self.unreadable_until = None;
         }
     }
 

@@ -326,7 +326,7 @@ impl Call {
         self.trace.pause();
         spawn_local(async move {
             let _charge = charge;
-            let mut signal = self.rim.stream_signal();
+            let stops = self.stops(ends);
             let result = tokio::select! {
                 biased;
                 result = self.trace.traced(handler(&self.trace)) => result,
@@ -335,10 +335,22 @@ impl Call {
                     respond.send_reset(Reason::CANCEL);
                     return self.record(self.late_code(), 0);
                 }
-                _ = signal.wait_for(|signal| signal.is_stopping), if ends == Ends::WithTheServer => Err(status::STOPPED),
+                () = stops => Err(status::STOPPED),
             };
             self.finish(respond, result);
         });
+    }
+
+    /// Resolves when the server stops, for who ends with it.
+    fn stops(&self, ends: Ends) -> impl Future<Output = ()> + use<> {
+        let signal = (ends == Ends::WithTheServer).then(|| self.rim.stream_signal());
+        async move {
+            match signal {
+                // The server's end is a stop, too.
+                Some(mut signal) => drop(signal.wait_for(|signal| signal.is_stopping).await),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Runs a short handler that may look at very many leases or accounts when its turn among long reads has come.

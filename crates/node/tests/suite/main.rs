@@ -2,6 +2,7 @@
 
 mod damage;
 mod failing_disk;
+mod first_entries;
 mod full_disk;
 mod known_bugs;
 mod leases;

@@ -71,6 +71,11 @@ impl Member {
         (0..100).any(|_| member.tick(TICK).put("ready", "yes").is_ok()).then_some(member)
     }
 
+    /// Nothing of it was stepped yet.
+    pub fn start(disk: &SimDisk, config: Config) -> Option<Member> {
+        Member::begin_as(disk, Arc::new(disk.clone()), config)
+    }
+
     fn begin_as(disk: &SimDisk, seen: Arc<dyn Disk>, config: Config) -> Option<Member> {
         let clock = Arc::new(HandClock::default());
         let node = Stepped::open(config, seen, clock.clone(), &mut Random::new(1)).ok()?;
@@ -90,6 +95,11 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// A step of the disk fails, so many from now.
+    pub fn fail_at(&self, steps: u64, kind: std::io::ErrorKind) {
+        self.disk.fail_at(self.disk.steps() + steps, kind);
     }
 
     /// Time goes on, and nobody looks.
