@@ -92,7 +92,7 @@ fn open(disk: &dyn Disk, path: &Path) -> Result<DataDir, String> {
     if !path.join("member/identity").is_file() {
         return Err(format!("open data directory {}: member/identity is missing, it is no member's", path.display()));
     }
-    DataDir::open(disk, path, Identity { cluster: 0, member: 0 }).map_err(|fault| fault.to_string())
+    DataDir::look(disk, path, Identity { cluster: 0, member: 0 }).map_err(|fault| fault.to_string())
 }
 
 fn list(lost: &[Lost], given_up: &GivenUp) -> Result<(), String> {

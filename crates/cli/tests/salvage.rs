@@ -16,7 +16,8 @@ fn member(directory: &Path) {
     let members = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
     let membership = Membership::bootstrap("etcd-cluster", members).expect("one member");
     let identity = Identity { cluster: membership.cluster().0, member: 1 };
-    let data_dir = DataDir::open(&OsDisk, directory, identity).expect("it is new");
+    let mut data_dir = DataDir::look(&OsDisk, directory, identity).expect("it is new");
+    data_dir.claim(&OsDisk).expect("it is nobody's");
     let (store, _) =
         Store::open(Arc::new(OsDisk), &data_dir.store_dir(), store::Options::default()).expect("it is new");
     let mut state = State::bootstrap(store, membership, Options::default()).expect("it is new");
