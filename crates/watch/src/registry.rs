@@ -106,7 +106,7 @@ pub struct Registry {
     /// Number of watchers in `groups`.
     current: usize,
     behind: VecDeque<WatcherId>,
-    fetch: Option<Fetch>,
+    fetch: Option<Box<Fetch>>,
 }
 
 #[derive(Debug, Default)]
@@ -386,7 +386,7 @@ impl Registry {
             return Ok(Found::Piece(Piece::Compacted(compacted)));
         }
         let walk = view.walk_events(range, next, view.revision(), CATCH_UP_REVISIONS_MAX)?;
-        Ok(Found::Begun(Fetch { watcher: id, next, walk, view: view.clone() }))
+        Ok(Found::Begun(Box::new(Fetch { watcher: id, next, walk, view: view.clone() })))
     }
 
     /// Revision up to which everything was handed out to this watcher, if that can be said to a client: it is current,
@@ -492,7 +492,7 @@ impl Registry {
 enum Found {
     Piece(Piece),
     /// The store has to be looked through.
-    Begun(Fetch),
+    Begun(Box<Fetch>),
 }
 
 /// What a piece of catching up found.
