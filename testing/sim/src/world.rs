@@ -375,6 +375,8 @@ impl World {
                 disk.set_capacity(Some(disk.used() + room_bytes));
                 self.full_until = Some(now + lasts);
             }
+            // One does not follow on the other: the watch would miss more history than is kept.
+            Fault::Unreadable { .. } if self.unreadable_until.is_some() => {}
             Fault::Unreadable { lasts } => {
                 disk.fail_reads(true);
                 self.unreadable_until = Some(now + lasts);
