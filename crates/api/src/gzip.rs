@@ -1,5 +1,5 @@
-//! Messages that a client has compressed with gzip, as etcd takes them. Answers are never compressed: who compresses has
-//! to take what is not.
+//! Messages that a client has compressed with gzip, as etcd takes them. Answers are never compressed: who compresses
+//! has to take what is not.
 //!
 //! Texts and codes are grpc-go's. Invariant: no more is unpacked than a message may have.
 

@@ -48,8 +48,8 @@ pub(crate) fn event(key: Bytes, version: &Version, prev: Option<Location>) -> Ev
 /// sorts.
 const SURPLUS_EVENTS: usize = if cfg!(test) { 8 } else { 4096 };
 
-/// Changes of a range with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them, gathered in
-/// steps.
+/// Changes of a range with revisions `from` to `to` (inclusive), at most `limit` distinct revisions of them, gathered
+/// in steps.
 pub struct EventWalk {
     page: Page,
     rest: KeyRange,

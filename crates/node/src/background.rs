@@ -95,9 +95,9 @@ impl Background {
         done.or_else(|| self.ask_for_log(now))
     }
 
-    /// Makes what was written to the store's files durable, and measures that: what is said of a slow disk of the store.
-    /// Nothing relies on it but a checkpoint, which then finds little to sync; between checkpoints, the system would
-    /// write the same by itself a little later.
+    /// Makes what was written to the store's files durable, and measures that: what is said of a slow disk of the
+    /// store. Nothing relies on it but a checkpoint, which then finds little to sync; between checkpoints, the system
+    /// would write the same by itself a little later.
     fn sync_store(&mut self) -> Result<(), state::Fault> {
         let started = self.shared.clock.monotonic();
         let synced = self.write_back.sync().map_err(mvcc::Fault::from)?;

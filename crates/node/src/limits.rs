@@ -47,8 +47,8 @@ pub(crate) const LONE_ENTRY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of records that lone entries may leave in memory, until the next tick or entry has them written to the store's
 /// files.
 pub(crate) const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
-/// How old what was written to the store's files gets before it is synced, unless a checkpoint does that. A slow disk is
-/// to be seen within the minutes of an alert; each sync costs the log's a little.
+/// How old what was written to the store's files gets before it is synced, unless a checkpoint does that. A slow disk
+/// is to be seen within the minutes of an alert; each sync costs the log's a little.
 pub(crate) const STORE_SYNC_INTERVAL: Duration = Duration::from_secs(10);
 /// How often write-back, the log's next segment and removed files are looked after.
 pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);

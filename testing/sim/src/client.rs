@@ -1,6 +1,6 @@
 //! What clients ask for: puts, guarded updates as Kubernetes makes them, deletions, reads now and at old revisions,
-//! compactions, leases with keys on them and their renewals, budgets, alarms by hand. Each put's value names its request, so that a
-//! state tells what happened.
+//! compactions, leases with keys on them and their renewals, budgets, alarms by hand. Each put's value names its
+//! request, so that a state tells what happened.
 //!
 //! Not here: what the answers must be (`checker`).
 
@@ -143,8 +143,8 @@ impl Client {
         (number, request)
     }
 
-    /// A put that shows whether anything works. Beside a quota that may be used up, what makes room comes before it, and
-    /// where an alarm may be up by hand, its end.
+    /// A put that shows whether anything works. Beside a quota that may be used up, what makes room comes before it,
+    /// and where an alarm may be up by hand, its end.
     pub fn probe(&mut self, has_quota: bool, history: &History) -> (RequestNumber, Request) {
         let number = self.number();
         let command = match number.0 % 4 {

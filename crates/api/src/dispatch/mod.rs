@@ -363,8 +363,8 @@ impl Call {
         self.timeout.map(|timeout| self.started + timeout)
     }
 
-    /// What a call counts as whose deadline passed, so that nobody reads an answer. As in etcd: what was proposed and is
-    /// not done in time is unavailable.
+    /// What a call counts as whose deadline passed, so that nobody reads an answer. As in etcd: what was proposed and
+    /// is not done in time is unavailable.
     fn late_code(&self) -> Code {
         let is_write = self.trace.request.get().is_some_and(|request| !request.is_read());
         if is_write { Code::Unavailable } else { Code::DeadlineExceeded }

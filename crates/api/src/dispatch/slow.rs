@@ -1,5 +1,5 @@
-//! The line about a call that was slow. Message and fields that etcd has too are etcd's, because log searches know them;
-//! the stages say where the time went, and together they are the whole.
+//! The line about a call that was slow. Message and fields that etcd has too are etcd's, because log searches know
+//! them; the stages say where the time went, and together they are the whole.
 
 use super::content;
 use crate::call::{Remote, Rim, Stages, Trace};

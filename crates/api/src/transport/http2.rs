@@ -147,7 +147,10 @@ impl Task<'_> {
             match self.connection.poll_accept(context) {
                 Poll::Ready(Some(Ok(incoming))) => self.incoming.push(incoming),
                 // Errors of the connection end it; errors of a stream do not come here.
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(self.log_cut_off(&error)),
+                Poll::Ready(Some(Err(error))) => {
+                    self.log_cut_off(&error);
+                    return Poll::Ready(());
+                }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending if self.incoming.is_empty() => {
                     let has_calls = self.connection.has_streams();

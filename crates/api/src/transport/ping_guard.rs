@@ -4,8 +4,8 @@
 //! It also ends a turn of the connection when many frames of data have been read, so that whom they are for can take
 //! them before more are read.
 //!
-//! Only the nine bytes in front of each frame are looked at. The rules for pings: two early pings are forgiven; while no call is
-//! open, pings are early if they come within two hours; the count starts over whenever an answer was sent.
+//! Only the nine bytes in front of each frame are looked at. The rules for pings: two early pings are forgiven; while
+//! no call is open, pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
 use super::coalesce::Coalesce;
 use std::cell::Cell;

@@ -38,10 +38,7 @@ impl Background {
                 self.durable = Some(job.write(&job.meta()).expect("write checkpoint"));
             }
             2 => self.leftovers = Some(mvcc.finish_checkpoint(self.durable.take().expect("written"))),
-            _ => {
-                self.leftovers.take().expect("finished").remove().expect("remove files");
-                drop(())
-            }
+            _ => self.leftovers.take().expect("finished").remove().expect("remove files"),
         }
     }
 
