@@ -2,7 +2,6 @@
 
 use crate::listen::Listen;
 use crate::tls::TlsFiles;
-use crate::transport::Descriptors;
 use std::time::Duration;
 
 /// Settings of all listeners. `Default` is etcd's defaults, without any listener.
@@ -55,6 +54,15 @@ pub struct Config {
 
 /// What a message may be longer than a proposal: space for the rest of a request (etcd's figure).
 pub(crate) const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+
+/// File descriptors of the process, for the bound on connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptors {
+    /// How many the process may have.
+    pub limit: usize,
+    /// How many files the member has open.
+    pub files_open: fn() -> usize,
+}
 
 impl Default for Config {
     fn default() -> Config {

@@ -39,7 +39,7 @@ mod tls;
 mod transport;
 mod wire;
 
-pub use config::Config;
+pub use config::{Config, Descriptors};
 pub use listen::{Address, Listen, ListenError, Serves};
 pub use tls::{SelfSigned, SelfSignedError, SuiteError, TlsError, TlsFiles, TlsVersion, lacking_suites};
-pub use transport::{Bound, Descriptors, Refusing, ServeError, Server, bind};
+pub use transport::{Bound, Refusing, ServeError, Server, bind};

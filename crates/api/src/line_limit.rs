@@ -1,6 +1,5 @@
 //! Lines of the log that many requests may want at once: so many a second, and then how many were left out.
 
-use crate::call::Shared;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::spawn_local;
@@ -10,36 +9,15 @@ const LINES_MAX: u64 = 10;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// See the file's head.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LineLimit {
-    window: Mutex<Option<Window>>,
+    window: Arc<Mutex<Option<Window>>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Window {
     began: Instant,
     lines: u64,
-}
-
-/// Writes a line unless there are many; then how many were left out, once. For threads of rims.
-pub(crate) fn limited(
-    shared: &Arc<Shared>,
-    limit: impl Fn(&Shared) -> &LineLimit + 'static,
-    write: impl FnOnce(),
-    about: &'static str,
-) {
-    match limit(shared).admit(Instant::now()) {
-        Line::Write => write(),
-        Line::LeaveOut => {}
-        Line::LeaveOutFirst(wait) => {
-            let shared = shared.clone();
-            spawn_local(async move {
-                tokio::time::sleep(wait).await;
-                let count = limit(&shared).left_out();
-                tracing::warn!(about, count, "lines were left out: there were too many of them");
-            });
-        }
-    }
 }
 
 /// What becomes of a line.
@@ -52,6 +30,22 @@ enum Line {
 }
 
 impl LineLimit {
+    /// Writes a line unless there are many; then how many were left out, once. For threads of rims.
+    pub(crate) fn limited(&self, about: &'static str, write: impl FnOnce()) {
+        match self.admit(Instant::now()) {
+            Line::Write => write(),
+            Line::LeaveOut => {}
+            Line::LeaveOutFirst(wait) => {
+                let limit = self.clone();
+                spawn_local(async move {
+                    tokio::time::sleep(wait).await;
+                    let count = limit.left_out();
+                    tracing::warn!(about, count, "lines were left out: there were too many of them");
+                });
+            }
+        }
+    }
+
     fn admit(&self, now: Instant) -> Line {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let current = match &mut *window {

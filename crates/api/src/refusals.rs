@@ -2,12 +2,10 @@
 //!
 //! Not here: the answer's text (`status`), and memory in flight, which counts for itself (`in_flight`).
 
-use crate::call::Shared;
-use crate::line_limit::{self, LineLimit};
+use crate::line_limit::LineLimit;
 use model::OverBudget;
 use node::Overload;
 use state::StateView;
-use std::sync::Arc;
 use stdx::metrics::{Counter, Gauge};
 
 /// The limits, by the names that metric and log give them.
@@ -55,46 +53,55 @@ impl Limit {
 
 /// Of one limit.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals {
-    pub(crate) count: Counter,
+struct OfLimit {
+    count: Counter,
     /// By how much the last refused request was beyond the limit.
-    pub(crate) excess: Gauge,
+    excess: Gauge,
     lines: LineLimit,
 }
 
-/// Counts a refusal and writes a line about it: `value` is more than `max`. `of` says what has the limit.
-pub(crate) fn note(shared: &Arc<Shared>, limit: Limit, of: &str, value: u64, max: u64) {
-    let of_limit = refusals(shared, limit);
-    let excess = value.saturating_sub(max);
-    of_limit.count.increment();
-    of_limit.excess.set(i64::try_from(excess).unwrap_or(i64::MAX));
-    let write = || {
-        tracing::warn!(limit = limit.name(), of, value, max, excess, "request refused: a limit is met");
-    };
-    line_limit::limited(shared, move |shared| &refusals(shared, limit).lines, write, limit.name());
-}
+/// See the file's head.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals([OfLimit; Limit::ALL.len()]);
 
-fn refusals(shared: &Shared, limit: Limit) -> &Refusals {
-    shared.refusals.get(limit as usize).expect("one for each limit")
-}
+impl Refusals {
+    /// Each limit with how often it refused, and by how much the last time.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = (Limit, u64, i64)> {
+        Limit::ALL
+            .into_iter()
+            .zip(&self.0)
+            .map(|(limit, of_limit)| (limit, of_limit.count.get(), of_limit.excess.get()))
+    }
 
-pub(crate) fn note_budget(shared: &Arc<Shared>, over: &OverBudget) {
-    let of = format!("{} {}", over.prefix.escape_ascii(), over.figure.name());
-    note(shared, Limit::Budget, &of, over.used.saturating_add(over.adds), over.limit);
-}
+    /// Counts a refusal and writes a line about it: `value` is more than `max`. `of` says what has the limit.
+    pub(crate) fn note(&self, limit: Limit, of: &str, value: u64, max: u64) {
+        let of_limit = self.0.get(limit as usize).expect("one for each limit");
+        let excess = value.saturating_sub(max);
+        of_limit.count.increment();
+        of_limit.excess.set(i64::try_from(excess).unwrap_or(i64::MAX));
+        of_limit.lines.limited(limit.name(), || {
+            tracing::warn!(limit = limit.name(), of, value, max, excess, "request refused: a limit is met");
+        });
+    }
 
-pub(crate) fn note_quota(shared: &Arc<Shared>, view: &StateView) {
-    let quota = view.quota_bytes().unwrap_or_default();
-    note(shared, Limit::Quota, "retained bytes", view.retained_bytes(), quota);
-}
+    pub(crate) fn note_budget(&self, over: &OverBudget) {
+        let of = format!("{} {}", over.prefix.escape_ascii(), over.figure.name());
+        self.note(Limit::Budget, &of, over.used.saturating_add(over.adds), over.limit);
+    }
 
-pub(crate) fn note_overload(shared: &Arc<Shared>, overload: Overload) {
-    let (limit, of, value, max) = match overload {
-        Overload::ApplyLag { entries, max } => (Limit::ApplyLag, "entries", entries, max),
-        Overload::InboxBytes { bytes, max } => (Limit::Inbox, "bytes", bytes, max),
-        Overload::InboxMessages { messages, max } => (Limit::Inbox, "proposals", messages, max),
-    };
-    note(shared, limit, of, value, max);
+    pub(crate) fn note_quota(&self, view: &StateView) {
+        let quota = view.quota_bytes().unwrap_or_default();
+        self.note(Limit::Quota, "retained bytes", view.retained_bytes(), quota);
+    }
+
+    pub(crate) fn note_overload(&self, overload: Overload) {
+        let (limit, of, value, max) = match overload {
+            Overload::ApplyLag { entries, max } => (Limit::ApplyLag, "entries", entries, max),
+            Overload::InboxBytes { bytes, max } => (Limit::Inbox, "bytes", bytes, max),
+            Overload::InboxMessages { messages, max } => (Limit::Inbox, "proposals", messages, max),
+        };
+        self.note(limit, of, value, max);
+    }
 }
 
 #[cfg(test)]

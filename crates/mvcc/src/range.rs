@@ -200,19 +200,12 @@ const IN_KEY_ORDER: Sort = Sort { target: SortTarget::Key, order: SortOrder::Asc
 /// Records loaded at a time where values are looked at.
 const LOAD_RECORDS_MAX: usize = 256;
 
-/// Pairs without value and, as in etcd 3.7, without lease. All share one buffer.
+/// Pairs without value. All share one buffer.
 fn encode_keys<'a>(found: impl Iterator<Item = (Key<'a>, Meta)>) -> Vec<RangeItem> {
     let mut buffer = Vec::new();
     let mut ends = Vec::new();
     for (key, meta) in found {
-        let kv = KeyValue {
-            key: key.to_vec().into(),
-            create_revision: meta.create_revision,
-            mod_revision: meta.at.main,
-            version: meta.version,
-            ..KeyValue::default()
-        };
-        kv.encode(&mut buffer);
+        without_value(key, &meta).encode(&mut buffer);
         ends.push(buffer.len());
     }
     let mut buffer = Bytes::from(buffer);
@@ -223,4 +216,15 @@ fn encode_keys<'a>(found: impl Iterator<Item = (Key<'a>, Meta)>) -> Vec<RangeIte
         RangeItem::Encoded(item)
     };
     ends.into_iter().map(cut).collect()
+}
+
+/// A pair without value and, as in etcd 3.7, without lease.
+pub(crate) fn without_value(key: Key<'_>, meta: &Meta) -> KeyValue {
+    KeyValue {
+        key: key.to_vec().into(),
+        create_revision: meta.create_revision,
+        mod_revision: meta.at.main,
+        version: meta.version,
+        ..KeyValue::default()
+    }
 }

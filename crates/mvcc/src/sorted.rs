@@ -4,10 +4,9 @@
 //! order is by them: `held_bytes` says how much that is.
 
 use crate::fault::{Fault, ReadError};
-use crate::range::RangeItem;
+use crate::range::{RangeItem, without_value};
 use crate::tree::Key;
 use crate::version::Meta;
-use crate::walk::without_value;
 use bytes::Bytes;
 use model::{KeyValue, Sort, SortOrder, SortTarget};
 use std::cmp::{Ordering, Reverse};

@@ -13,13 +13,13 @@
 use crate::entry::Entry;
 use crate::fault::ReadError;
 use crate::index::Index;
-use crate::range::{RangeItem, is_in_key_order, read_revision};
+use crate::range::{RangeItem, is_in_key_order, read_revision, without_value};
 use crate::sorted::Sorted;
 use crate::tree::Key;
 use crate::version::Meta;
 use crate::view::View;
 use bytes::Bytes;
-use model::{KeyRange, KeyValue, Range, Rejection, Revision, SortOrder};
+use model::{KeyRange, Range, Rejection, Revision, SortOrder};
 use stdx::codec::varint_len;
 
 /// What a walk found.
@@ -250,17 +250,6 @@ impl Pages {
 
 fn is_let_through(request: &Range, meta: &Meta) -> bool {
     request.mod_bounds.contains(meta.mod_revision()) && request.create_bounds.contains(meta.create_revision)
-}
-
-/// A pair without value and, as in etcd 3.7, without lease.
-pub(crate) fn without_value(key: Key<'_>, meta: &Meta) -> KeyValue {
-    KeyValue {
-        key: key.to_vec().into(),
-        create_revision: meta.create_revision,
-        mod_revision: meta.at.main,
-        version: meta.version,
-        ..KeyValue::default()
-    }
 }
 
 fn item(request: &Range, key: Key<'_>, meta: &Meta) -> RangeItem {

@@ -3,7 +3,7 @@
 use super::range_answer::load;
 use super::rim::Rim;
 use super::trace::{Trace, Wait, reading};
-use crate::refusals::{self, Limit};
+use crate::refusals::Limit;
 use crate::status::{self, Code, Status};
 use crate::wire::Stamp;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ pub(crate) fn check_size(rim: &Rim, request_bytes: usize) -> Result<(), Status> 
     if entry <= max {
         return Ok(());
     }
-    refusals::note(&rim.shared, Limit::RequestSize, "bytes", entry as u64, max as u64);
+    rim.shared.refusals.note(Limit::RequestSize, "bytes", entry as u64, max as u64);
     Err(status::REQUEST_TOO_LARGE)
 }
 
@@ -123,15 +123,15 @@ pub(crate) async fn propose<P: Proposal>(rim: &Rim, proposal: P, trace: &Trace) 
         // etcd counts what it turns away at the door as no request.
         Refused::TooManyRequests => {
             trace.request.set(None);
-            refusals::note_overload(&rim.shared, rim.node.overload());
+            rim.shared.refusals.note_overload(rim.node.overload());
         }
         _ => trace.is_refused.set(true),
     })?;
     let Reply { answer, revision, term, view, timings } = reply;
     trace.proposed(timings);
     match &answer {
-        Err(Rejection::NoSpace) => refusals::note_quota(&rim.shared, &view),
-        Err(Rejection::OverBudget(over)) => refusals::note_budget(&rim.shared, over),
+        Err(Rejection::NoSpace) => rim.shared.refusals.note_quota(&view),
+        Err(Rejection::OverBudget(over)) => rim.shared.refusals.note_budget(over),
         _ => {}
     }
     Ok(Done { answer: answer?.answer_to::<P>(), stamp: Stamp { revision, term }, stored: Stored { view, read } })

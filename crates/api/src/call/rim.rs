@@ -15,7 +15,7 @@ use crate::grpc::{BodyLimits, ResponseHeads};
 use crate::in_flight::InFlight;
 use crate::line_limit::LineLimit;
 use crate::metrics::{ConnectionMetrics, HttpMetrics, RimMetrics, Scrapes};
-use crate::refusals::{Limit, Refusals};
+use crate::refusals::Refusals;
 use crate::status::{Code, Status};
 use crate::tls::Reloading;
 use crate::wire::{Identity, Stamp};
@@ -40,8 +40,7 @@ pub(crate) struct Shared {
     long_work: Arc<Semaphore>,
     pub(crate) scrapes: Arc<Scrapes>,
     pub(crate) connections: Arc<ConnectionMetrics>,
-    /// By `Limit`.
-    pub(crate) refusals: [Refusals; Limit::ALL.len()],
+    pub(crate) refusals: Refusals,
     /// About slow requests.
     pub(crate) slow_lines: LineLimit,
     /// Of the texts that are compressed.
@@ -61,7 +60,7 @@ impl Shared {
             long_work: Arc::new(Semaphore::new(1)),
             scrapes: Arc::default(),
             compressed_scrapes: Arc::default(),
-            refusals: Default::default(),
+            refusals: Refusals::default(),
             slow_lines: LineLimit::default(),
             in_flight: InFlight::new(config.in_flight_bytes_max, config.message_bytes_max()),
             connections: Arc::default(),

@@ -14,7 +14,7 @@ use crate::http;
 use crate::in_flight::{Account, Charge, Piece};
 use crate::listen::Serves;
 use crate::method::{Kind, Method};
-use crate::refusals::{self, Limit};
+use crate::refusals::Limit;
 use crate::status::{self, Code, Status};
 use ::http::{Request, StatusCode};
 use bytes::Bytes;
@@ -182,7 +182,7 @@ fn begin_unary(
         Err(ReadError::Refused(status)) => {
             if let Some(bytes) = messages.too_large() {
                 let max = call.rim.config().message_bytes_max() as u64;
-                refusals::note(&call.rim.shared, Limit::MessageSize, call.method.path(), bytes as u64, max);
+                call.rim.shared.refusals.note(Limit::MessageSize, call.method.path(), bytes as u64, max);
             }
             messages.drain();
             return call.rim.heads.send_status(respond, &status);

@@ -3,7 +3,6 @@
 
 use super::content;
 use crate::call::{Remote, Rim, Stages, Trace};
-use crate::line_limit;
 use crate::method::Method;
 use crate::status::Code;
 use bytes::Bytes;
@@ -33,8 +32,8 @@ pub(super) struct Slow<'a> {
 impl Slow<'_> {
     /// Writes the line, unless there are many.
     pub(super) fn log(self) {
-        let shared = self.rim.shared.clone();
-        line_limit::limited(&shared, |shared| &shared.slow_lines, || self.write(), "request stats");
+        let lines = self.rim.shared.slow_lines.clone();
+        lines.limited("request stats", || self.write());
     }
 
     fn write(self) {

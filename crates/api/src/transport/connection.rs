@@ -3,7 +3,8 @@
 //! Invariants: a client that has not got as far as its first HTTP/2 settings or HTTP/1 headers within
 //! `HANDSHAKE_TIMEOUT` is dropped; until then it is silent, and goes first when another one wants its place.
 
-use super::connections::Connections;
+use super::acceptor::AcceptedSocket;
+use super::connections::{Connections, HANDSHAKE_TIMEOUT};
 use super::ping_guard::PREFACE;
 use super::places::Place;
 use super::socket::{Raw, Rewind, Stream};
@@ -19,8 +20,6 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_rustls::TlsAcceptor;
 
-/// Time for a client to say what it speaks.
-pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An idle connection is probed by TCP after this long, so that clients that vanished go; etcd's figure.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -35,11 +34,6 @@ pub(crate) struct Accepted {
     pub(crate) tls: bool,
     pub(crate) serves: Serves,
     pub(crate) place: Place,
-}
-
-pub(crate) enum AcceptedSocket {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
 }
 
 enum Protocol {

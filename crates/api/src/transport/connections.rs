@@ -9,6 +9,9 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
+/// Time for a client to say what it speaks.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What others ask of a connection's task.
 #[derive(Debug, Default)]
 pub(crate) struct Control {

@@ -3,16 +3,7 @@
 //!
 //! Not here: which connection has to go (`places`), and raising the limit (`cli`).
 
-use crate::config::Config;
-
-/// File descriptors of the process, for the bound on connections.
-#[derive(Debug, Clone, Copy)]
-pub struct Descriptors {
-    /// How many the process may have.
-    pub limit: usize,
-    /// How many files the member has open.
-    pub files_open: fn() -> usize,
-}
+use crate::config::{Config, Descriptors};
 
 /// Kept for everything but connections; etcd's figure.
 const RESERVED_MIN: usize = 150;

@@ -3,7 +3,7 @@
 //! Between requests a connection may rest for as long as it likes, as with etcd; it is at rest then, and goes when
 //! another one wants its place. A request that has begun has to show its whole head in time.
 
-use super::connection::HANDSHAKE_TIMEOUT;
+use super::connections::HANDSHAKE_TIMEOUT;
 use super::places::Place;
 use super::socket::Stream;
 use crate::call::{Peer, Rim, StreamSignal};

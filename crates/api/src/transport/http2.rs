@@ -7,8 +7,7 @@
 //! Not here: what a request means (`dispatch`, `http`).
 
 use super::coalesce::{Coalesce, Flusher};
-use super::connection::HANDSHAKE_TIMEOUT;
-use super::connections::{Connections, Control};
+use super::connections::{Connections, Control, HANDSHAKE_TIMEOUT};
 use super::ping_guard::PingGuard;
 use super::places::Place;
 use super::socket::Stream;

@@ -8,6 +8,7 @@
 //!
 //! Not here: what a request means.
 
+mod acceptor;
 mod coalesce;
 mod connection;
 mod connections;
@@ -22,6 +23,6 @@ mod rim_thread;
 mod server;
 mod socket;
 
-pub use descriptors::Descriptors;
+pub use acceptor::ServeError;
 pub use refuse::Refusing;
-pub use server::{Bound, ServeError, Server, bind};
+pub use server::{Bound, Server, bind};

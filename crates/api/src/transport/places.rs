@@ -15,9 +15,9 @@
 //! - Each listener has some places that the others cannot take, and one that is for probes and metrics cannot take most
 //!   of them.
 
-use super::descriptors::{Descriptors, LEAVING_MAX};
+use super::descriptors::LEAVING_MAX;
 use super::log_limit::LogLimit;
-use crate::config::Config;
+use crate::config::{Config, Descriptors};
 use crate::listen::Serves;
 use crate::metrics::ConnectionMetrics;
 use std::collections::{BTreeMap, VecDeque};

@@ -1,3 +1,5 @@
+//! Who goes for whom, and who stays.
+
 use super::*;
 use crate::listen::{Address, Listen};
 use std::future::Future;

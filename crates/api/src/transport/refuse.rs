@@ -3,8 +3,8 @@
 //!
 //! Not here: what members say to each other there, once there are several.
 
+use super::acceptor::{Acceptor, ServeError, spawn};
 use super::log_limit::LogLimit;
-use super::server::{Acceptor, ServeError, spawn};
 use crate::listen::{Listen, Socket};
 use std::rc::Rc;
 use std::thread::JoinHandle;

@@ -1,18 +1,16 @@
 //! Start and stop of everything between clients and the node.
 
-use super::connection::{Accepted, AcceptedSocket};
-use super::log_limit::LogLimit;
+use super::acceptor::{AcceptedSocket, Acceptor, Lacking, ServeError, spawn};
+use super::connection::Accepted;
 use super::places::Places;
 use super::refuse::{self, Refusing};
 use super::rim_thread::{self, RimMessage};
 use crate::call::{Remote, Shared};
 use crate::config::Config;
-use crate::listen::{Address, Listen, ListenError, Serves, Socket};
-use crate::tls::{Reloading, TlsError};
+use crate::listen::{Address, Listen, Serves, Socket};
+use crate::tls::Reloading;
 use node::Handle;
 use std::cell::Cell;
-use std::fmt;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,33 +21,6 @@ use tokio::task::spawn_local;
 
 /// How often TLS files and descriptors are looked at.
 const KEEP_UP_INTERVAL: Duration = Duration::from_secs(1);
-/// Pause after an accept that failed for want of something that others may give back.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Why the listeners could not be set up.
-#[derive(Debug)]
-pub enum ServeError {
-    Listen(ListenError),
-    Tls(TlsError),
-    /// A listener speaks TLS, and no certificate is given.
-    NoCertificate(Address),
-    Thread(io::Error),
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ServeError::Listen(error) => error.fmt(f),
-            ServeError::Tls(error) => error.fmt(f),
-            ServeError::NoCertificate(address) => {
-                write!(f, "listen on {address} with TLS: no certificate is given; set --cert-file and --key-file")
-            }
-            ServeError::Thread(error) => write!(f, "start thread: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
 
 /// Listeners that are bound, so that what can go wrong has, and that answer nobody yet.
 #[derive(Debug)]
@@ -165,10 +136,6 @@ impl Server {
     }
 }
 
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ServeError> {
-    std::thread::Builder::new().name(name.to_string()).spawn(run).map_err(ServeError::Thread)
-}
-
 fn start_rim(shared: &Arc<Shared>, index: usize) -> Result<Rim, ServeError> {
     let (messages, receiver) = mpsc::unbounded_channel();
     let shared = shared.clone();
@@ -242,59 +209,6 @@ async fn accept(dealer: Rc<Dealer>, position: usize, listen: Listen, socket: Soc
         match acceptor.accept(&listen).await {
             Ok((socket, remote)) => dealer.deal(position, &listen, socket, remote),
             Err(Lacking) => dealer.places.make_place(Instant::now()),
-        }
-    }
-}
-
-/// A listening socket, and what it says about failures.
-pub(super) struct Acceptor {
-    socket: AcceptorSocket,
-    failures: LogLimit,
-}
-
-enum AcceptorSocket {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-/// There was no descriptor, or no memory, for a connection.
-pub(super) struct Lacking;
-
-impl Acceptor {
-    pub(super) fn new(socket: Socket) -> io::Result<Acceptor> {
-        let socket = match socket {
-            Socket::Tcp(listener) => AcceptorSocket::Tcp(tokio::net::TcpListener::from_std(listener)?),
-            Socket::Unix(listener) => AcceptorSocket::Unix(tokio::net::UnixListener::from_std(listener)?),
-        };
-        Ok(Acceptor { socket, failures: LogLimit::default() })
-    }
-
-    /// The next connection. Whatever fails is followed by a pause, so that it cannot keep the thread busy.
-    pub(super) async fn accept(&mut self, listen: &Listen) -> Result<(AcceptedSocket, Remote), Lacking> {
-        loop {
-            let accepted = match &self.socket {
-                AcceptorSocket::Tcp(listener) => {
-                    let accepted = listener.accept().await.and_then(|(socket, from)| Ok((socket.into_std()?, from)));
-                    accepted.map(|(socket, from)| (AcceptedSocket::Tcp(socket), Remote::Tcp(from)))
-                }
-                AcceptorSocket::Unix(listener) => {
-                    let accepted = listener.accept().await.and_then(|(socket, _)| socket.into_std());
-                    accepted.map(|socket| (AcceptedSocket::Unix(socket), Remote::Unix))
-                }
-            };
-            match accepted {
-                Ok(accepted) => return Ok(accepted),
-                // A client that went away while it waited is no matter.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => tokio::task::yield_now().await,
-                Err(error) => {
-                    if let Some(left_out) = self.failures.pass(Instant::now()) {
-                        let address = &listen.address;
-                        tracing::warn!(%address, %error, "left-out" = left_out, "accept connection: tried again shortly");
-                    }
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                    return Err(Lacking);
-                }
-            }
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::call::{
 };
 use crate::in_flight::Account;
 use crate::metrics::RequestType;
-use crate::refusals::{self, Limit};
+use crate::refusals::Limit;
 use crate::status::{self, Status};
 use crate::wire::{self, Stamp};
 use bytes::Bytes;
@@ -117,7 +117,7 @@ impl TxnCall {
         let ops = request::operations(&request);
         let checked = request::txn(request, ops_max).inspect_err(|status| {
             if *status == status::TOO_MANY_OPS {
-                refusals::note(&rim.shared, Limit::TxnOps, "operations", ops, ops_max as u64);
+                rim.shared.refusals.note(Limit::TxnOps, "operations", ops, ops_max as u64);
             }
         })?;
         Ok(TxnCall { checked, request_bytes })

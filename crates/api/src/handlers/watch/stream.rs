@@ -15,6 +15,7 @@ use bytes::Bytes;
 use model::Revision;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -429,7 +430,7 @@ fn reads_before(delivery: &Delivery) -> u64 {
     delivery.events.iter().filter(|event| event.has_before()).count() as u64
 }
 
-fn unreadable(fault: &mvcc::Fault) -> Status {
+fn unreadable(fault: &impl Display) -> Status {
     Status::new(Code::DataLoss, format!("read events: {fault}"))
 }
 

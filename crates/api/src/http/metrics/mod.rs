@@ -13,7 +13,6 @@ use crate::call::{Shared, database_bytes};
 use crate::in_flight::InFlight;
 use crate::method::Method;
 use crate::metrics::{Check, ClientVersion, HistogramSum, LocalHistogram, RequestType, RimMetrics};
-use crate::refusals::Limit;
 use crate::status::Code;
 use model::{AlarmKind, ETCD_VERSION};
 use node::{Ailment, DiskTrouble, DiskUse};
@@ -115,15 +114,14 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
 }
 
 fn refusals(text: &mut Text, shared: &Shared) {
-    let all = || Limit::ALL.into_iter().zip(&shared.refusals);
     let mut counts = text.family("bowline_refused_total", Type::Counter, "Requests refused because a limit is met.");
-    for (limit, refusals) in all() {
-        counts.sample(&[("limit", limit.name())], refusals.count.get() as f64);
+    for (limit, count, _) in shared.refusals.figures() {
+        counts.sample(&[("limit", limit.name())], count as f64);
     }
     let help = "By how much the last refused request was beyond its limit.";
     let mut excess = text.family("bowline_refused_excess", Type::Gauge, help);
-    for (limit, refusals) in all() {
-        excess.sample(&[("limit", limit.name())], refusals.excess.get() as f64);
+    for (limit, _, beyond) in shared.refusals.figures() {
+        excess.sample(&[("limit", limit.name())], beyond as f64);
     }
 }
 
