@@ -48,8 +48,6 @@ pub struct Config {
     pub feature_gates: Vec<(String, String, bool)>,
     /// Set SO_REUSEPORT on TCP listeners.
     pub socket_reuse_port: bool,
-    /// Sizes in bytes; 0 leaves the system's.
-    pub quota_bytes: i64,
 }
 
 /// What a message may be longer than a proposal: space for the rest of a request (etcd's figure).
@@ -88,7 +86,6 @@ impl Default for Config {
             host_whitelist: vec!["*".to_string()],
             feature_gates: Vec::new(),
             socket_reuse_port: false,
-            quota_bytes: 2 << 30,
         }
     }
 }

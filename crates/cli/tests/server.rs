@@ -525,7 +525,7 @@ fn the_config_file_is_read_again_on_request() {
     };
     write("");
     let mut member = Member::start(&["--config-file".to_owned(), file.display().to_string()], &[]);
-    ready(&mut member);
+    let address = ready(&mut member);
     let read_again = |member: &mut Member, more: &str, message: &str| {
         write(more);
         member.signal("HUP");
@@ -533,19 +533,37 @@ fn the_config_file_is_read_again_on_request() {
     };
     let same = read_again(&mut member, "", "read the config file again");
     assert_eq!(same["changes"], 0);
-    let more = "log-level: debug\nauto-compaction-retention: 5m\nquota-backend-bytes: 1_000_000\n";
-    assert_eq!(read_again(&mut member, more, "read the config file again")["changes"], 3);
+    let changeable =
+        "log-level: debug\nauto-compaction-retention: 5m\nquota-backend-bytes: 1_000_000\nspace-strict-etcd: true\n";
+    let more = format!("{changeable}max-txn-ops: 5\n");
+    assert_eq!(read_again(&mut member, &more, "read the config file again")["changes"], 5);
     let of = |member: &Member, message: &str| {
         let found = member.seen.iter().filter(|record| record["msg"] == message);
         found.map(|record| (record["flag"].clone(), record["from"].clone(), record["to"].clone())).collect::<Vec<_>>()
     };
     let text = |parts: [&str; 3]| (parts[0].into(), parts[1].into(), parts[2].into());
-    let changed = [text(["auto-compaction-retention", "0", "5m"]), text(["log-level", "info", "debug"])];
+    let changed = [
+        text(["auto-compaction-retention", "0", "5m"]),
+        text(["log-level", "info", "debug"]),
+        text(["quota-backend-bytes", "0", "1000000"]),
+        text(["space-strict-etcd", "false", "true"]),
+    ];
     let mut found = of(&member, "changed");
     found.sort_by_key(|(flag, _, _): &(serde_json::Value, _, _)| flag.to_string());
     assert_eq!(found, changed);
     let waits = "does not change while the member runs: restart it";
-    assert_eq!(of(&member, waits), [text(["quota-backend-bytes", "0", "1000000"])]);
+    assert_eq!(of(&member, waits), [text(["max-txn-ops", "128", "5"])]);
+    let set = "the space quota is set";
+    let set = match member.seen.iter().find(|record| record["msg"] == set) {
+        Some(record) => record.clone(),
+        None => member.wait_for(set),
+    };
+    assert_eq!((&set["quota-size-bytes"], &set["strict-latch"]), (&1_000_000.into(), &true.into()));
+    // Behind a linearizable read, what was applied is seen.
+    assert!(get(&address, "/health?serializable=false").starts_with("HTTP/1.1 200"));
+    let metrics = get(&address, "/metrics");
+    let shown = metrics.lines().find(|line| line.starts_with("etcd_server_quota_backend_bytes "));
+    assert_eq!(shown, Some("etcd_server_quota_backend_bytes 1e+06"));
     for (broken, words) in
         [("name: [", "not valid YAML"), ("heartbeat-interval: 0\n", "must be >0"), ("name: 5\n", "name: ")]
     {
@@ -553,10 +571,7 @@ fn the_config_file_is_read_again_on_request() {
         assert!(record["error"].as_str().is_some_and(|error| error.contains(words)), "{record}");
     }
     // What changed stays changed, and is not reported again.
-    assert_eq!(
-        read_again(&mut member, "log-level: debug\nauto-compaction-retention: 5m\n", "read the config file again")["changes"],
-        0
-    );
+    assert_eq!(read_again(&mut member, changeable, "read the config file again")["changes"], 0);
     member.signal("TERM");
     assert_eq!(member.end().signal(), Some(15));
 }

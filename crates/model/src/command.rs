@@ -38,6 +38,8 @@ pub enum Command {
     /// The prefix of the one to go.
     BudgetRemove(Bytes),
     SpaceSettle(SpaceSettle),
+    /// In place of the one before.
+    QuotaSet(QuotaSet),
 }
 
 impl From<Put> for Command {
@@ -228,6 +230,16 @@ pub struct SpaceSettle {
     pub compacted: Revision,
     /// At most so many dropped bytes are counted from now on.
     pub unsettled_bytes: u64,
+}
+
+/// What apply holds the store's size against from here on. It is in the log because answers follow from it: whoever
+/// applies the log again goes by the quota that was in force then, whatever its flags say now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaSet {
+    /// Upper bound of retained bytes; `None` for no bound.
+    pub bytes: Option<u64>,
+    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
+    pub strict_latch: bool,
 }
 
 /// `id` was chosen by the client or by the proposing member; `ttl_s` is the effective time to live.

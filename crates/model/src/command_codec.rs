@@ -72,6 +72,7 @@ const BUDGET_SET: u8 = 12;
 const BUDGET_REMOVE: u8 = 13;
 const SPACE_SETTLE: u8 = 14;
 const SPACE_COMPACT: u8 = 15;
+const QUOTA_SET: u8 = 16;
 
 fn put_command(out: &mut Vec<u8>, command: &Command) {
     match command {
@@ -152,6 +153,10 @@ fn put_command(out: &mut Vec<u8>, command: &Command) {
             put_signed(out, settle.compacted.0);
             put_varint(out, settle.unsettled_bytes);
         }
+        Command::QuotaSet(quota) => {
+            out.push(QUOTA_SET);
+            put_quota(out, *quota);
+        }
     }
 }
 
@@ -190,8 +195,24 @@ fn command(reader: &mut Reader) -> Result<Command, DecodeError> {
             compacted: Revision(reader.signed()?),
             unsettled_bytes: reader.varint()?,
         }),
+        QUOTA_SET => Command::QuotaSet(quota(reader)?),
         tag => return Err(DecodeError::UnknownTag { what: "command", tag: u64::from(tag) }),
     })
+}
+
+/// Also the form of the quota in state's tables.
+pub fn put_quota(out: &mut Vec<u8>, quota: QuotaSet) {
+    put_bool(out, quota.bytes.is_some());
+    if let Some(bytes) = quota.bytes {
+        put_varint(out, bytes);
+    }
+    put_bool(out, quota.strict_latch);
+}
+
+/// Reads what `put_quota` wrote.
+pub fn quota(reader: &mut Reader) -> Result<QuotaSet, DecodeError> {
+    let bytes = reader.bool("quota")?.then(|| reader.varint()).transpose()?;
+    Ok(QuotaSet { bytes, strict_latch: reader.bool("strict latch")? })
 }
 
 /// Also the form of a budget in state's tables.

@@ -117,6 +117,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         (any::<i64>(), any::<u64>()).prop_map(|(compacted, unsettled_bytes)| {
             Command::SpaceSettle(SpaceSettle { compacted: Revision(compacted), unsettled_bytes })
         }),
+        (any::<Option<u64>>(), any::<bool>())
+            .prop_map(|(bytes, strict_latch)| Command::QuotaSet(QuotaSet { bytes, strict_latch })),
     ]
 }
 

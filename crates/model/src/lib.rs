@@ -16,11 +16,12 @@ mod rejection;
 pub use budget::{Budget, BudgetFigure, Limits, OverBudget};
 pub use command::{
     Alarm, AlarmAction, AlarmKind, Command, Compact, Compare, CompareResult, CompareTarget, DeleteRange, Entry,
-    LeaseCheckpoint, LeaseGrant, MemberPublish, Operation, Put, PutLease, PutValue, Range, RevisionBounds, Sort,
-    SortOrder, SortTarget, SpaceSettle, Txn,
+    LeaseCheckpoint, LeaseGrant, MemberPublish, Operation, Put, PutLease, PutValue, QuotaSet, Range, RevisionBounds,
+    Sort, SortOrder, SortTarget, SpaceSettle, Txn,
 };
 pub use command_codec::{
     TXN_DEPTH_MAX, budget as decode_budget, decode_entry, encode_entry, put_budget as encode_budget,
+    put_quota as encode_quota, quota as decode_quota,
 };
 pub use id::{ClusterId, LeaseId, LogIndex, MemberId, RequestId, Revision, Term, VersionedRevision};
 pub use key_range::{KeyRange, RangeEnd, prefix_end};

@@ -481,6 +481,16 @@ impl Apply {
                 self.compacted_in_batch = true;
                 metrics.compaction_last_s.set(self.shared.clock.wall().as_secs() as i64);
             }
+            (Command::QuotaSet(quota), Ok(_)) => {
+                let bytes = quota.bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+                let (index, strict) = (self.state.applied().index.0, quota.strict_latch);
+                tracing::info!(
+                    "quota-size-bytes" = bytes,
+                    "strict-latch" = strict,
+                    "raft-index" = index,
+                    "the space quota is set"
+                );
+            }
             _ => {}
         }
         let took = self.shared.clock.monotonic().saturating_sub(started);

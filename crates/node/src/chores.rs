@@ -1,18 +1,19 @@
 //! What a member does by itself with its time: figures go in, commands come out.
 //!
-//! Five chores, each a rule of its own: leases that ran out are revoked and renewals written down, history is compacted
+//! Six chores, each a rule of its own: leases that ran out are revoked and renewals written down, history is compacted
 //! by the clock (`auto_compaction`) and under pressure (`governor`), what compactions dropped is settled once the files
-//! have followed, and who is over a budget is named in the log (`budget_watch`). Commands come only from a member in
-//! office; the rules go on looking without one, so that they know what was when it takes office.
+//! have followed, who is over a budget is named in the log (`budget_watch`), and the quota that flags or config file
+//! ask for is brought into force. Commands come only from a member in office; the rules go on looking without one, so
+//! that they know what was when it takes office.
 
 use crate::auto_compaction::AutoCompactor;
 use crate::budget_watch::{BudgetWatch, Warning};
 use crate::governor::{self, Governor};
-use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX};
+use crate::limits::{LEASE_CHECK_INTERVAL, LEASE_CHECKPOINT_INTERVAL, LEASE_REVOKES_MAX, QUOTA_SET_INTERVAL};
 use crate::messages::Retention;
 use crate::office::Office;
 use crate::status::Metrics;
-use model::{Command, Compact, LeaseCheckpoint, LeaseId, Revision, SpaceSettle};
+use model::{Command, Compact, LeaseCheckpoint, LeaseId, QuotaSet, Revision, SpaceSettle};
 use mvcc::{AccountOrder, AccountsReader};
 use state::{LiveTables, StateView};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ pub(crate) struct Figures<'a> {
 pub(crate) struct Chores {
     lease_check_due: Duration,
     lease_checkpoint_due: Duration,
+    /// What flags or config file ask for, and when it is proposed next if it is not in force.
+    wanted_quota: QuotaSet,
+    quota_due: Duration,
     retention: Retention,
     auto_compactor: Option<AutoCompactor>,
     governor: Governor,
@@ -38,10 +42,12 @@ pub(crate) struct Chores {
 }
 
 impl Chores {
-    pub(crate) fn new(retention: Retention, now: Duration, revision: Revision) -> Chores {
+    pub(crate) fn new(retention: Retention, quota: QuotaSet, now: Duration, revision: Revision) -> Chores {
         Chores {
             lease_check_due: now,
             lease_checkpoint_due: now + LEASE_CHECKPOINT_INTERVAL,
+            wanted_quota: quota,
+            quota_due: now,
             retention,
             auto_compactor: retention.auto_compaction.map(|mode| AutoCompactor::new(mode, now, revision)),
             governor: Governor::new(retention.under_pressure, now),
@@ -60,11 +66,26 @@ impl Chores {
         self.retention = retention;
     }
 
+    /// From now on this quota is wanted.
+    pub(crate) fn want_quota(&mut self, quota: QuotaSet, now: Duration) {
+        (self.wanted_quota, self.quota_due) = (quota, now);
+    }
+
+    /// What brings the wanted quota into force, for a member in office. Apply goes by what is in the log alone.
+    pub(crate) fn set_quota(&mut self, now: Duration, view: &StateView) -> Option<Command> {
+        if now < self.quota_due || view.quota_set() == Some(self.wanted_quota) {
+            return None;
+        }
+        self.quota_due = now + QUOTA_SET_INTERVAL;
+        Some(Command::QuotaSet(self.wanted_quota))
+    }
+
     /// What is to be proposed now. To be asked with every tick.
     pub(crate) fn look(&mut self, now: Duration, figures: &Figures<'_>, metrics: &Metrics) -> Vec<Command> {
         let mut commands = Vec::new();
         if let Some(office) = figures.office {
             self.keep_leases(now, office, figures.view.applied().leader_time_ms, metrics, &mut commands);
+            commands.extend(self.set_quota(now, &figures.view));
         }
         self.compact(now, figures, metrics, &mut commands);
         commands.extend(figures.office.and(figures.settleable).map(Command::SpaceSettle));
@@ -175,7 +196,7 @@ mod tests {
             let auto = chores.auto_compactor.as_mut()?;
             auto.due(now, Revision(1000), Revision(0), true)
         };
-        let mut chores = Chores::new(keep(100), minute(0), Revision(1));
+        let mut chores = Chores::new(keep(100), QuotaSet { bytes: None, strict_latch: false }, minute(0), Revision(1));
         chores.keep_history(keep(100), minute(4), Revision(1000));
         assert_eq!(due(&mut chores, minute(5)), Some(Revision(900)));
         chores.keep_history(keep(10), minute(6), Revision(1000));

@@ -23,7 +23,7 @@ use crate::reply::{Slot, SlotWatch};
 use crate::shared::Shared;
 use crate::{Refused, Reply};
 use consensus::{Consensus, HardState, Message, ReadId, ReadState, Ready, Role};
-use model::{Command, LogIndex, Revision, SpaceSettle, Term};
+use model::{Command, LogIndex, QuotaSet, Revision, SpaceSettle, Term};
 use state::StateView;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub(crate) struct DriverConfig {
     pub(crate) tick: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) retention: Retention,
+    pub(crate) quota: QuotaSet,
 }
 
 /// What a step wants done, in this order.
@@ -123,7 +124,7 @@ impl Driver {
         let (now, tick) = (shared.clock.monotonic(), config.tick);
         let revision = shared.view.load().revision();
         Driver {
-            chores: Chores::new(config.retention, now, revision),
+            chores: Chores::new(config.retention, config.quota, now, revision),
             config,
             shared,
             committed: LogIndex(consensus.status().applied),
@@ -167,11 +168,12 @@ impl Driver {
             match message {
                 DriverMessage::Propose(proposal) => self.pace.sort(proposal, self.is_low, &mut self.proposals),
                 DriverMessage::Read { slot, sent_at } => self.reads.push(WaitingRead { round: None, slot, sent_at }),
-                DriverMessage::Applied(report) => self.take_applied(report, &mut output),
+                DriverMessage::Applied(report) => self.take_applied(report, now, &mut output),
                 DriverMessage::Logged(report) => self.take_logged(report, now, &mut output),
                 DriverMessage::KeepHistory(retention) => {
                     self.chores.keep_history(retention, now, self.shared.view.load().revision());
                 }
+                DriverMessage::WantQuota(quota) => self.chores.want_quota(quota, now),
                 DriverMessage::Stop => self.begin_stop(now),
             }
         }
@@ -202,7 +204,7 @@ impl Driver {
         }
     }
 
-    fn take_applied(&mut self, report: ApplyReport, output: &mut DriverOutput) {
+    fn take_applied(&mut self, report: ApplyReport, now: Duration, output: &mut DriverOutput) {
         let ApplyReport {
             applied,
             window_bytes,
@@ -230,7 +232,7 @@ impl Driver {
             output.log.push(LogRequest::Trim(index.0));
         }
         if let Some(begun) = term_begun {
-            self.take_office(begun);
+            self.take_office(begun, now);
         }
         // Without an office they would wait for an entry that is not applied.
         if halted && self.office.is_none() {
@@ -238,7 +240,7 @@ impl Driver {
         }
     }
 
-    fn take_office(&mut self, begun: TermBegun) {
+    fn take_office(&mut self, begun: TermBegun, now: Duration) {
         let status = self.consensus.status();
         // Leadership may be lost again by now.
         if status.role != Role::Leader || status.term != begun.term.0 {
@@ -248,6 +250,9 @@ impl Driver {
         let office = Arc::new(Office::new(begun, reads));
         self.shared.office.store(Some(office.clone()));
         self.office = Some(office);
+        // At once: who starts a member with another quota finds it in force as soon as can be.
+        let command = self.chores.set_quota(now, &self.shared.view.load());
+        command.into_iter().for_each(|command| self.propose_own(command, now));
     }
 
     fn take_logged(&mut self, report: LogReport, now: Duration, output: &mut DriverOutput) {

@@ -14,7 +14,7 @@ use crate::reply::{Mailbox, Pending, Slot};
 use crate::shared::Shared;
 use crate::signal::EventSignal;
 use crate::status::{Metrics, Overload, Status, Waiting};
-use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, Range};
+use model::{ClusterId, Command, LeaseCheckpoint, LeaseId, LogIndex, MemberId, QuotaSet, Range};
 use model::{Rejection, Revision, Term, Txn};
 use mvcc::{Found, ReadError, Walk};
 use state::{BudgetState, Footprint, LiveTables, Operations, ReadAhead, Records, StateView, TxnOutcome};
@@ -283,6 +283,12 @@ impl Handle {
     pub fn keep_history(&self, auto_compaction: Option<AutoCompaction>, under_pressure: Option<Duration>) {
         let retention = Retention { auto_compaction, under_pressure };
         self.shared.inbox.push_always(DriverMessage::KeepHistory(retention));
+    }
+
+    /// From now on this quota is wanted: it is in force once the member in office has written it to the log. `None` for
+    /// no bound; `strict_latch` for NOSPACE as in etcd.
+    pub fn want_quota(&self, bytes: Option<u64>, strict_latch: bool) {
+        self.shared.inbox.push_always(DriverMessage::WantQuota(QuotaSet { bytes, strict_latch }));
     }
 
     pub fn status(&self) -> Status {

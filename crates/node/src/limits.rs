@@ -34,6 +34,8 @@ pub(crate) const PINNED_VIEW_AGE_MAX: Duration = Duration::from_secs(60);
 /// Leases revoked per expiry check, and how often the check runs (etcd's figures).
 pub(crate) const LEASE_REVOKES_MAX: usize = 500;
 pub(crate) const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a quota that is wanted and not in force is proposed again: the first one may have been refused.
+pub(crate) const QUOTA_SET_INTERVAL: Duration = Duration::from_secs(5);
 /// How often renewals are written down, so that a restart honours what was left of a lease.
 pub(crate) const LEASE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// The leader's clock moves at most this far per tick: leases do not expire because of our own stall.

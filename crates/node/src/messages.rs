@@ -19,7 +19,7 @@ use crate::leader_clock::LeaderClock;
 use crate::reply::Slot;
 use bytes::Bytes;
 use consensus::HardState;
-use model::{LogIndex, SpaceSettle, Term};
+use model::{LogIndex, QuotaSet, SpaceSettle, Term};
 use state::{CheckpointDone, CheckpointJob, CleanJob, Cleaned, LeaseClock, MeasuredEntry, StateView};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(crate) enum DriverMessage {
     Applied(ApplyReport),
     Logged(LogReport),
     KeepHistory(Retention),
+    WantQuota(QuotaSet),
     Stop,
 }
 

@@ -25,7 +25,7 @@ use crate::threads::Threads;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use consensus::Consensus;
 use io::{Clock, Disk, Rng};
-use model::{Command, DeleteRange, KeyRange, MemberId, MemberPublish};
+use model::{Command, DeleteRange, KeyRange, MemberId, MemberPublish, QuotaSet};
 use state::{AccountDepth, Membership, Quota, State};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,9 +48,10 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Entries between checkpoints.
     pub checkpoint_entries: u64,
-    /// Bound of retained bytes; `None` for no bound.
+    /// Bound of retained bytes; `None` for no bound. It is in force at once in a new cluster, and else once this member
+    /// is in office and has written it to the log.
     pub quota_bytes: Option<u64>,
-    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
+    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused. Goes with the quota.
     pub strict_latch: bool,
     /// How many components of a key's directory name its account.
     pub account_depth: AccountDepth,
@@ -150,6 +151,7 @@ pub(crate) fn assemble(
         tick: config.tick,
         request_timeout: config.request_timeout,
         retention: Retention { auto_compaction: config.auto_compaction, under_pressure: config.pressure_retention },
+        quota: QuotaSet { bytes: config.quota_bytes, strict_latch: config.strict_latch },
     };
     let apply_config = ApplyConfig {
         checkpoint_entries: config.checkpoint_entries,

@@ -175,7 +175,7 @@ pub struct Applies([[Histogram; 2]; Applies::OPERATIONS.len()]);
 
 impl Applies {
     /// etcd's names, and ours of what it does not have.
-    const OPERATIONS: [&str; 13] = [
+    const OPERATIONS: [&str; 14] = [
         "Put",
         "DeleteRange",
         "Txn",
@@ -189,6 +189,7 @@ impl Applies {
         "BudgetSet",
         "BudgetRemove",
         "SpaceSettle",
+        "QuotaSet",
     ];
 
     pub(crate) fn observe(&self, command: &Command, succeeded: bool, took: Duration) {
@@ -206,6 +207,7 @@ impl Applies {
             Command::BudgetSet(_) => 10,
             Command::BudgetRemove(_) => 11,
             Command::SpaceSettle(_) => 12,
+            Command::QuotaSet(_) => 13,
         };
         self.0[operation][usize::from(succeeded)].observe(took);
     }

@@ -13,6 +13,7 @@ use crate::fault::{Fault, Result};
 use crate::footprint::MeasuredEntry;
 use crate::operations::{Operations, reads_before};
 use crate::outcome::{Applied, NoSpace, Outcome};
+use crate::quota::QuotaInForce;
 use crate::state::State;
 use crate::txn::{self, Keys};
 use bytes::Bytes;
@@ -101,10 +102,11 @@ impl State {
         if let Err(rejection) = check_alarms(&self.alarms, command, cost) {
             return Ok(Err(rejection));
         }
+        let QuotaInForce { quota, strict_latch, .. } = self.quota;
         let meets_quota =
-            (cost > 0 && self.alarms.by_quota().is_some()) || !self.quota.admits(self.mvcc.retained_bytes(), cost);
+            (cost > 0 && self.alarms.by_quota().is_some()) || !quota.admits(self.mvcc.retained_bytes(), cost);
         let in_budgets = self.has_budgets && cost > 0;
-        let asked_by = AskedBy { quota: meets_quota && !self.strict_latch, budgets: in_budgets };
+        let asked_by = AskedBy { quota: meets_quota && !strict_latch, budgets: in_budgets };
         let demand = self.demand(command, records, asked_by)?;
         let now_ms = self.applied.leader_time_ms;
         if in_budgets && let Some(over) = self.refuse_over_budget(&demand.budgets, now_ms) {
@@ -112,8 +114,8 @@ impl State {
         }
         if meets_quota {
             self.raise_no_space();
-            let grows = self.strict_latch || demand.quota.grows;
-            if grows || !self.quota.reserve_admits(self.mvcc.retained_bytes(), demand.quota.record_bytes) {
+            let grows = strict_latch || demand.quota.grows;
+            if grows || !quota.reserve_admits(self.mvcc.retained_bytes(), demand.quota.record_bytes) {
                 return Ok(Err(Rejection::NoSpace));
             }
         }
@@ -159,6 +161,10 @@ impl State {
                 self.mvcc.settle_space(settle);
                 Ok(Ok(Outcome::SpaceSettle))
             }
+            Command::QuotaSet(quota) => {
+                self.quota = QuotaInForce::replicated(*quota);
+                Ok(Ok(Outcome::QuotaSet))
+            }
         }
     }
 
@@ -172,10 +178,11 @@ impl State {
     }
 
     /// Clears the alarm that the quota raised once it admits growth again. Not with the entry that raised it: a large
-    /// put may meet a small quota from below the mark, and the alarm is to be seen.
+    /// put may meet a small quota from below the mark, and the alarm is to be seen. A larger quota clears it, too.
     fn relieve(&mut self) -> bool {
-        let full = self.alarms.by_quota().is_some() && !self.strict_latch;
-        let relieved = full && self.quota.is_relieved(self.mvcc.retained_bytes());
+        let QuotaInForce { quota, strict_latch, .. } = self.quota;
+        let full = self.alarms.by_quota().is_some() && !strict_latch;
+        let relieved = full && quota.is_relieved(self.mvcc.retained_bytes());
         if relieved {
             Arc::make_mut(&mut self.alarms).clear_by_quota();
         }
@@ -340,7 +347,8 @@ pub(crate) fn check_alarms(alarms: &AlarmTable, command: &Command, cost: u64) ->
         | Command::ClusterVersionSet(_)
         | Command::BudgetSet(_)
         | Command::BudgetRemove(_)
-        | Command::SpaceSettle(_) => false,
+        | Command::SpaceSettle(_)
+        | Command::QuotaSet(_) => false,
     };
     if changes_data && alarms.is_active(AlarmKind::Corrupt) {
         return Err(Rejection::Corrupt);

@@ -90,7 +90,8 @@ fn measure(command: &Command) -> Footprint {
         | Command::ClusterVersionSet(_)
         | Command::BudgetSet(_)
         | Command::BudgetRemove(_)
-        | Command::SpaceSettle(_) => Footprint::default(),
+        | Command::SpaceSettle(_)
+        | Command::QuotaSet(_) => Footprint::default(),
     }
 }
 

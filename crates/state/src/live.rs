@@ -10,6 +10,7 @@ use crate::demand::{AskedBy, Demand};
 use crate::fault::Result;
 use crate::footprint::Footprint;
 use crate::lease_reader::LeaseReader;
+use crate::quota::QuotaInForce;
 use crate::view::StateView;
 use model::{Command, Rejection};
 use mvcc::AccountsReader;
@@ -60,15 +61,16 @@ impl LiveTables {
         if cost == 0 {
             return Ok(None);
         }
+        let QuotaInForce { quota, strict_latch, .. } = view.quota;
         let meets_quota = view.alarms.by_quota().is_some();
-        let asked_by = AskedBy { quota: meets_quota && !view.strict_latch, budgets: view.has_budgets };
+        let asked_by = AskedBy { quota: meets_quota && !strict_latch, budgets: view.has_budgets };
         let demand = Demand::of(&view.kv, &self.accounts, command, asked_by)?;
         if let Some(over) = self.budgets.lock().over(&demand.budgets, leader_time_ms) {
             return Ok(Some(Rejection::OverBudget(over)));
         }
-        let grows = view.strict_latch || demand.quota.grows;
+        let grows = strict_latch || demand.quota.grows;
         let is_refused =
-            meets_quota && (grows || !view.quota.reserve_admits(view.retained_bytes, demand.quota.record_bytes));
+            meets_quota && (grows || !quota.reserve_admits(view.retained_bytes, demand.quota.record_bytes));
         Ok(is_refused.then_some(Rejection::NoSpace))
     }
 }

@@ -60,6 +60,7 @@ pub enum Outcome {
     BudgetSet,
     BudgetRemove,
     SpaceSettle,
+    QuotaSet,
 }
 
 impl Outcome {
@@ -79,6 +80,7 @@ impl Outcome {
             Command::BudgetSet(_) => matches!(self, Outcome::BudgetSet),
             Command::BudgetRemove(_) => matches!(self, Outcome::BudgetRemove),
             Command::SpaceSettle(_) => matches!(self, Outcome::SpaceSettle),
+            Command::QuotaSet(_) => matches!(self, Outcome::QuotaSet),
         }
     }
 

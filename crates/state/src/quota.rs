@@ -13,10 +13,10 @@
 //! etcd: whatever puts is refused until the alarm is disarmed.
 //!
 //! The measure is retained bytes (live values and history not yet compacted), which is the same number on every member
-//! at the same applied index. So apply decides, and every member decides alike; it requires that all members have the
-//! same quota.
+//! at the same applied index. The quota is replicated, too: flags only say what the member in office proposes. So apply
+//! decides, every member decides alike, and so does a member that applies its log again.
 
-use model::{Put, PutValue};
+use model::{Put, PutValue, QuotaSet};
 
 /// Bytes that a put costs beside its key and value.
 const PUT_OVERHEAD_BYTES: u64 = 256;
@@ -58,6 +58,31 @@ impl Quota {
     }
 }
 
+/// What apply goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct QuotaInForce {
+    pub(crate) quota: Quota,
+    pub(crate) strict_latch: bool,
+    /// False in state that an older release left, until the first `QuotaSet`: then it is what the flags say.
+    is_replicated: bool,
+}
+
+impl QuotaInForce {
+    pub(crate) fn replicated(QuotaSet { bytes, strict_latch }: QuotaSet) -> QuotaInForce {
+        QuotaInForce { quota: Quota(bytes), strict_latch, is_replicated: true }
+    }
+
+    /// For state that holds no quota.
+    pub(crate) fn of_flags(quota: Quota, strict_latch: bool) -> QuotaInForce {
+        QuotaInForce { quota, strict_latch, is_replicated: false }
+    }
+
+    /// What state holds, if it holds one.
+    pub(crate) fn set(self) -> Option<QuotaSet> {
+        self.is_replicated.then_some(QuotaSet { bytes: self.quota.0, strict_latch: self.strict_latch })
+    }
+}
+
 /// What a command's puts would do, when the quota is met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct QuotaDemand {
@@ -92,6 +117,12 @@ pub(crate) fn put_cost(put: &Put) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{MeasuredEntry, Membership, Options, State};
+    use model::{Command, Entry, LogIndex, RequestId, Term, encode_entry};
+    use simdisk::SimDisk;
+    use std::path::Path;
+    use std::sync::Arc;
+    use store::Store;
 
     #[test]
     fn the_quota_admits_what_stays_below_it() {
@@ -124,5 +155,46 @@ mod tests {
         assert!(demand(&[(Some(10), 1035)]).grows);
         assert!(demand(&[(Some(10), 10), (None, 1)]).grows);
         assert!(!demand(&[]).grows);
+    }
+
+    fn open(disk: &SimDisk, quota: Quota) -> State {
+        let disk = Arc::new(disk.clone());
+        let (store, checkpoint) = Store::open(disk, Path::new("/data"), Default::default()).expect("the disk works");
+        let options = Options { quota, ..Options::default() };
+        let members = [("one".to_owned(), vec!["http://localhost:2380".to_owned()])];
+        match checkpoint {
+            Some(checkpoint) => State::open(store, checkpoint, options),
+            None => State::bootstrap(store, Membership::bootstrap("cluster", members).expect("valid"), options),
+        }
+        .expect("the disk works")
+    }
+
+    fn checkpoint(state: &mut State) {
+        let done = state.begin_checkpoint().and_then(|mut job| job.write()).expect("the disk works");
+        state.finish_checkpoint(done).remove().expect("the disk works");
+    }
+
+    /// State of an older release goes by the flags of each start, until a quota is set.
+    #[test]
+    fn the_flags_say_the_quota_where_state_has_none_and_nowhere_else() {
+        let disk = SimDisk::new();
+        let mut state = open(&disk, Quota(Some(1)));
+        assert_eq!(state.quota_set(), Some(QuotaSet { bytes: Some(1), strict_latch: false }));
+        state.quota = QuotaInForce::of_flags(Quota(Some(1)), false);
+        checkpoint(&mut state);
+        for bytes in [Some(2), None] {
+            let state = open(&disk, Quota(bytes));
+            assert_eq!((state.quota_bytes(), state.quota_set()), (bytes, None));
+        }
+        let mut state = open(&disk, Quota(None));
+        let set = QuotaSet { bytes: Some(3), strict_latch: true };
+        let entry = Entry { request: RequestId(1), leader_time_ms: 0, command: Command::QuotaSet(set) };
+        let entry = MeasuredEntry::decode(LogIndex(1), encode_entry(&entry).into()).expect("what was encoded");
+        state.apply(LogIndex(1), Term(1), &entry).expect("the disk works").answer.expect("it is set");
+        checkpoint(&mut state);
+        for state in [state, open(&disk, Quota(Some(4)))] {
+            assert_eq!((state.quota_bytes(), state.quota_set()), (Some(3), Some(set)));
+            assert_eq!(state.view().quota_set(), Some(set));
+        }
     }
 }

@@ -12,22 +12,23 @@ use crate::lease_reader::LeaseReader;
 use crate::lease_terms::TermsTree;
 use crate::live::LiveTables;
 use crate::membership::Membership;
-use crate::quota::Quota;
+use crate::quota::{Quota, QuotaInForce};
 use crate::tables::{self, AppliedUpTo, Tables};
 use crate::view::StateView;
 use bytes::Bytes;
-use model::{LogIndex, Revision};
+use model::{LogIndex, QuotaSet, Revision};
 use mvcc::{AccountDepth, Mvcc};
 use std::sync::{Arc, MutexGuard};
 use stdx::codec::{Reader, put_bytes};
 use store::{Checkpoint, GivenUp, Leftovers, Store};
 
-/// What may differ between two runs of the same member.
+/// What may differ between two runs of the same member. Where state has a quota, nothing that apply answers follows
+/// from it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Must be the same on all members, which decide alike whether a command fits.
+    /// Of a new cluster, and of state that an older release left without one; replaced by `Command::QuotaSet`.
     pub quota: Quota,
-    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused.
+    /// NOSPACE as in etcd: up until it is disarmed, and while it is, whatever puts is refused. Goes with the quota.
     pub strict_latch: bool,
     /// How many components of a key's directory name its account; more if a budget in the checkpoint needs them.
     pub account_depth: AccountDepth,
@@ -42,8 +43,7 @@ pub struct State {
     pub(crate) budgets: BudgetReader,
     /// Spares every write without budgets the look at them.
     pub(crate) has_budgets: bool,
-    pub(crate) quota: Quota,
-    pub(crate) strict_latch: bool,
+    pub(crate) quota: QuotaInForce,
     /// How far history would be compacted without compactions for space, if those went further.
     pub(crate) compacted_asked: Option<Revision>,
     pub(crate) applied: AppliedUpTo,
@@ -62,6 +62,7 @@ impl State {
             budgets: Vec::new(),
             unsettled_bytes: 0,
             compacted_asked: None,
+            quota: Some(QuotaSet { bytes: options.quota.0, strict_latch: options.strict_latch }),
         };
         let mvcc = Mvcc::open_with_accounts(store, None, options.account_depth)?;
         State::new(mvcc, tables, options)
@@ -92,6 +93,7 @@ impl State {
             budgets.restore(meter, kept);
         }
         mvcc.restore_unsettled(tables.unsettled_bytes);
+        let of_flags = QuotaInForce::of_flags(options.quota, options.strict_latch);
         Ok(State {
             has_budgets: !budgets.is_empty(),
             budgets: BudgetReader::new(budgets, mvcc.accounts().clone()),
@@ -99,8 +101,7 @@ impl State {
             leases: LeaseReader::new(leases),
             alarms: Arc::new(tables.alarms),
             membership: Arc::new(tables.membership),
-            quota: options.quota,
-            strict_latch: options.strict_latch,
+            quota: tables.quota.map_or(of_flags, QuotaInForce::replicated),
             compacted_asked: tables.compacted_asked,
             applied: tables.applied,
             given_up: Arc::default(),
@@ -142,7 +143,12 @@ impl State {
 
     /// `None` if there is no bound.
     pub fn quota_bytes(&self) -> Option<u64> {
-        self.quota.0
+        self.quota.quota.0
+    }
+
+    /// The quota in state; `None` as long as it is what the options say.
+    pub fn quota_set(&self) -> Option<QuotaSet> {
+        self.quota.set()
     }
 
     /// Writes what was applied since the last call to the store's files, in one go, without waiting for the disk. From
@@ -175,7 +181,6 @@ impl State {
             membership: self.membership.clone(),
             applied: self.applied,
             has_budgets: self.has_budgets,
-            strict_latch: self.strict_latch,
             retained_bytes: self.mvcc.retained_bytes(),
             unsettled_bytes: self.mvcc.unsettled_bytes(),
             physical_bytes: self.mvcc.physical_bytes(),
@@ -214,6 +219,7 @@ impl State {
             budgets: self.budgets.lock().kept(),
             unsettled_bytes: self.mvcc.unsettled_bytes(),
             compacted_asked: self.compacted_asked,
+            quota: self.quota.set(),
         };
         Ok(CheckpointJob { keys: self.mvcc.take_checkpoint()?, tables })
     }

@@ -8,7 +8,7 @@ use crate::budget::{Bucket, Kept};
 use crate::lease_terms::{Terms, TermsTree};
 use crate::membership::{Member, Membership};
 use bytes::Bytes;
-use model::{AlarmKind, Budget, ClusterId, LeaseId, LogIndex, MemberId, Revision, Term};
+use model::{AlarmKind, Budget, ClusterId, LeaseId, LogIndex, MemberId, QuotaSet, Revision, Term};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use stdx::codec::{DecodeError, Reader, put_bool, put_bytes, put_signed, put_varint};
@@ -20,6 +20,8 @@ const FORMAT_BUDGETS: u8 = 2;
 const FORMAT_UNSETTLED: u8 = 3;
 /// The same, of which unsettled bytes may be 0, with the revision that was asked to be compacted.
 const FORMAT_ASKED: u8 = 4;
+/// The same, of which unsettled bytes may be 0 and the asked revision may be missing, with the quota.
+const FORMAT_QUOTA: u8 = 5;
 
 /// How far the log is in state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +47,8 @@ pub struct Tables {
     pub(crate) unsettled_bytes: u64,
     /// How far history would be compacted without compactions for space, if those went further.
     pub(crate) compacted_asked: Option<Revision>,
+    /// What apply goes by; `None` in tables of an older release, until it is set.
+    pub(crate) quota: Option<QuotaSet>,
 }
 
 impl Tables {
@@ -102,10 +106,11 @@ impl From<DecodeError> for TablesError {
 type Result<T> = std::result::Result<T, TablesError>;
 
 fn encode(out: &mut Vec<u8>, tables: &Tables) {
-    let format = match (tables.compacted_asked, tables.unsettled_bytes, tables.budgets.is_empty()) {
-        (Some(_), ..) => FORMAT_ASKED,
-        (None, 0, true) => FORMAT,
-        (None, 0, false) => FORMAT_BUDGETS,
+    let format = match (tables.quota, tables.compacted_asked, tables.unsettled_bytes, tables.budgets.is_empty()) {
+        (Some(_), ..) => FORMAT_QUOTA,
+        (None, Some(_), ..) => FORMAT_ASKED,
+        (None, None, 0, true) => FORMAT,
+        (None, None, 0, false) => FORMAT_BUDGETS,
         _ => FORMAT_UNSETTLED,
     };
     out.push(format);
@@ -134,8 +139,14 @@ fn encode(out: &mut Vec<u8>, tables: &Tables) {
     if format >= FORMAT_UNSETTLED {
         put_varint(out, tables.unsettled_bytes);
     }
+    if format == FORMAT_QUOTA {
+        put_bool(out, tables.compacted_asked.is_some());
+    }
     if let Some(revision) = tables.compacted_asked {
         put_signed(out, revision.0);
+    }
+    if let Some(quota) = tables.quota {
+        model::encode_quota(out, quota);
     }
 }
 
@@ -175,7 +186,7 @@ fn decode(input: Bytes) -> Result<Tables> {
     let mut reader = Reader::new(input);
     let format = reader.u8()?;
     match format {
-        FORMAT | FORMAT_BUDGETS | FORMAT_UNSETTLED | FORMAT_ASKED => {}
+        FORMAT | FORMAT_BUDGETS | FORMAT_UNSETTLED | FORMAT_ASKED | FORMAT_QUOTA => {}
         tag => return Err(DecodeError::UnknownTag { what: "state tables format", tag: u64::from(tag) }.into()),
     }
     let applied = AppliedUpTo {
@@ -191,17 +202,22 @@ fn decode(input: Bytes) -> Result<Tables> {
         FORMAT_BUDGETS => budgets(&mut reader, 1)?,
         _ => budgets(&mut reader, 0)?,
     };
-    let (mut unsettled, mut compacted_asked) = (0, None);
+    let (mut unsettled, mut compacted_asked, mut quota) = (0, None, None);
     match format {
         FORMAT_UNSETTLED => unsettled = unsettled_bytes(&mut reader)?,
         FORMAT_ASKED => {
             unsettled = reader.varint()?;
             compacted_asked = Some(Revision(reader.signed()?));
         }
+        FORMAT_QUOTA => {
+            unsettled = reader.varint()?;
+            compacted_asked = reader.bool("asked revision")?.then(|| reader.signed().map(Revision)).transpose()?;
+            quota = Some(model::decode_quota(&mut reader)?);
+        }
         _ => {}
     }
     reader.finish("state tables")?;
-    Ok(Tables { applied, membership, alarms, leases, budgets, unsettled_bytes: unsettled, compacted_asked })
+    Ok(Tables { applied, membership, alarms, leases, budgets, unsettled_bytes: unsettled, compacted_asked, quota })
 }
 
 fn unsettled_bytes(reader: &mut Reader) -> Result<u64> {
@@ -371,8 +387,9 @@ mod tests {
         let lists = (proptest::collection::vec(alarm, 0..4), proptest::collection::vec(lease, 0..6));
         let budgets = proptest::collection::btree_map("[a-z]{1,3}", any::<(Option<u64>, Option<u64>, u64)>(), 0..4);
         let unsettled = (prop_oneof![Just(0), any::<u64>()], any::<Option<i64>>());
-        (applied, membership, lists, budgets, unsettled).prop_map(
-            |(applied, membership, (alarm_list, lease_list), budgets, (unsettled_bytes, asked))| {
+        let quota = any::<Option<(Option<u64>, bool)>>();
+        (applied, membership, lists, budgets, (unsettled, quota)).prop_map(
+            |(applied, membership, (alarm_list, lease_list), budgets, ((unsettled_bytes, asked), quota))| {
                 let mut alarms = AlarmTable::default();
                 for alarm in alarm_list {
                     alarms.activate(alarm);
@@ -392,7 +409,8 @@ mod tests {
                     bucket: writes_per_second.map(|limit| Bucket { tokens: limit / 2, filled_at_ms }),
                 });
                 let (budgets, compacted_asked) = (budgets.collect(), asked.map(Revision));
-                Tables { applied, membership, alarms, leases, budgets, unsettled_bytes, compacted_asked }
+                let quota = quota.map(|(bytes, strict_latch)| QuotaSet { bytes, strict_latch });
+                Tables { applied, membership, alarms, leases, budgets, unsettled_bytes, compacted_asked, quota }
             },
         )
     }
@@ -421,8 +439,8 @@ mod tests {
 
     #[test]
     fn another_format_is_named() {
-        let error = decode(Bytes::from_static(&[5])).expect_err("unknown");
-        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 5");
+        let error = decode(Bytes::from_static(&[6])).expect_err("unknown");
+        assert_eq!(error.to_string(), "read state tables: decode state tables format: unknown tag 6");
     }
 
     /// A release that knows no budgets opens what was written without them, and its bytes open here.
@@ -454,5 +472,27 @@ mod tests {
         let tables = decode(Bytes::from_static(&[4, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0, 16])).expect("format 4");
         assert_eq!((tables.unsettled_bytes, tables.compacted_asked), (0, Some(Revision(8))));
         assert_eq!(tables.encode(), [4, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0, 16]);
+    }
+
+    /// A start reads what was written before there was a quota in it, and then goes by the flags.
+    #[test]
+    fn the_quota_has_a_format_of_its_own() {
+        let old = decode(Bytes::from_static(&[1, 5, 2, 9, 7, 0, 0, 0, 0, 0])).expect("format 1");
+        assert_eq!(old.quota, None);
+        let with = |bytes, strict_latch, asked: Option<i64>| Tables {
+            quota: Some(QuotaSet { bytes, strict_latch }),
+            compacted_asked: asked.map(Revision),
+            ..old.clone()
+        };
+        for (tables, end) in [
+            (with(None, true, None), &[0, 0, 0, 0, 1][..]),
+            (with(Some(128), false, None), &[0, 0, 0, 1, 0x80, 1, 0]),
+            (with(Some(0), true, Some(8)), &[0, 0, 1, 16, 1, 0, 1]),
+        ] {
+            let out = tables.encode();
+            assert_eq!(out, [&[5, 5, 2, 9, 7, 0, 0, 0, 0, 0], end].concat());
+            assert_eq!(decode(out.into()), Ok(tables));
+        }
+        assert!(decode(Bytes::from_static(&[5, 5, 2, 9, 7, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0])).is_err(), "no flag");
     }
 }

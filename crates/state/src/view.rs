@@ -9,10 +9,10 @@ use crate::fault::Result;
 use crate::membership::Membership;
 use crate::operations::Operations;
 use crate::outcome::TxnOutcome;
-use crate::quota::Quota;
+use crate::quota::QuotaInForce;
 use crate::tables::AppliedUpTo;
 use crate::txn;
-use model::{Range, Rejection, Revision, Txn};
+use model::{QuotaSet, Range, Rejection, Revision, Txn};
 use mvcc::ReclaimStats;
 use std::fmt;
 use std::sync::Arc;
@@ -25,13 +25,12 @@ pub struct StateView {
     pub(crate) alarms: Arc<AlarmTable>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) has_budgets: bool,
-    pub(crate) strict_latch: bool,
     pub(crate) applied: AppliedUpTo,
     pub(crate) retained_bytes: u64,
     pub(crate) unsettled_bytes: u64,
     pub(crate) physical_bytes: u64,
     pub(crate) reclaim: ReclaimStats,
-    pub(crate) quota: Quota,
+    pub(crate) quota: QuotaInForce,
     pub(crate) given_up: Arc<GivenUp>,
 }
 
@@ -85,7 +84,12 @@ impl StateView {
 
     /// `None` if there is no bound.
     pub fn quota_bytes(&self) -> Option<u64> {
-        self.quota.0
+        self.quota.quota.0
+    }
+
+    /// The quota in state; `None` as long as it is what the flags say.
+    pub fn quota_set(&self) -> Option<QuotaSet> {
+        self.quota.set()
     }
 
     /// What apply takes for records that a person gave up.

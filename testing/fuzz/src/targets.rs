@@ -6,7 +6,9 @@ use consensus::{Entry as LogEntry, EntryKind};
 use model::{
     Budget, Command, Compare, CompareResult, CompareTarget, Entry, KeyRange, KeyValue, Operation, Put, PutLease,
 };
-use model::{DeleteRange, LeaseCheckpoint, LeaseId, Limits, PutValue, Range, RequestId, Revision, SpaceSettle, Txn};
+use model::{
+    DeleteRange, LeaseCheckpoint, LeaseId, Limits, PutValue, QuotaSet, Range, RequestId, Revision, SpaceSettle, Txn,
+};
 use prost::Message;
 use stdx::codec::Reader;
 
@@ -70,6 +72,7 @@ fn log_entry_seeds() -> Vec<Vec<u8>> {
         Command::BudgetRemove("/registry/pods".into()),
         Command::SpaceCompact(Revision(-7)),
         Command::SpaceSettle(SpaceSettle { compacted: Revision(7), unsettled_bytes: 1 << 30 }),
+        Command::QuotaSet(QuotaSet { bytes: Some(2 << 30), strict_latch: true }),
     ];
     let encode = |command| model::encode_entry(&Entry { request: RequestId(1), leader_time_ms: 2, command });
     commands.into_iter().map(encode).collect()

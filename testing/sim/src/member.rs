@@ -17,6 +17,7 @@ pub const CLIENT_URL: &str = "http://localhost:2379";
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     pub checkpoint_entries: u64,
+    /// Of the first start; if there is one, later starts sometimes have another.
     pub quota_bytes: Option<u64>,
     /// History that the member keeps when the quota is nearly used up.
     pub pressure_retention: Option<Duration>,
@@ -34,6 +35,11 @@ pub struct Member {
     /// Why the process said that it cannot go on.
     fault: Arc<Mutex<Option<String>>>,
     lives: u64,
+}
+
+/// Small enough to be met.
+pub fn any_quota(random: &mut Random) -> u64 {
+    64 << (10 + random.below(6))
 }
 
 impl Member {
@@ -59,6 +65,9 @@ impl Member {
     pub fn start(&mut self) -> Result<(), StartError> {
         assert!(self.running.is_none(), "it does not run");
         self.lives += 1;
+        if self.lives > 1 && self.has_quota() && self.random.below(3) == 0 {
+            self.settings.quota_bytes = Some(any_quota(&mut self.random));
+        }
         let fault = Arc::default();
         self.fault = Arc::clone(&fault);
         let on_fault = move |why| {

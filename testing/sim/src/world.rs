@@ -5,7 +5,7 @@ use crate::checker::{Checked, Checker, UNREAD, Violation};
 use crate::client::{Answer, Client, Flight, Request, RequestNumber};
 use crate::clock::SimClock;
 use crate::faults::{Fault, Faults};
-use crate::member::{CLIENT_URL, Member, NAME, REQUEST_TIMEOUT, Settings, TICK};
+use crate::member::{CLIENT_URL, Member, NAME, REQUEST_TIMEOUT, Settings, TICK, any_quota};
 use crate::reading::{self, Unread, Watch};
 use crate::trace::{Keep, Trace};
 use io::Clock;
@@ -130,7 +130,7 @@ impl World {
         let clock = Arc::new(SimClock::default());
         let settings = Settings {
             checkpoint_entries: [20, 100, 1_000][random.below(3) as usize],
-            quota_bytes: (random.below(4) == 0).then(|| 64 << (10 + random.below(6))),
+            quota_bytes: (random.below(4) == 0).then(|| any_quota(&mut random)),
             // A watch that cannot be read for a while must find its history again.
             pressure_retention: random.coin().then(|| Duration::from_millis(3_000 + random.below(9_000))),
             syncs_lie: run.syncs_lie,

@@ -13,9 +13,6 @@ use state::{ActiveAlarm, StateView};
 use std::time::Instant;
 use stdx::metrics::Histogram;
 
-/// Quota shown when none is set.
-const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
-
 pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
     let _: pb::StatusRequest = decode(message)?;
     let (node, view) = (rim.node.status(), rim.node.view());
@@ -42,10 +39,8 @@ pub(crate) fn status(rim: &Rim, message: Bytes) -> Result<Answer, Status> {
         db_size_in_use: database_bytes(&view),
         is_learner: false,
         storage_version: model::ETCD_CLUSTER_VERSION.to_string(),
-        db_size_quota: match rim.config().quota_bytes {
-            0 => QUOTA_BYTES_DEFAULT,
-            quota => quota,
-        },
+        // Negative for no quota, as the flag asks for that.
+        db_size_quota: view.quota_bytes().map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
         downgrade_info: Some(pb::DowngradeInfo::default()),
     };
     Ok(Answer::Message(wire::message(&response)))

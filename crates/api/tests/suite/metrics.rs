@@ -29,7 +29,7 @@ const STILL: &[(&str, &str)] = &[
     ("etcd_server_version", "the release of etcd that is served"),
     ("etcd_server_id", "the member"),
     ("etcd_server_feature_enabled", "gates are set at the start"),
-    ("etcd_server_quota_backend_bytes", "the quota is set at the start"),
+    ("etcd_server_quota_backend_bytes", "the quota that the flags say"),
     ("etcd_cluster_version", "agreed on before anybody is served"),
     ("etcd_server_is_learner", "a lone member is none"),
     ("etcd_server_learner_promote_successes", "a lone member has no learners"),

@@ -1,9 +1,7 @@
-//! SIGHUP: the config file is read again. What can change while the member runs does: how much is logged and how much
-//! history is kept. The log names every key that changed, and says of the others that they wait for a restart. A file
-//! that cannot be used changes nothing, and the log says why.
-//!
-//! Not here: the quota. What a write is told goes by it, and a member that applies its log again after a crash must
-//! come to the same answers. It changes with a restart.
+//! SIGHUP: the config file is read again. What can change while the member runs does: how much is logged, how much
+//! history is kept, and the quota, which the member in office writes to the log. The log names every key that changed,
+//! and says of the others that they wait for a restart. A file that cannot be used changes nothing, and the log says
+//! why.
 
 use crate::config::{self, Config};
 use crate::flags::{Settings, Source, Value, file, position};
@@ -11,8 +9,14 @@ use crate::log;
 use std::path::Path;
 
 /// Keys that change without a restart.
-const CHANGEABLE: [&str; 4] =
-    ["auto-compaction-mode", "auto-compaction-retention", "log-level", "space-pressure-retention"];
+const CHANGEABLE: [&str; 6] = [
+    "auto-compaction-mode",
+    "auto-compaction-retention",
+    "log-level",
+    "quota-backend-bytes",
+    "space-pressure-retention",
+    "space-strict-etcd",
+];
 
 /// Brings `running`, the settings in force, up to what its file says now, as far as that is possible.
 pub fn reread(running: &mut Settings, handle: &node::Handle) {
@@ -37,6 +41,7 @@ pub fn reread(running: &mut Settings, handle: &node::Handle) {
     // First, so that the records below follow it.
     log::set_level(options.level);
     handle.keep_history(config.space.auto_compaction, config.space.pressure_retention);
+    handle.want_quota(config.limits.quota_bytes, config.space.strict_latch);
     for (name, old, new) in &changes {
         if CHANGEABLE.contains(name) {
             tracing::info!(flag = name, from = %old, to = %new, "changed");

@@ -70,7 +70,6 @@ pub fn clients(config: &Config) -> Result<api::Config, String> {
         host_whitelist: http.host_whitelist.clone(),
         feature_gates: gates.collect(),
         socket_reuse_port: listen.reuse_port,
-        quota_bytes: limits.quota_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
     })
 }
 

@@ -96,25 +96,25 @@ fn replay(disk: &Arc<dyn Disk>, held: &DataDir, state: &mut State, blind: &mut V
     if committed < last {
         blind.push(format!("entries {committed} to {last} of the log are not known to be committed and are not seen"));
     }
-    let mut met_quota = false;
+    let mut guessed_quota = false;
     let wanted = log.entries.iter().filter(|entry| entry.index > applied && entry.index <= committed);
     for (count, entry) in wanted.enumerate() {
-        met_quota |= apply(state, entry.index, entry.term, &entry.data).map_err(|fault| failed(&fault))?;
+        guessed_quota |= apply(state, entry.index, entry.term, &entry.data).map_err(|fault| failed(&fault))?;
         if count % FLUSH_ENTRIES == 0 {
             state.flush().map_err(|fault| failed(&fault))?;
         }
     }
     state.flush().map_err(|fault| failed(&fault))?;
-    if met_quota {
+    if guessed_quota {
         blind.push(format!(
-            "the quota is no part of the directory, and {QUOTA_BYTES_DEFAULT} bytes were taken for it: if the member had \
-             another, what it refused or took since its last checkpoint may differ"
+            "the directory was written by a release that kept no quota in it, and {QUOTA_BYTES_DEFAULT} bytes were taken \
+             for it: if the member had another, what it refused or took since its last checkpoint may differ"
         ));
     }
     Ok(last)
 }
 
-/// True if the quota decided something.
+/// True if a quota decided something that state does not hold.
 fn apply(state: &mut State, index: u64, term: u64, data: &Bytes) -> state::Result<bool> {
     let (index, term) = (LogIndex(index), Term(term));
     if data.is_empty() {
@@ -122,7 +122,8 @@ fn apply(state: &mut State, index: u64, term: u64, data: &Bytes) -> state::Resul
         return Ok(false);
     }
     let entry = MeasuredEntry::decode(index, data.clone())?;
-    Ok(state.apply(index, term, &entry)?.no_space.is_some())
+    let met_quota = state.apply(index, term, &entry)?.no_space.is_some();
+    Ok(met_quota && state.quota_set().is_none())
 }
 
 impl DataDirectory {

@@ -7,6 +7,7 @@ mod full_disk;
 mod known_bugs;
 mod leases;
 mod member;
+mod quota;
 mod reclaim;
 mod refused_starts;
 mod single_member;

@@ -15,7 +15,11 @@ enum Step {
     Checkpoint,
     /// A checkpoint that is written but of which state is not told, as if the process ended in between.
     LostCheckpoint,
-    Restart(End),
+    Restart(End, Quota, bool),
+}
+
+fn quota() -> impl Strategy<Value = Option<u64>> {
+    prop_oneof![3 => Just(None), 1 => Just(Some(2_000u64)), 1 => Just(Some(1_000u64))]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -34,6 +38,8 @@ fn step() -> impl Strategy<Value = Step> {
         (0..120_000u64).prop_map(|left| Command::LeaseCheckpoint(model::LeaseCheckpoint {
             remaining: vec![(model::LeaseId(7), left)]
         })),
+        (quota(), any::<bool>())
+            .prop_map(|(bytes, strict_latch)| Command::QuotaSet(model::QuotaSet { bytes, strict_latch })),
     ];
     prop_oneof![
         20 => command().prop_map(Step::Apply),
@@ -43,8 +49,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Reclaim),
         3 => Just(Step::Checkpoint),
         1 => Just(Step::LostCheckpoint),
-        1 => Just(Step::Restart(End::Killed)),
-        1 => any::<u64>().prop_map(|seed| Step::Restart(End::PowerCut(seed))),
+        1 => (quota(), any::<bool>()).prop_map(|(quota, latch)| Step::Restart(End::Killed, Quota(quota), latch)),
+        1 => (any::<u64>(), quota(), any::<bool>())
+            .prop_map(|(seed, quota, latch)| Step::Restart(End::PowerCut(seed), Quota(quota), latch)),
     ]
 }
 
@@ -53,7 +60,7 @@ proptest! {
     #[test]
     fn r20_r28_opened_state_is_the_one_maintained(
         steps in proptest::collection::vec(step(), 0..60),
-        quota in prop_oneof![3 => Just(None), 1 => Just(Some(2_000u64))],
+        quota in quota(),
     ) {
         let mut world = World::new(Quota(quota));
         for step in steps {
@@ -70,9 +77,9 @@ proptest! {
                     world.restart(End::Killed);
                     prop_assert_eq!(world.dump(), before);
                 }
-                Step::Restart(end) => {
+                Step::Restart(end, quota, strict_latch) => {
                     let before = world.dump();
-                    world.restart(end);
+                    world.restart_with(end, quota, strict_latch);
                     prop_assert_eq!(world.dump(), before);
                 }
             }

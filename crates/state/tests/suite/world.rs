@@ -62,7 +62,12 @@ fn open(disk: &SimDisk, quota: Quota, strict_latch: bool, account_depth: usize) 
     let options = Options { quota, strict_latch, account_depth: AccountDepth::new(account_depth).expect("a depth") };
     match opened {
         (store, Some(checkpoint)) => State::open(store, checkpoint, options),
-        (store, None) => State::bootstrap(store, membership(), options),
+        (store, None) => State::bootstrap(store, membership(), options).and_then(|mut state| {
+            // As a member does it: later starts find the quota of the first.
+            let done = state.begin_checkpoint()?.write()?;
+            state.finish_checkpoint(done).remove().expect("the disk works");
+            Ok(state)
+        }),
     }
     .expect("the disk works")
 }
@@ -128,6 +133,12 @@ impl World {
         self.state.finish_checkpoint(done).remove().expect("the disk works");
     }
 
+    /// As `restart`, with other flags. Nothing but the quota of a new cluster may follow from them.
+    pub fn restart_with(&mut self, end: End, quota: Quota, strict_latch: bool) {
+        (self.quota, self.strict_latch) = (quota, strict_latch);
+        self.restart(end);
+    }
+
     /// Ends the process and starts it again: the newest checkpoint, and the log behind it.
     pub fn restart(&mut self, end: End) {
         self.disk = match end {
@@ -183,10 +194,11 @@ impl World {
             })
             .collect();
         format!(
-            "{:?}\n{current:?}\n{history:?}\n{leases:?}\n{attached:?}\n{alarms:?}\n{budgets:?}\n{:?}\ncompacted {compacted} retained {}",
+            "{:?}\n{current:?}\n{history:?}\n{leases:?}\n{attached:?}\n{alarms:?}\n{budgets:?}\n{:?}\ncompacted {compacted} retained {} quota {:?}",
             view.applied(),
             view.membership(),
             view.retained_bytes(),
+            view.quota_set(),
         )
     }
 }
