@@ -3,7 +3,7 @@
 //! somewhere to put them.
 //!
 //! ```text
-//! Walk::step … step ──▶ Found: how many pairs, how long, more, count ──▶ Pages::page … page, of this view or a newer one
+//! Walk::step … step ──▶ Found: how many pairs, how long, more, count ──▶ Pages::page … page, of this view or newer
 //! ```
 //!
 //! Invariants: what steps find together is what `View::range` finds; pages hold the same pairs in the same order, byte
