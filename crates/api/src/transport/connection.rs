@@ -5,7 +5,7 @@
 
 use super::acceptor::AcceptedSocket;
 use super::connections::{Connections, HANDSHAKE_TIMEOUT};
-use super::ping_guard::PREFACE;
+use super::header_filter::PREFACE;
 use super::places::Place;
 use super::socket::{Raw, Rewind, Stream};
 use super::{http1, http2};

@@ -1,8 +1,9 @@
 //! From listening sockets to requests: accepting, TLS, HTTP/1 and HTTP/2, and the threads that do it.
 //!
 //! ```text
-//! server (accept thread) ──▶ rim_thread ──▶ connection ──▶ http2: ping_guard ▸ coalesce ▸ socket ──▶ dispatch
-//!   │ places                                            └──▶ http1 ──▶ http
+//! server (accept thread) ──▶ rim_thread ──▶ connection ──▶ http2 ──▶ dispatch
+//!   │ places                                     │           └ ping_guard ▸ header_filter ▸ coalesce ▸ socket
+//!   │                                            └──▶ http1 ──▶ http
 //!   └──▶ refuse: ports that are there for nobody yet
 //! ```
 //!
@@ -13,6 +14,7 @@ mod coalesce;
 mod connection;
 mod connections;
 mod descriptors;
+mod header_filter;
 mod http1;
 mod http2;
 mod log_limit;

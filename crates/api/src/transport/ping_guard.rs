@@ -8,6 +8,7 @@
 //! no call is open, pings are early if they come within two hours; the count starts over whenever an answer was sent.
 
 use super::coalesce::Coalesce;
+use super::header_filter::{HeaderFilter, PREFACE};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -27,8 +28,6 @@ const CONTROL_BYTES_MAX: usize = 9 + 8 + 9 + 4 + 9;
 const FRAMES_A_TURN: u32 = 512;
 const STRIKES_MAX: u32 = 2;
 const IDLE_PING_MIN_TIME: Duration = Duration::from_secs(2 * 3600);
-/// What an HTTP/2 client sends before its first frame.
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the connection's task tells the guard, and learns from it.
 #[derive(Debug, Default)]
@@ -135,6 +134,7 @@ impl Strikes {
 /// A stream whose frames are watched. After too many pings it reads as ended, and says why when it is shut down.
 pub(crate) struct PingGuard {
     stream: Coalesce,
+    header_filter: HeaderFilter,
     frames: Frames,
     strikes: Strikes,
     traffic: Rc<Traffic>,
@@ -149,7 +149,8 @@ struct Goodbye {
 impl PingGuard {
     pub(crate) fn new(stream: Coalesce, min_time: Duration, traffic: Rc<Traffic>) -> PingGuard {
         let strikes = Strikes { min_time, last: None, count: 0 };
-        PingGuard { stream, frames: Frames::new(), strikes, traffic, goodbye: None }
+        let (header_filter, frames) = (HeaderFilter::new(), Frames::new());
+        PingGuard { stream, header_filter, frames, strikes, traffic, goodbye: None }
     }
 
     /// Answers are told from the little frames that HTTP/2 sends by itself by their size.
@@ -183,7 +184,7 @@ fn too_many_pings(last_stream: u32) -> [u8; 31] {
 }
 
 impl AsyncRead for PingGuard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.goodbye.is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -192,9 +193,9 @@ impl AsyncRead for PingGuard {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let this = self.get_mut();
+        let read = this.header_filter.poll_read(&mut this.stream, cx, buf);
         if let Poll::Ready(Ok(())) = read {
-            let this = self.get_mut();
             this.look_at(buf.filled().get(before..).unwrap_or_default());
         }
         read

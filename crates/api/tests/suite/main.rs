@@ -13,6 +13,7 @@ mod long_reads;
 mod maintenance;
 mod many_messages;
 mod metrics;
+mod odd_heads;
 mod server;
 mod space;
 mod stop;
