@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod around;
 mod checkpoint;
 mod compaction;
 mod crc;
@@ -46,6 +47,7 @@ mod view;
 mod walk;
 
 pub use accounts::{AccountDepth, AccountOrder, AccountStat, AccountsReader, MeterId, Usage};
+pub use around::{Around, Owner};
 pub use checkpoint::{CheckpointDone, CheckpointJob};
 pub use events::{Change, Event, EventPage, EventWalk};
 pub use fault::{Fault, ReadError, Result};

@@ -1,10 +1,10 @@
 //! The background: work that must make no request wait, one job at a time. It writes checkpoints, copies what is live
-//! out of segments that are to go, removes files, starts write-back of records, and prepares log segments.
+//! out of segments that are to go, removes files, starts write-back of records, prepares log segments, and scrubs.
 //!
 //! Stepped: a step does one piece of the job at hand, and looks after write-back, the log's next segment and removed
-//! files. A job whose own files cannot be written is given up and tried again by apply, perhaps in another order: a
-//! checkpoint is what lets the log be trimmed and empty segments go, copies are what empties them. A fault that puts
-//! other files in doubt ends the writing.
+//! files. The scrub has its step when there is no job. A job whose own files cannot be written is given up and tried
+//! again by apply, perhaps in another order: a checkpoint is what lets the log be trimmed and empty segments go, copies
+//! are what empties them. A fault that puts other files in doubt ends the writing.
 
 use crate::disk_health::{Ailment, Sign};
 use crate::limits::{
@@ -12,6 +12,7 @@ use crate::limits::{
     UPKEEP_RETRY_INTERVAL,
 };
 use crate::messages::{Job, JobDone};
+use crate::scrub::Scrub;
 use crate::shared::Shared;
 use model::{LogIndex, Revision};
 use state::{CheckpointJob, CleanJob};
@@ -27,6 +28,7 @@ pub(crate) struct Background {
     /// When the store was synced last.
     synced_at: Duration,
     jobs: VecDeque<Job>,
+    scrub: Scrub,
     removed: Removed,
     /// What could not be removed, to be tried again.
     unremoved: Vec<Leftovers>,
@@ -46,7 +48,7 @@ struct Removed {
 }
 
 impl Background {
-    pub(crate) fn new(shared: Arc<Shared>, log: wal::Preparer, write_back: WriteBack) -> Background {
+    pub(crate) fn new(shared: Arc<Shared>, log: wal::Preparer, write_back: WriteBack, scrub: Scrub) -> Background {
         let synced_at = shared.clock.monotonic();
         Background {
             shared,
@@ -54,6 +56,7 @@ impl Background {
             write_back,
             synced_at,
             jobs: VecDeque::new(),
+            scrub,
             removed: Removed::default(),
             unremoved: Vec::new(),
             retry_at: Duration::ZERO,
@@ -64,7 +67,7 @@ impl Background {
 
     /// True if the next step is due at once.
     pub(crate) fn has_work(&self) -> bool {
-        !self.jobs.is_empty()
+        !self.jobs.is_empty() || self.scrub.is_due()
     }
 
     /// Takes `jobs` in, which is left empty, and does one piece of the oldest. Returns what is done.
@@ -85,7 +88,10 @@ impl Background {
                 view.kv().complete_compaction_hashes();
                 None
             }
-            None => None,
+            None => {
+                self.scrub.step();
+                None
+            }
         };
         let now = self.shared.clock.monotonic();
         self.remove_again(now);

@@ -46,6 +46,7 @@ mod parts;
 mod pinned_views;
 mod relay;
 mod reply;
+mod scrub;
 mod shared;
 mod signal;
 mod start;

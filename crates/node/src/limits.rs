@@ -58,6 +58,14 @@ pub(crate) const BACKGROUND_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) const HANDED_ON_BYTES_MAX: u64 = 64 << 20;
 /// How often a record that apply needs and that cannot be read is tried again.
 pub(crate) const HALT_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// Bytes that one step of the scrub reads, unless a record is longer: what it reads ahead.
+pub(crate) const SCRUB_STEP_BYTES: u64 = 256 << 10;
+/// Between the scrub's rounds, and before its first.
+pub(crate) const SCRUB_PAUSE: Duration = Duration::from_secs(5);
+/// Places of damage that the scrub remembers.
+pub(crate) const SCRUB_FINDINGS_MAX: usize = 1 << 16;
+/// Looks over the whole key index for the owners of one segment's damaged records.
+pub(crate) const SCRUB_LOOKS_MAX: usize = 16;
 /// How often a full disk is tried again.
 pub(crate) const DISK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a checkpoint that could not be written is tried again: each may write much before it finds out.

@@ -18,6 +18,7 @@ use crate::messages::Retention;
 use crate::open::{Opened, Place, StartError, open, to_consensus};
 use crate::parts::{Parts, Queues, Seat};
 use crate::pinned_views::PinnedViews;
+use crate::scrub::Scrub;
 use crate::shared::Shared;
 use crate::signal::EventSignals;
 use crate::status::{Metrics, Progress};
@@ -61,6 +62,8 @@ pub struct Config {
     pub pressure_retention: Option<Duration>,
     /// Largest proposal in bytes.
     pub request_bytes_max: usize,
+    /// What the scrub reads of the store's files; 0 for no scrub.
+    pub scrub_bytes_per_s: u64,
     pub warning_apply_duration: Duration,
     /// Never wait for the disk: for tests that can lose everything.
     pub no_sync: bool,
@@ -158,7 +161,8 @@ pub(crate) fn assemble(
         warning_apply_duration: config.warning_apply_duration,
         request_timeout: config.request_timeout,
     };
-    let background = Background::new(shared.clone(), wal.preparer(), state.write_back());
+    let scrub = Scrub::new(shared.clone(), disk, data_dir.store_dir(), config.scrub_bytes_per_s);
+    let background = Background::new(shared.clone(), wal.preparer(), state.write_back(), scrub);
     let driver = Driver::new(driver_config, shared.clone(), consensus, state.write_window());
     let parts = Parts {
         driver: Seat::new(driver),

@@ -127,6 +127,10 @@ pub struct Metrics {
     pub checkpoint: Histogram,
     /// Of removed files, what readers keep from being free.
     pub pinned_bytes: Gauge,
+    /// What the scrub read and found whole, how often it went over everything, and what it found damaged.
+    pub scrub_bytes: Counter,
+    pub scrub_rounds: Counter,
+    pub damaged_records: Gauge,
     pub compaction_keys: Counter,
     pub compaction_total: Histogram,
     /// Wall-clock seconds since 1970 of the last compaction; 0 before the first.
@@ -271,6 +275,9 @@ impl Default for Metrics {
             backend_commit: disk(),
             checkpoint: Histogram::new(Duration::from_millis(10), 17),
             pinned_bytes: Gauge::default(),
+            scrub_bytes: Counter::default(),
+            scrub_rounds: Counter::default(),
+            damaged_records: Gauge::default(),
             compaction_keys: Counter::default(),
             compaction_total: Histogram::new(Duration::from_millis(100), 14),
             compaction_last_s: Gauge::default(),

@@ -29,6 +29,7 @@ mod segments;
 mod space;
 mod tail;
 mod verify;
+mod walk;
 mod write_back;
 
 pub use checkpoint::{CheckpointWriter, Done, Mode, Run};
@@ -43,4 +44,5 @@ pub use room::Room;
 pub use scan::Scan;
 pub use segments::{ALLOCATE_BYTES, Checkpoint, Options, RESERVE_BYTES, SEGMENT_BYTES_MIN, SegmentStat, Store};
 pub use verify::{Image, Verified};
+pub use walk::{Named, Sound, Walk};
 pub use write_back::WriteBack;

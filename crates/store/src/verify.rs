@@ -5,8 +5,8 @@ use crate::fault::{Fault, Result};
 use crate::manifest::Manifest;
 use crate::open::{look_at_segment, read_manifest};
 use crate::reader::{OpenSegment, Reader};
-use crate::scan::Scan;
 use crate::segments::Checkpoint;
+use crate::walk::{Sound, Walk};
 use io::Disk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +17,8 @@ pub struct Image {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     manifest: Manifest,
-    /// The segments that could be opened, by ascending id, and how far they count.
-    segments: Vec<(Arc<OpenSegment>, u64)>,
-    /// Why others could not.
-    faults: Vec<Fault>,
+    /// Those that could be opened, by ascending id.
+    segments: Vec<Arc<OpenSegment>>,
 }
 
 /// What a check found.
@@ -41,15 +39,10 @@ impl Image {
         let path = directory.join("manifest");
         let missing = || Fault::refused("open", &path, "there is none, so this is not a store's directory");
         let manifest = read_manifest(&*disk, directory)?.ok_or_else(missing)?;
-        let mut segments = Vec::new();
-        let mut faults = Vec::new();
-        for &(id, length) in &manifest.segments {
-            match look_at_segment(&*disk, directory, id, length) {
-                Ok(segment) => segments.push((segment, length)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        Ok(Image { disk, directory: directory.to_owned(), manifest, segments, faults })
+        let look = |&(id, length): &(u32, u64)| look_at_segment(&*disk, directory, id, length);
+        // Why others could not be opened is for `verify`.
+        let segments = manifest.segments.iter().map(look).filter_map(Result::ok).collect();
+        Ok(Image { disk, directory: directory.to_owned(), manifest, segments })
     }
 
     /// The checkpoint, as `Store::open` would hand it out; `None` before the first one.
@@ -60,51 +53,31 @@ impl Image {
 
     /// Reads records by their location; one in a segment that could not be opened is damage.
     pub fn reader(&self) -> Reader {
-        let segments = self.segments.iter().map(|(segment, _)| segment.clone()).collect();
-        Reader { segments: Arc::new(segments), tail: Arc::default() }
+        Reader { segments: Arc::new(self.segments.clone()), tail: Arc::default() }
     }
 
     /// Checks all runs and all records. A record whose length is damaged hides those behind it from this walk; the
     /// layer above knows their places and finds them.
-    pub fn verify(mut self) -> Verified {
-        let mut verified = Verified { faults: std::mem::take(&mut self.faults), ..Verified::default() };
-        for run in self.runs() {
-            if let Err(fault) = run.and_then(verify_run) {
-                verified.faults.push(fault);
+    pub fn verify(self) -> Verified {
+        let mut verified = Verified::default();
+        let mut walk = Walk::over(self.disk, &self.directory, &self.manifest);
+        loop {
+            match walk.step() {
+                Ok(Some(Sound::Record { payload_bytes })) => {
+                    verified.records += 1;
+                    verified.payload_bytes += payload_bytes;
+                }
+                Ok(Some(Sound::Block { .. })) => {}
+                Ok(None) => return verified,
+                Err(fault) => {
+                    verified.faults.push(fault);
+                    walk.pass();
+                }
             }
         }
-        for (segment, length) in &self.segments {
-            verified.segment(Scan::new(segment.clone(), *length));
-        }
-        verified
     }
 
     fn runs(&self) -> impl Iterator<Item = Result<Run>> + '_ {
         self.manifest.runs.iter().map(|&(id, length)| Run::open(&*self.disk, &self.directory, id, length))
     }
-}
-
-impl Verified {
-    fn segment(&mut self, mut scan: Scan) {
-        loop {
-            match scan.next_record() {
-                Ok(Some((_, payload))) => {
-                    self.records += 1;
-                    self.payload_bytes += payload.len() as u64;
-                }
-                Ok(None) => return,
-                Err(fault) => {
-                    self.faults.push(fault);
-                    if !scan.skip() {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn verify_run(mut run: Run) -> Result<()> {
-    while run.next_block()?.is_some() {}
-    Ok(())
 }

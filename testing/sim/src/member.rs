@@ -90,6 +90,7 @@ impl Member {
             auto_compaction: None,
             pressure_retention: self.settings.pressure_retention,
             request_bytes_max: 1536 << 10,
+            scrub_bytes_per_s: 64 << 10,
             warning_apply_duration: Duration::from_secs(10),
             no_sync: false,
             on_fault: Arc::new(on_fault),

@@ -118,6 +118,7 @@ fn setup(disk: &FullLog) -> Setup {
         config.data_dir = "/data".into();
         config.wal_dir = Some(LOG.into());
         config.tick = Duration::from_millis(10);
+        config.scrub_bytes_per_s = 1 << 30;
         config.request_timeout = Duration::from_secs(2);
         config.pressure_retention = Some(Duration::from_secs(1));
         // Every entry takes longer.
@@ -341,6 +342,9 @@ async fn reclaim(server: &Server, disk: &FullLog, watched: &mut Watched) {
         "bowline_reclaim_segments_removed_total",
         "bowline_reclaim_pinned_bytes",
         "bowline_reclaim_segments_damaged",
+        "bowline_scrub_bytes_total",
+        "bowline_scrub_rounds_total",
+        "bowline_damaged_records",
         "bowline_checkpoint_duration_seconds_count",
         "etcd_disk_backend_commit_duration_seconds_count",
     ];

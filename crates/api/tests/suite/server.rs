@@ -122,6 +122,7 @@ fn node_config(dir: &std::path::Path, quota_bytes: Option<u64>) -> node::Config 
         pressure_retention: None,
         account_depth: mvcc::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
+        scrub_bytes_per_s: 1 << 20,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: true,
         on_fault: Arc::new(|fault| panic!("{fault}")),

@@ -121,6 +121,8 @@ pub struct Limits {
     pub concurrent_streams_max: u32,
     /// Applied entries between two checkpoints.
     pub checkpoint_entries: u64,
+    /// 0: what is stored is not read over.
+    pub scrub_bytes_per_s: u64,
     /// For the log alone: what etcd's tests look for.
     pub catch_up_entries: u64,
     /// For the log alone: there is nothing to defragment.
@@ -231,6 +233,7 @@ impl Limits {
             txn_operations_max: bounded(settings.number("max-txn-ops")),
             request_bytes_max: bounded(request_bytes.min(REQUEST_BYTES_MAX)),
             in_flight_bytes_max: bounded::<u64>(settings.number("memory-in-flight-mib")) << 20,
+            scrub_bytes_per_s: bounded::<u64>(settings.number("scrub-mib-per-s")) << 20,
             concurrent_streams_max: match settings.number("max-concurrent-streams") {
                 0 => u32::MAX,
                 streams => bounded(streams),

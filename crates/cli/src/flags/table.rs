@@ -108,6 +108,10 @@ pub static FLAGS: &[Flag] = &[
             "Memory that requests and answers on their way may take, a quarter of it for one connection. What does not fit waits\n\
              in line for up to 5s and is then refused. At least one message of --max-request-bytes fits.",
         ),
+    member("scrub-mib-per-s", Kind::Unsigned, "1")
+        .unit("MiB/s")
+        .bounds(0, 1 << 20)
+        .help("How fast what is stored is read over and checked in the background, round after round; 0 means never."),
     member("backend-bbolt-freelist-type", Kind::Text, "map")
         .accepted(NO_BACKEND)
         .help("Kind of freelist in a bbolt file ('map' or 'array')."),

@@ -26,6 +26,7 @@ pub fn node(config: &Config, on_fault: fn(String)) -> node::Config {
         auto_compaction: space.auto_compaction,
         pressure_retention: space.pressure_retention,
         request_bytes_max: size(limits.request_bytes_max),
+        scrub_bytes_per_s: limits.scrub_bytes_per_s,
         warning_apply_duration: timing.warning_apply,
         no_sync: config.unsafe_no_sync,
         on_fault: Arc::new(on_fault),

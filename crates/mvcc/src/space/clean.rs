@@ -94,8 +94,9 @@ impl CleanJob {
         if !goes_on {
             self.segments.pop_front();
         }
-        let owner = offset.and_then(|offset| self.index.owner_of(segment, offset));
+        let owner = offset.and_then(|offset| self.index.around(segment, offset).owner);
         if owner.is_some() || !goes_on {
+            let owner = owner.map(|owner| (owner.key, owner.revision));
             self.damaged.push(DamagedRecord { segment, owner, fault });
         }
     }

@@ -30,20 +30,6 @@ impl Index {
         (found.location() == Some(location)).then_some(found.at)
     }
 
-    /// The key and revision of the version whose record begins there. Goes over all versions: for damage only.
-    pub(super) fn owner_of(&self, segment: u32, offset: u32) -> Option<(Bytes, Revision)> {
-        let mut entries = self.keys.iter();
-        while let Some((key, packed)) = entries.next_wanted(|_| true) {
-            let lies_there = |version: &Version| {
-                version.location().is_some_and(|location| (location.segment, location.offset) == (segment, offset))
-            };
-            if let Some(version) = self.versions(key, Entry(packed)).find(lies_there) {
-                return Some((key.to_vec().into(), version.at.main));
-            }
-        }
-        None
-    }
-
     /// Exchanges the location of a version. False, and nothing changes, if the version is gone or lies elsewhere.
     pub(super) fn relocate(&mut self, moved: &Move, packed: &mut Vec<u8>) -> bool {
         let Index { keys, history } = self;

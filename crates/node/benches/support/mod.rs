@@ -49,6 +49,7 @@ pub fn config(data_dir: PathBuf) -> Config {
         pressure_retention: None,
         account_depth: mvcc::AccountDepth::default(),
         request_bytes_max: 1536 << 10,
+        scrub_bytes_per_s: 0,
         warning_apply_duration: Duration::from_secs(10),
         no_sync: false,
         on_fault: Arc::new(|fault| panic!("{fault}")),

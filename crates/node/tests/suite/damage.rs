@@ -94,12 +94,12 @@ fn member() -> (Member, Location) {
     (member, location)
 }
 
-fn path(location: Location) -> PathBuf {
+pub fn path(location: Location) -> PathBuf {
     format!("/data/member/store/segment-{:08x}", location.segment).into()
 }
 
 /// Damages the record, or heals it.
-fn flip(disk: &SimDisk, location: Location) {
+pub fn flip(disk: &SimDisk, location: Location) {
     let last = u64::from(location.offset) + RECORD_OVERHEAD_BYTES + u64::from(location.length) - 1;
     disk.damage(&path(location), |bytes| bytes[last as usize] ^= 0x40);
 }

@@ -101,6 +101,13 @@ fn space(text: &mut Text, shared: &Shared, view: &StateView) {
     text.gauge("bowline_reclaim_pinned_bytes", help, shared.node.metrics().pinned_bytes.get() as f64);
     let help = "Segments that keep their space because a record in them is damaged.";
     text.gauge("bowline_reclaim_segments_damaged", help, reclaim.segments_damaged as f64);
+    let metrics = shared.node.metrics();
+    let help = "Bytes of the store's files that the scrub read and found whole.";
+    text.counter("bowline_scrub_bytes_total", help, metrics.scrub_bytes.get());
+    let help = "Rounds of the scrub over the whole store.";
+    text.counter("bowline_scrub_rounds_total", help, metrics.scrub_rounds.get());
+    let help = "Damaged places in the store's files that the last round of the scrub, or this one, found.";
+    text.gauge("bowline_damaged_records", help, metrics.damaged_records.get() as f64);
     let help = "Bytes of writes that wait until reclaim has given space back.";
     text.gauge("bowline_reclaim_backpressure_bytes", help, shared.node.status().waiting_bytes as f64);
     let id = format!("{:x}", shared.node.member());
