@@ -111,10 +111,13 @@ impl Handle {
 
     /// What is certainly refused needs no place in the log: else a flood that comes to nothing would be written, synced
     /// and sent to everybody. A view that may lag cannot tell, and what cannot be read is for apply to find out.
+    ///
+    /// It counts as applied, as in etcd, where every refusal is.
     fn sure_refusal(&self, command: &Command) -> Option<Reply> {
         if !self.answers_alone() {
             return None;
         }
+        let started = self.shared.clock.monotonic();
         // Every write comes here: a guard, not a clone.
         let view = self.shared.view.load();
         let live = &self.shared.live;
@@ -122,6 +125,7 @@ impl Handle {
         if let Rejection::OverBudget(over) = &rejection {
             live.budgets().count_refused(over);
         }
+        self.shared.metrics.applies.observe(command, false, self.shared.clock.monotonic().saturating_sub(started));
         let term = Term(self.shared.progress.term.load(Ordering::Relaxed));
         Some(Reply {
             answer: Err(rejection),

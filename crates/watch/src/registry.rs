@@ -31,7 +31,7 @@ const CATCH_UP_REVISIONS_MAX: usize = 1000;
 /// Keys that one step towards a piece from the store looks at.
 const CATCH_UP_STEP_KEYS: usize = 2048;
 /// Bytes that the events of one piece may come to hold; a single revision may exceed it.
-const CATCH_UP_BYTES_MAX: u64 = 2 << 20;
+const CATCH_UP_BYTES_MAX: u64 = 16 << 20;
 
 /// Names a watcher of one registry; never used again for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -31,9 +31,15 @@ pub(super) fn begin(rim: &Rim, view: &Arc<StateView>, range: &Range) -> Result<B
         Ok(BegunRange { begun, started, is_complete })
     });
     stepped.map_err(|error| {
-        rim.metrics.range(false, started.elapsed());
+        count_failure(rim, started);
         read_error(error)
     })
+}
+
+/// What a walk found is counted when it is finished.
+fn count_failure(rim: &Rim, started: Instant) {
+    rim.metrics.range(false, started.elapsed());
+    rim.node.metrics().ranges.increment();
 }
 
 impl BegunRange {
@@ -67,10 +73,10 @@ pub(super) async fn in_steps(
     trace: &Trace,
 ) -> Result<Answer, Status> {
     let started = Instant::now();
-    let mut begun = rim.node.walk(view, range)?;
+    let mut begun = rim.node.walk(view, range).inspect_err(|_| count_failure(rim, started))?;
     let looked = look_through(rim, account, &begun.view, &mut begun.walk).await;
-    rim.metrics.range(looked.is_ok(), started.elapsed());
-    let charges = looked?;
+    let charges = looked.inspect_err(|_| count_failure(rim, started))?;
+    rim.metrics.range(true, started.elapsed());
     let stamp = rim.stamp(begun.revision);
     let (view, found) = rim.node.finish_walk(begun);
     trace.answer_count.set(found.count);

@@ -26,6 +26,7 @@ fn compares_ranges(txn: &Txn) -> bool {
 
 pub(super) async fn read(rim: &Rim, account: &Rc<Account>, view: Arc<StateView>, txn: Txn) -> Result<Answer, Status> {
     let (succeeded, ranges) = branch(rim, &view, txn).await?;
+    rim.node.metrics().ranges.add(ranges.len() as u64);
     let walks = ranges.iter().map(|range| Walk::new(view.kv(), range)).collect::<Result<Vec<Walk>, _>>()?;
     let (mut found, mut charges) = (Vec::with_capacity(walks.len()), Vec::new());
     for mut walk in walks {
