@@ -58,6 +58,8 @@ pub struct Checker {
 #[derive(Debug, Default)]
 struct HandAlarm {
     may_be_up: bool,
+    /// When it was last known to be down: what was sent before may have been judged while it was up.
+    down_since: Option<Duration>,
     /// Requests to raise it that may still be carried out, with the life of the member that took them.
     raising: BTreeMap<RequestNumber, u64>,
     /// Requests to disarm it, while nothing may raise it behind them.
@@ -218,7 +220,7 @@ impl Checker {
         match (command, outcome) {
             (Command::Txn(_), Outcome::Txn(_)) => self.txn(flight, command, outcome, reply)?,
             (Command::Compact(compact), Outcome::Compact) => self.compacted(flight, compact.revision)?,
-            (Command::Alarm(_), Outcome::Alarm(_)) => self.alarm.done(number),
+            (Command::Alarm(_), Outcome::Alarm(_)) => self.alarm.done(number, now),
             (Command::LeaseGrant(_), Outcome::LeaseGrant { id, ttl_s }) => {
                 let lease = self.leases.entry(*id).or_default();
                 let ttl = Duration::from_secs(*ttl_s as u64);
@@ -293,7 +295,7 @@ impl Checker {
     fn rejected(&mut self, flight: &Flight, command: &Command, rejection: &Rejection, now: Duration) -> Checked {
         self.unchanged_by_refusal(flight.number)?;
         let has_reason = match rejection {
-            Rejection::NoSpace => self.has_quota || self.alarm.may_be_up,
+            Rejection::NoSpace => self.has_quota || self.alarm.may_refuse(flight.sent_at),
             Rejection::OverBudget(_) => self.has_budgets && keys_of(command).any(|key| is_budgeted(&key)),
             Rejection::BudgetNotFound => matches!(command, Command::BudgetRemove(_)),
             Rejection::LeaseNotFound => match command {
@@ -506,11 +508,17 @@ impl HandAlarm {
         }
     }
 
-    fn done(&mut self, number: RequestNumber) {
+    fn done(&mut self, number: RequestNumber, now: Duration) {
         self.raising.remove(&number);
         if self.disarming.remove(&number) {
             self.may_be_up = false;
+            self.down_since = Some(now);
         }
+    }
+
+    /// A request that was sent then.
+    fn may_refuse(&self, sent_at: Duration) -> bool {
+        self.may_be_up || self.down_since.is_some_and(|since| sent_at <= since)
     }
 }
 
