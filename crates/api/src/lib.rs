@@ -6,7 +6,7 @@
 //! dispatch     a call: checks in front of every handler, who handles it, what is measured and logged
 //! handlers     kv, lease, watch, maintenance, cluster, space, health        http    health, version, metrics
 //! call         what a handler works with: rim, peer, stream, answer
-//! grpc, in_flight, metrics, config, tls, listen, method, status, wire
+//! grpc, body, gzip, in_flight, metrics, refusals, line_limit, config, tls, listen, method, status, wire
 //! ```
 //!
 //! Each line knows those below it and none above; the handlers do not know each other. `cargo xtask tidy` checks it.
@@ -14,7 +14,7 @@
 //! Invariants:
 //! - Bytes from the network are checked before they cost memory, and never make this process panic.
 //! - Every refusal is in `status`; etcd's checks come in etcd's order.
-//! - Nothing of one rim waits for another.
+//! - Nothing of one rim waits for another, but for memory in flight and for the one thread of long work.
 //!
 //! Deliberately not here: a router or a middleware stack (a call is a `match`), what a command does (`state`), the JSON
 //! gateway, users and permissions, changes of membership.

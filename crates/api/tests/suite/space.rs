@@ -76,14 +76,7 @@ async fn the_size_is_what_the_quota_counts_and_the_files_have_a_name_of_their_ow
 async fn a_full_store_serves_what_does_not_grow_and_heals_by_deletion_and_compaction() {
     let server = Server::start_with(Setup { quota_bytes: Some(1 << 20), ..Setup::default() });
     let (mut kv, mut maintenance) = (server.kv().await, MaintenanceClient::new(server.channel().await));
-    let mut written = 0;
-    let refused = loop {
-        match kv.put(put(format!("/registry/reports/{written}"), vec![7; 10_000])).await {
-            Ok(_) => written += 1,
-            refused => break refusal(refused),
-        }
-    };
-    assert_eq!(refused, (8, NO_SPACE.to_string()));
+    let written = fill(&mut kv, 10_000).await;
     let alarms = async |maintenance: &mut MaintenanceClient<_>| {
         maintenance.alarm(pb::AlarmRequest::default()).await.expect("listed").into_inner().alarms.len()
     };
@@ -109,20 +102,27 @@ async fn a_full_store_serves_what_does_not_grow_and_heals_by_deletion_and_compac
     kv.put(put("/registry/pods/new", "v")).await.expect("the alarm is cleared");
 }
 
+/// Puts reports of so many bytes until the quota is met; returns how many it took.
+async fn fill(kv: &mut pb::kv_client::KvClient<tonic::transport::Channel>, value_bytes: usize) -> i64 {
+    let mut written = 0;
+    loop {
+        match kv.put(put(format!("/registry/reports/{written}"), vec![7; value_bytes])).await {
+            Ok(_) => written += 1,
+            refused => {
+                assert_eq!(refusal(refused), (8, NO_SPACE.to_string()));
+                return written;
+            }
+        }
+    }
+}
+
 /// etcd's runbook for a full store asks for the revision, compacts it and disarms. Here the member is quicker.
 #[tokio::test]
 async fn the_runbook_succeeds_behind_the_compaction_and_the_healing_of_the_member_itself() {
     let adjust = |config: &mut node::Config| config.pressure_retention = Some(Duration::from_secs(1));
     let server = Server::start_with(Setup { quota_bytes: Some(1 << 20), adjust, ..Setup::default() });
     let (mut kv, mut maintenance) = (server.kv().await, MaintenanceClient::new(server.channel().await));
-    let mut written = 0;
-    let full = loop {
-        match kv.put(put(format!("/registry/reports/{written}"), vec![7; 100_000])).await {
-            Ok(_) => written += 1,
-            refused => break refusal(refused),
-        }
-    };
-    assert_eq!(full, (8, NO_SPACE.to_string()));
+    fill(&mut kv, 100_000).await;
     let alarms = async |maintenance: &mut MaintenanceClient<_>| {
         maintenance.alarm(pb::AlarmRequest::default()).await.expect("listed").into_inner().alarms
     };
@@ -221,14 +221,7 @@ async fn a_budget_that_cannot_be_kept_is_refused_with_the_way_out() {
 async fn budgets_are_set_and_removed_while_the_store_is_full() {
     let server = Server::start_with(Setup { quota_bytes: Some(1 << 20), ..Setup::default() });
     let (mut kv, mut space) = (server.kv().await, SpaceClient::new(server.channel().await));
-    let mut written = 0;
-    let full = loop {
-        match kv.put(put(format!("/registry/reports/{written}"), vec![7; 100_000])).await {
-            Ok(_) => written += 1,
-            refused => break refusal(refused),
-        }
-    };
-    assert_eq!(full, (8, NO_SPACE.to_string()));
+    fill(&mut kv, 100_000).await;
     space.budget_set(budget("/registry/reports", limits(Some(1000), None, None))).await.expect("set");
     let (_, text) = refusal(kv.put(put("/registry/reports/new", "v")).await);
     assert!(text.starts_with("bowline: budget of /registry/reports exceeded"), "{text}");
